@@ -1,0 +1,3 @@
+//! The `farebox` program.
+
+fn main() {}

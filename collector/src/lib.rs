@@ -1,0 +1,1 @@
+//! The collector: placeholder until its rooms land.

@@ -1,0 +1,235 @@
+//! Exact decimals: quantities, rates and money. There is no float anywhere near them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An exact decimal `mantissa × 10^-scale`, at most 36 significant digits and 18 of them behind the
+/// point. Always in lowest form (no trailing zeros behind the point), so that equal values are equal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Decimal {
+    mantissa: i128,
+    scale: u8,
+}
+
+/// The text is no plain or exponent decimal, or does not fit the bounds of [`Decimal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidDecimal;
+
+impl fmt::Display for InvalidDecimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a decimal of at most 36 digits, 18 of them behind the point")
+    }
+}
+
+impl std::error::Error for InvalidDecimal {}
+
+/// Digits a [`Decimal`] keeps in all, and behind the point.
+pub const DIGITS_MAX: u32 = 36;
+/// Digits a [`Decimal`] keeps behind the point.
+pub const SCALE_MAX: u8 = 18;
+
+impl Decimal {
+    /// Nothing.
+    pub const ZERO: Self = Self {
+        mantissa: 0,
+        scale: 0,
+    };
+
+    /// `mantissa × 10^-scale`, reduced; an error outside the bounds.
+    pub fn new(mantissa: i128, scale: u8) -> Result<Self, InvalidDecimal> {
+        let (mut mantissa, mut scale) = (mantissa, scale);
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        if scale > SCALE_MAX || mantissa.unsigned_abs() >= 10u128.pow(DIGITS_MAX) {
+            return Err(InvalidDecimal);
+        }
+        Ok(Self { mantissa, scale })
+    }
+
+    /// The digits without the point.
+    #[must_use]
+    pub fn mantissa(self) -> i128 {
+        self.mantissa
+    }
+
+    /// How many of the digits stand behind the point.
+    #[must_use]
+    pub fn scale(self) -> u8 {
+        self.scale
+    }
+
+    /// Below zero.
+    #[must_use]
+    pub fn is_negative(self) -> bool {
+        self.mantissa < 0
+    }
+
+    /// Exactly zero.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.mantissa == 0
+    }
+}
+
+impl From<u64> for Decimal {
+    fn from(value: u64) -> Self {
+        Self {
+            mantissa: i128::from(value),
+            scale: 0,
+        }
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_scaled(f, self.mantissa, self.scale)
+    }
+}
+
+fn write_scaled(f: &mut fmt::Formatter<'_>, mantissa: i128, scale: u8) -> fmt::Result {
+    let unit = 10u128.pow(u32::from(scale));
+    let magnitude = mantissa.unsigned_abs();
+    if mantissa < 0 {
+        f.write_str("-")?;
+    }
+    write!(f, "{}", magnitude / unit)?;
+    if scale > 0 {
+        write!(
+            f,
+            ".{:0width$}",
+            magnitude % unit,
+            width = usize::from(scale)
+        )?;
+    }
+    Ok(())
+}
+
+impl FromStr for Decimal {
+    type Err = InvalidDecimal;
+
+    /// Reads `12`, `-0.50`, `1e-7`, as JSON writes numbers.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (digits, exponent) = match text.split_once(['e', 'E']) {
+            Some((digits, exponent)) => {
+                (digits, exponent.parse::<i32>().map_err(|_| InvalidDecimal)?)
+            }
+            None => (text, 0),
+        };
+        let (is_negative, digits) = match digits.strip_prefix('-') {
+            Some(rest) => (true, rest),
+            None => (false, digits),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        if whole.is_empty() || (digits.contains('.') && fraction.is_empty()) {
+            return Err(InvalidDecimal);
+        }
+        // Zeros behind the point carry nothing; without this `1.000…0` of a generous printer fails.
+        let fraction = fraction.trim_end_matches('0');
+        let mut mantissa: i128 = 0;
+        for byte in whole.bytes().chain(fraction.bytes()) {
+            if !byte.is_ascii_digit() {
+                return Err(InvalidDecimal);
+            }
+            mantissa = mantissa
+                .checked_mul(10)
+                .and_then(|value| value.checked_add(i128::from(byte - b'0')))
+                .ok_or(InvalidDecimal)?;
+        }
+        if mantissa == 0 {
+            return Ok(Self::ZERO);
+        }
+        let mut scale =
+            i64::try_from(fraction.len()).map_err(|_| InvalidDecimal)? - i64::from(exponent);
+        while scale < 0 {
+            mantissa = mantissa.checked_mul(10).ok_or(InvalidDecimal)?;
+            scale += 1;
+        }
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        let scale = u8::try_from(scale).map_err(|_| InvalidDecimal)?;
+        Self::new(if is_negative { -mantissa } else { mantissa }, scale)
+    }
+}
+
+/// An amount of US dollars in whole units of 1e-12 USD, as the ledger keeps it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Usd(i128);
+
+impl Usd {
+    /// Digits behind the point that an amount keeps.
+    pub const SCALE: u8 = 12;
+    /// Nothing owed.
+    pub const ZERO: Self = Self(0);
+
+    /// From units of 1e-12 USD.
+    #[must_use]
+    pub fn from_pico(pico: i128) -> Self {
+        Self(pico)
+    }
+
+    /// In units of 1e-12 USD.
+    #[must_use]
+    pub fn as_pico(self) -> i128 {
+        self.0
+    }
+
+    /// The sum; `None` past 1.7e26 USD.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        self.0.checked_add(other.0).map(Self)
+    }
+}
+
+impl fmt::Display for Usd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mut mantissa, mut scale) = (self.0, Self::SCALE);
+        while scale > 0 && mantissa % 10 == 0 {
+            mantissa /= 10;
+            scale -= 1;
+        }
+        write_scaled(f, mantissa, scale)
+    }
+}
+
+impl FromStr for Usd {
+    type Err = InvalidDecimal;
+
+    /// Reads a decimal of at most twelve digits behind the point; more is an error, never a rounding.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let decimal: Decimal = text.parse()?;
+        let shift = Self::SCALE
+            .checked_sub(decimal.scale())
+            .ok_or(InvalidDecimal)?;
+        decimal
+            .mantissa()
+            .checked_mul(10i128.pow(u32::from(shift)))
+            .map(Self)
+            .ok_or(InvalidDecimal)
+    }
+}
+
+macro_rules! as_decimal_text {
+    ($name:ty) => {
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+as_decimal_text!(Decimal);
+as_decimal_text!(Usd);

@@ -1,0 +1,138 @@
+//! Instants as the product writes them: UTC, RFC 3339, milliseconds.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// An instant in whole milliseconds since the Unix epoch. Prints as `2026-11-22T03:18:00.000Z`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// The text is no RFC 3339 instant, or lies outside the years 0001–9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidTimestamp;
+
+impl fmt::Display for InvalidTimestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not an RFC 3339 time between the years 0001 and 9999")
+    }
+}
+
+impl std::error::Error for InvalidTimestamp {}
+
+/// The first millisecond of the year 1 and of the year 10000.
+const MILLIS_MIN: i64 = -62_135_596_800_000;
+const MILLIS_END: i64 = 253_402_300_800_000;
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch, clamped to the years 0001–9999.
+    #[must_use]
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(MILLIS_MIN, MILLIS_END - 1))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Hour and minute of the day in UTC, each from zero.
+    #[must_use]
+    pub fn utc_hour_minute(self) -> (u8, u8) {
+        let minutes = self.0.div_euclid(60_000).rem_euclid(1_440);
+        ((minutes / 60) as u8, (minutes % 60) as u8)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Howard Hinnant's `civil_from_days`; printing is on the path of every call, and a general
+        // formatter costs several times as much.
+        let days = self.0.div_euclid(86_400_000);
+        let millis = self.0.rem_euclid(86_400_000);
+        let z = days + 719_468;
+        let era = z.div_euclid(146_097);
+        let day_of_era = z.rem_euclid(146_097);
+        let year_of_era =
+            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let mp = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * mp + 2) / 5 + 1;
+        let month = if mp < 10 { mp + 3 } else { mp - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}.{:03}Z",
+            millis / 3_600_000,
+            millis / 60_000 % 60,
+            millis / 1_000 % 60,
+            millis % 1_000
+        )
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = InvalidTimestamp;
+
+    /// Reads any RFC 3339 instant; digits below the millisecond are cut off.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let instant: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
+        let millis = instant.as_millisecond();
+        if (MILLIS_MIN..MILLIS_END).contains(&millis) {
+            Ok(Self(millis))
+        } else {
+            Err(InvalidTimestamp)
+        }
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn prints_as_jiff_does_on_known_days() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (1_795_317_480_123, "2026-11-22T03:18:00.123Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn reads_offsets_and_refuses_words() {
+        assert_eq!(
+            "2026-11-22T05:18:00+02:00".parse(),
+            Ok(Timestamp::from_millis(1_795_317_480_000))
+        );
+        assert_eq!("yesterday".parse::<Timestamp>(), Err(InvalidTimestamp));
+    }
+
+    proptest! {
+        #[test]
+        fn parse_after_print_is_identity(millis in MILLIS_MIN..MILLIS_END) {
+            let at = Timestamp::from_millis(millis);
+            prop_assert_eq!(at.to_string().parse::<Timestamp>(), Ok(at));
+        }
+    }
+}

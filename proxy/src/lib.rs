@@ -1,0 +1,1 @@
+//! The proxy: placeholder until its rooms land.
