@@ -1,1 +1,4 @@
-//! The proxy: placeholder until its rooms land.
+//! The data plane.
+
+pub mod config;
+pub mod failure;
