@@ -1,0 +1,12 @@
+create or replace view farebox_private.directory_tenants as
+select
+    tenants.tenant_id,
+    tenants.status,
+    tenants.settings
+from farebox_private.tenants;
+
+grant select on farebox_private.directory_tenants to farebox_proxy;
+comment on view farebox_private.directory_tenants is 'What a proxy knows of tenants.';
+comment on column farebox_private.directory_tenants.tenant_id is 'The identifier used on the wire.';
+comment on column farebox_private.directory_tenants.status is 'active, suspended or archived.';
+comment on column farebox_private.directory_tenants.settings is 'Settings by name.';
