@@ -2,11 +2,13 @@
 //!
 //! A pure library: no files, network, clock, async or floats. [`event::Event`] is what a call
 //! becomes; [`evidence::Evidence`] is what was seen on the wire; [`usage::Line`] is what is
-//! charged; [`money`] is how much.
+//! charged; [`rate_card::RateCard`] is a provider's prices as data; [`price::price_event`] makes
+//! charges of the two, and [`money`] is how much. [`key`] is the form of a virtual key.
 
 pub mod event;
 pub mod evidence;
 pub mod id;
+pub mod key;
 pub mod money;
 pub mod time;
 pub mod usage;

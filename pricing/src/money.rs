@@ -1,9 +1,14 @@
 //! Exact decimals: quantities, rates and money. There is no float anywhere near them.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod charge;
+
+pub use charge::{ChargeError, charge};
 
 /// An exact decimal `mantissa × 10^-scale`, at most 36 significant digits and 18 of them behind the
 /// point. Always in lowest form (no trailing zeros behind the point), so that equal values are equal.
@@ -72,6 +77,64 @@ impl Decimal {
     #[must_use]
     pub fn is_zero(self) -> bool {
         self.mantissa == 0
+    }
+
+    /// The exact sum; `None` outside the bounds.
+    #[must_use]
+    pub fn checked_add(self, other: Self) -> Option<Self> {
+        let scale = self.scale.max(other.scale);
+        let left = self.at_scale(scale)?;
+        let right = other.at_scale(scale)?;
+        Self::new(left.checked_add(right)?, scale).ok()
+    }
+
+    /// The exact difference; `None` outside the bounds.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        self.checked_add(Self {
+            mantissa: -other.mantissa,
+            scale: other.scale,
+        })
+    }
+
+    /// The exact product; `None` outside the bounds.
+    #[must_use]
+    pub fn checked_mul(self, other: Self) -> Option<Self> {
+        Self::new(
+            self.mantissa.checked_mul(other.mantissa)?,
+            self.scale.checked_add(other.scale)?,
+        )
+        .ok()
+    }
+
+    /// The exact sum of any number; `None` outside the bounds.
+    #[must_use]
+    pub fn checked_sum(values: impl IntoIterator<Item = Self>) -> Option<Self> {
+        values.into_iter().try_fold(Self::ZERO, Self::checked_add)
+    }
+
+    /// The mantissa of the same value with more digits behind the point.
+    fn at_scale(self, scale: u8) -> Option<i128> {
+        let shift = scale.checked_sub(self.scale)?;
+        self.mantissa.checked_mul(10i128.pow(u32::from(shift)))
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Decimal {
+    /// By value. Whole parts first, because bringing both to one scale could overflow.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let parts = |value: &Self| {
+            let unit = 10i128.pow(u32::from(value.scale));
+            let fill = 10i128.pow(u32::from(SCALE_MAX - value.scale));
+            (value.mantissa / unit, value.mantissa % unit * fill)
+        };
+        parts(self).cmp(&parts(other))
     }
 }
 
@@ -183,6 +246,12 @@ impl Usd {
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         self.0.checked_add(other.0).map(Self)
+    }
+
+    /// The sum of any number of amounts; `None` past 1.7e26 USD.
+    #[must_use]
+    pub fn checked_sum(amounts: impl IntoIterator<Item = Self>) -> Option<Self> {
+        amounts.into_iter().try_fold(Self::ZERO, Self::checked_add)
     }
 }
 

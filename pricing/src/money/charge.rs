@@ -1,0 +1,110 @@
+//! A charge: quantity × dollars × factors ÷ units, exact until its one rounding.
+//!
+//! Nearly every charge fits 128 bits; what does not is computed again in 512, and what does not
+//! fit those is an error, never a wrapped or saturated amount.
+
+use std::fmt;
+
+use bnum::types::U512;
+
+use super::{Decimal, Usd};
+
+/// Why a charge has no amount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChargeError {
+    /// A price for no units, or for fewer than none.
+    PerNotPositive,
+    /// The amount, or a step on the way to it, is beyond what an amount can be.
+    TooLarge,
+}
+
+impl fmt::Display for ChargeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::PerNotPositive => "a price is for a positive number of units",
+            Self::TooLarge => "the amount is too large",
+        })
+    }
+}
+
+impl std::error::Error for ChargeError {}
+
+/// `quantity × usd × factors ÷ per`, computed exactly and rounded once, half to even, at twelve
+/// decimals.
+pub fn charge(
+    quantity: Decimal,
+    usd: Decimal,
+    factors: &[Decimal],
+    per: Decimal,
+) -> Result<Usd, ChargeError> {
+    if per.is_zero() || per.is_negative() {
+        return Err(ChargeError::PerNotPositive);
+    }
+    let product = || [quantity, usd].into_iter().chain(factors.iter().copied());
+    if product().any(Decimal::is_zero) {
+        return Ok(Usd::ZERO);
+    }
+    let is_negative = product().filter(|term| term.is_negative()).count() % 2 == 1;
+    // The amount is numerator ÷ denominator in units of 1e-12 USD; the powers of ten of all terms
+    // are gathered first, so that they cancel before they cost digits.
+    let behind_point: usize = product().map(|term| usize::from(term.scale())).sum();
+    let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
+    let per = per.mantissa().unsigned_abs();
+    let mantissas = product().map(|term| term.mantissa().unsigned_abs());
+    let (up, down) = (
+        before_point.saturating_sub(behind_point),
+        behind_point.saturating_sub(before_point),
+    );
+    let magnitude = match in_128_bits(mantissas.clone(), up, per, down) {
+        Some(magnitude) => magnitude,
+        None => in_512_bits(mantissas, up, per, down).ok_or(ChargeError::TooLarge)?,
+    };
+    let pico = i128::try_from(magnitude).map_err(|_| ChargeError::TooLarge)?;
+    Ok(Usd::from_pico(if is_negative { -pico } else { pico }))
+}
+
+fn in_128_bits(
+    mantissas: impl Iterator<Item = u128>,
+    up: usize,
+    per: u128,
+    down: usize,
+) -> Option<u128> {
+    let power = |exponent: usize| 10u128.checked_pow(u32::try_from(exponent).ok()?);
+    let mut numerator = power(up)?;
+    for mantissa in mantissas {
+        numerator = numerator.checked_mul(mantissa)?;
+    }
+    let denominator = per.checked_mul(power(down)?)?;
+    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    // `rest` against the other half avoids doubling, which could overflow.
+    let is_up = match rest.cmp(&(denominator - rest)) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => quotient % 2 == 1,
+        std::cmp::Ordering::Greater => true,
+    };
+    quotient.checked_add(u128::from(is_up))
+}
+
+fn in_512_bits(
+    mantissas: impl Iterator<Item = u128>,
+    up: usize,
+    per: u128,
+    down: usize,
+) -> Option<u128> {
+    let ten = U512::from(10u8);
+    let power = |exponent: usize| ten.checked_pow(u32::try_from(exponent).ok()?);
+    let mut numerator = power(up)?;
+    for mantissa in mantissas {
+        numerator = numerator.checked_mul(U512::from(mantissa))?;
+    }
+    let denominator = U512::from(per).checked_mul(power(down)?)?;
+    let quotient = numerator.checked_div(denominator)?;
+    let rest = numerator.checked_rem(denominator)?;
+    let quotient = u128::try_from(quotient).ok()?;
+    let is_up = match rest.cmp(&denominator.checked_sub(rest)?) {
+        std::cmp::Ordering::Less => false,
+        std::cmp::Ordering::Equal => quotient % 2 == 1,
+        std::cmp::Ordering::Greater => true,
+    };
+    quotient.checked_add(u128::from(is_up))
+}
