@@ -10,5 +10,7 @@ pub mod evidence;
 pub mod id;
 pub mod key;
 pub mod money;
+pub mod price;
+pub mod rate_card;
 pub mod time;
 pub mod usage;

@@ -1,0 +1,108 @@
+//! The cards in force: for each provider one active card, and the earlier ones still known.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use super::RateCard;
+
+/// Cards compiled into the program, by provider.
+const BUILT_IN: &[&str] = &[
+    include_str!("../../rate_cards/anthropic.json"),
+    include_str!("../../rate_cards/deepgram.json"),
+    include_str!("../../rate_cards/openai.json"),
+];
+
+static BUILT_IN_SET: LazyLock<CardSet> = LazyLock::new(|| {
+    BUILT_IN.iter().fold(CardSet::empty(), |set, text| {
+        let card = RateCard::from_json(text).expect("a test loads every built-in card");
+        set.with_active(Arc::new(card))
+    })
+});
+
+/// All cards of a process. Cheap to clone; a change makes a new set.
+#[derive(Clone, Debug, Default)]
+pub struct CardSet(Arc<HashMap<String, Cards>>);
+
+/// One provider's cards.
+#[derive(Clone, Debug, Default)]
+struct Cards {
+    active: Option<Arc<RateCard>>,
+    known: HashMap<String, Arc<RateCard>>,
+}
+
+impl CardSet {
+    /// No card at all: nothing has a price.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// The cards compiled into the program.
+    #[must_use]
+    pub fn built_in() -> &'static Self {
+        &BUILT_IN_SET
+    }
+
+    /// The active card of a provider.
+    #[must_use]
+    pub fn card(&self, provider: &str) -> Option<&RateCard> {
+        self.0.get(provider)?.active.as_deref()
+    }
+
+    /// The active revision of a provider.
+    #[must_use]
+    pub fn revision(&self, provider: &str) -> Option<&str> {
+        self.card(provider).map(RateCard::revision)
+    }
+
+    /// A card of a provider by its revision, active or not.
+    #[must_use]
+    pub fn card_of_revision(&self, provider: &str, revision: &str) -> Option<&RateCard> {
+        self.0.get(provider)?.known.get(revision).map(Arc::as_ref)
+    }
+
+    /// The same cards with another revision of one provider active; `None` when it is not known.
+    #[must_use]
+    pub fn with_revision(&self, provider: &str, revision: &str) -> Option<Self> {
+        if self.revision(provider) == Some(revision) {
+            return Some(self.clone());
+        }
+        let card = self.0.get(provider)?.known.get(revision)?;
+        Some(self.with_active(Arc::clone(card)))
+    }
+
+    /// The same cards and this one, active for its provider.
+    #[must_use]
+    pub fn with_active(&self, card: Arc<RateCard>) -> Self {
+        self.with(card, true)
+    }
+
+    /// The same cards and this one, known by its revision but not active.
+    #[must_use]
+    pub fn with_known(&self, card: Arc<RateCard>) -> Self {
+        self.with(card, false)
+    }
+
+    /// The active cards, by provider.
+    pub fn active(&self) -> impl Iterator<Item = &RateCard> {
+        let mut cards: Vec<&RateCard> = self
+            .0
+            .values()
+            .filter_map(|cards| cards.active.as_deref())
+            .collect();
+        cards.sort_by_key(|card| card.provider());
+        cards.into_iter()
+    }
+
+    fn with(&self, card: Arc<RateCard>, is_active: bool) -> Self {
+        let mut providers = HashMap::clone(&self.0);
+        let cards = providers.entry(card.provider().to_owned()).or_default();
+        cards
+            .known
+            .insert(card.revision().to_owned(), Arc::clone(&card));
+        if is_active {
+            cards.active = Some(card);
+        }
+        Self(Arc::new(providers))
+    }
+}
