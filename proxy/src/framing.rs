@@ -1,0 +1,24 @@
+//! From bytes to frames: events of a stream, or one JSON body.
+//!
+//! Framing never fails: what does not fit a bound is skipped and said, the rest goes on.
+
+pub mod json;
+pub mod sse;
+
+/// One unit a reader looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The JSON text, or whatever stands in its place.
+    pub data: &'a [u8],
+}
+
+/// What kind of answer a frame is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The whole body of an answer.
+    Body,
+    /// One event of a stream.
+    Event,
+}

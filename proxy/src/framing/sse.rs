@@ -1,0 +1,189 @@
+//! Server-sent events, in whatever pieces they come.
+//!
+//! Lines end in CR, LF or CRLF, an event at an empty line. An event that lies whole in one piece is
+//! handed on as a slice of it; only what a piece leaves unfinished is copied, up to a bound.
+
+use memchr::memchr2;
+
+/// Longest event put together from several pieces, in bytes of data.
+pub const SSE_EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Room kept between events; what a large event took beyond it is given back.
+const KEPT_BYTES: usize = 4 * 1024;
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// Splits a stream into the data of its events.
+#[derive(Debug, Default)]
+pub struct SseFraming {
+    /// The unfinished line.
+    line: Vec<u8>,
+    /// Data of the unfinished event, its lines joined by line feeds.
+    data: Vec<u8>,
+    /// A data line was seen since the last event.
+    has_data: bool,
+    /// The last byte seen was a CR: an LF that follows belongs to it.
+    is_after_cr: bool,
+    /// Past the place where a byte order mark may stand.
+    is_started: bool,
+    /// The unfinished event is over the bound and is skipped to its end.
+    is_skipping: bool,
+    /// Events that were over the bound.
+    skipped: u64,
+}
+
+impl SseFraming {
+    /// Takes a piece and hands on the data of each event that it ends.
+    pub fn push(&mut self, piece: &[u8], each: &mut dyn FnMut(&[u8])) {
+        // The data line of an event that so far lies in this piece alone.
+        let mut whole: Option<&[u8]> = None;
+        let mut rest = piece;
+        while !rest.is_empty() {
+            if self.is_after_cr {
+                self.is_after_cr = false;
+                if let [b'\n', after @ ..] = rest {
+                    rest = after;
+                    continue;
+                }
+            }
+            let Some(end) = memchr2(b'\n', b'\r', rest) else {
+                break;
+            };
+            self.is_after_cr = rest[end] == b'\r';
+            let (head, tail) = (&rest[..end], &rest[end + 1..]);
+            rest = tail;
+            if self.line.is_empty() && !self.is_skipping {
+                let line = self.without_mark(head);
+                if line.is_empty() {
+                    self.end_event(&mut whole, each);
+                } else if let Some(data) = data_of(line) {
+                    self.add_data(&mut whole, data);
+                }
+            } else {
+                self.end_split_line(head, &mut whole, each);
+            }
+        }
+        if let Some(data) = whole {
+            self.data.extend_from_slice(data);
+        }
+        if !rest.is_empty() {
+            self.keep_line(rest);
+        }
+        self.bound();
+    }
+
+    /// Ends the stream; an event without its empty line is handed on as it is.
+    pub fn finish(mut self, each: &mut dyn FnMut(&[u8])) -> u64 {
+        let mut whole = None;
+        if !self.line.is_empty() {
+            self.end_split_line(b"", &mut whole, each);
+        }
+        self.end_event(&mut whole, each);
+        self.skipped
+    }
+
+    fn without_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
+        if self.is_started {
+            return line;
+        }
+        self.is_started = true;
+        line.strip_prefix(BOM).unwrap_or(line)
+    }
+
+    fn add_data<'a>(&mut self, whole: &mut Option<&'a [u8]>, data: &'a [u8]) {
+        if !self.has_data {
+            self.has_data = true;
+            *whole = Some(data);
+            return;
+        }
+        if let Some(first) = whole.take() {
+            self.data.extend_from_slice(first);
+        }
+        self.data.push(b'\n');
+        self.data.extend_from_slice(data);
+        self.bound();
+    }
+
+    fn end_split_line<'a>(
+        &mut self,
+        head: &[u8],
+        whole: &mut Option<&'a [u8]>,
+        each: &mut dyn FnMut(&[u8]),
+    ) {
+        if self.is_skipping {
+            // Only an empty line ends what is skipped; `line` tells whether this one is empty.
+            let is_empty = self.line.is_empty() && head.is_empty();
+            self.line.clear();
+            if is_empty {
+                self.is_skipping = false;
+            }
+            return;
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(head);
+        let content = self.without_mark(&line);
+        if content.is_empty() {
+            self.end_event(whole, each);
+        } else if let Some(data) = data_of(content) {
+            if let Some(first) = whole.take() {
+                self.data.extend_from_slice(first);
+            }
+            if self.has_data {
+                self.data.push(b'\n');
+            }
+            self.has_data = true;
+            self.data.extend_from_slice(data);
+            self.bound();
+        }
+        line.clear();
+        line.shrink_to(KEPT_BYTES);
+        self.line = line;
+    }
+
+    fn end_event(&mut self, whole: &mut Option<&[u8]>, each: &mut dyn FnMut(&[u8])) {
+        if !self.has_data {
+            return;
+        }
+        self.has_data = false;
+        match whole.take() {
+            Some(data) => each(data),
+            None => each(&self.data),
+        }
+        self.data.clear();
+        self.data.shrink_to(KEPT_BYTES);
+    }
+
+    fn keep_line(&mut self, rest: &[u8]) {
+        if self.is_skipping {
+            // One byte stands for "this line is not empty".
+            self.line.clear();
+            self.line.push(b'x');
+            return;
+        }
+        self.line.extend_from_slice(rest);
+    }
+
+    fn bound(&mut self) {
+        if self.line.len() + self.data.len() <= SSE_EVENT_BYTES_MAX {
+            return;
+        }
+        self.skipped += 1;
+        self.is_skipping = true;
+        self.has_data = false;
+        self.data = Vec::new();
+        let is_in_line = !self.line.is_empty();
+        self.line = Vec::new();
+        if is_in_line {
+            self.line.push(b'x');
+        }
+    }
+}
+
+/// The value of a `data` line.
+fn data_of(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(b"data")?;
+    match rest {
+        [] => Some(rest),
+        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
+        _ => None,
+    }
+}

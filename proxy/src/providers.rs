@@ -1,0 +1,116 @@
+//! One file a vendor, and what all of their endpoints share: routes whose usage is not read.
+
+use farebox_pricing::event::EndpointKind;
+use farebox_pricing::evidence::Evidence;
+use farebox_pricing::usage::{UsageDraft, UsageSource};
+
+use crate::framing::Frame;
+use crate::provider::{Class, Endpoint, Glance, Keeps, Verb};
+
+pub mod anthropic;
+pub mod deepgram;
+pub mod facts;
+pub mod openai;
+
+/// Version of the readers; evidence carries it, so that a later reader knows what it reads.
+pub const READER_VERSION: u32 = 1;
+
+const fn unread(
+    verb: Verb,
+    path: &'static str,
+    kind: EndpointKind,
+    class: Class,
+    keeps: Keeps,
+    usage_of: fn(&Evidence) -> UsageDraft,
+) -> Endpoint {
+    Endpoint {
+        verb,
+        path,
+        kind,
+        class,
+        keeps,
+        is_read: false,
+        amend_request: None,
+        request_facts: facts::model_of_request,
+        glance: nothing_to_see,
+        collect: collect_nothing,
+        usage_of,
+    }
+}
+
+/// A route that costs nothing.
+pub(crate) const fn free(verb: Verb, path: &'static str) -> Endpoint {
+    unread(
+        verb,
+        path,
+        EndpointKind::Other,
+        Class::Free,
+        Keeps::Nothing,
+        nothing_billed,
+    )
+}
+
+/// A route on things kept by the vendor, itself without a price.
+pub(crate) const fn state(verb: Verb, path: &'static str, keeps: Keeps) -> Endpoint {
+    unread(
+        verb,
+        path,
+        EndpointKind::Other,
+        Class::State,
+        keeps,
+        nothing_billed,
+    )
+}
+
+/// A route on things kept by the vendor that tells or makes usage which is not read.
+pub(crate) const fn state_unread(
+    verb: Verb,
+    path: &'static str,
+    keeps: Keeps,
+    kind: EndpointKind,
+) -> Endpoint {
+    unread(verb, path, kind, Class::State, keeps, reader_not_built)
+}
+
+/// A route that hands out a way around the meter.
+pub(crate) const fn escape(verb: Verb, path: &'static str) -> Endpoint {
+    unread(
+        verb,
+        path,
+        EndpointKind::Other,
+        Class::Escape,
+        Keeps::Nothing,
+        reader_not_built,
+    )
+}
+
+/// A route that costs money and whose usage is not read.
+pub(crate) const fn metered_unread(
+    verb: Verb,
+    path: &'static str,
+    kind: EndpointKind,
+    keeps: Keeps,
+) -> Endpoint {
+    unread(verb, path, kind, Class::Metered, keeps, reader_not_built)
+}
+
+fn nothing_to_see(_data: &[u8]) -> Glance {
+    Glance::Dull
+}
+
+fn collect_nothing(_frame: &Frame<'_>, _evidence: &mut Evidence) {}
+
+fn nothing_billed(_evidence: &Evidence) -> UsageDraft {
+    UsageDraft {
+        source: UsageSource::None,
+        ..UsageDraft::default()
+    }
+}
+
+fn reader_not_built(evidence: &Evidence) -> UsageDraft {
+    facts::refused(evidence).unwrap_or(UsageDraft {
+        source: UsageSource::Missing,
+        reason: Some("reader_not_built"),
+        ..UsageDraft::default()
+    })
+}

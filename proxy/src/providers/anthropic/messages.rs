@@ -1,0 +1,399 @@
+//! Anthropic's messages: usage in the body, or begun in `message_start` and finished by each
+//! `message_delta`, field by field.
+//!
+//! Input, cache reads and cache writes stand beside each other; thinking stands inside the output.
+
+use farebox_pricing::evidence::Evidence;
+use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
+use serde_json::Value;
+
+use crate::framing::json::{pick, pick_in, text_of};
+use crate::framing::{Frame, Origin};
+use crate::provider::Glance;
+use crate::providers::facts::{
+    self, Counted, at, is_present, keep_request, keep_response_text, keep_usage,
+};
+
+/// Model, stream and the limit of the output.
+pub(super) fn request_facts(evidence: &mut Evidence, _query: Option<&str>, body: Option<&[u8]>) {
+    let names = [
+        "model",
+        "stream",
+        "max_tokens",
+        "service_tier",
+        "speed",
+        "inference_geo",
+    ];
+    let Some(picked) = body.and_then(|body| pick(body, names)) else {
+        return;
+    };
+    for (name, raw) in names.iter().zip(picked.members) {
+        let name = match *name {
+            "max_tokens" => "max_output_tokens",
+            name => name,
+        };
+        keep_request(evidence, name, raw);
+    }
+}
+
+const OUTPUT: &[u8] = br#"{"type":"content_block_delta""#;
+const DULL: [&[u8]; 3] = [
+    br#"{"type":"content_block_start""#,
+    br#"{"type":"content_block_stop""#,
+    br#"{"type":"ping""#,
+];
+
+/// The vendor writes `type` first; an event that begins in another way is parsed.
+pub(super) fn glance(data: &[u8]) -> Glance {
+    if data.starts_with(OUTPUT) {
+        return Glance::Output;
+    }
+    if DULL.iter().any(|start| data.starts_with(start)) {
+        return Glance::Dull;
+    }
+    Glance::Telling
+}
+
+/// Keeps the usage objects and names of a message, whole or in events.
+pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+    let names = [
+        "type",
+        "message",
+        "usage",
+        "error",
+        "delta",
+        "id",
+        "model",
+        "stop_reason",
+    ];
+    let Some(picked) = pick(frame.data, names) else {
+        evidence.flag("invalid_json");
+        return;
+    };
+    let [kind, message, usage, error, delta, id, model, stop_reason] = picked.members;
+    let kind = kind.and_then(text_of).unwrap_or_default();
+    match (&*kind, frame.origin) {
+        ("message", Origin::Body) => {
+            keep_response_text(evidence, "id", id);
+            keep_response_text(evidence, "model", model);
+            keep_response_text(evidence, "stop_reason", stop_reason);
+            keep_usage(evidence, "usage", usage);
+            evidence
+                .response
+                .insert("finished".into(), Value::Bool(true));
+        }
+        ("message_start", _) => {
+            let Some(message) = message.and_then(|raw| pick_in(raw, ["id", "model", "usage"]))
+            else {
+                return;
+            };
+            let [id, model, usage] = message.members;
+            keep_response_text(evidence, "id", id);
+            keep_response_text(evidence, "model", model);
+            keep_usage(evidence, "message_start", usage);
+        }
+        ("message_delta", _) => {
+            let delta = delta.and_then(|raw| pick_in(raw, ["stop_reason"]));
+            let stop_reason = delta.and_then(|delta| delta.members[0]);
+            keep_response_text(evidence, "stop_reason", stop_reason);
+            merge_delta(evidence, usage);
+        }
+        ("message_stop", _) => {
+            evidence
+                .response
+                .insert("finished".into(), Value::Bool(true));
+        }
+        ("content_block_delta", _) => evidence.counts.output_frames += 1,
+        _ => {
+            if is_present(error) {
+                evidence.response.insert("error".into(), Value::Bool(true));
+                let error = error.and_then(|error| pick_in(error, ["type"]));
+                keep_response_text(evidence, "error_type", error.and_then(|e| e.members[0]));
+            }
+        }
+    }
+}
+
+/// Several deltas become one object: each field's last value that is not null.
+fn merge_delta(evidence: &mut Evidence, usage: Option<&serde_json::value::RawValue>) {
+    let before = match evidence.object("message_delta") {
+        Some(Value::Object(members)) => members.clone(),
+        _ => serde_json::Map::new(),
+    };
+    if !keep_usage(evidence, "message_delta", usage) || before.is_empty() {
+        return;
+    }
+    let Some(Value::Object(latest)) = evidence.object("message_delta") else {
+        return;
+    };
+    let mut merged = before;
+    for (name, value) in latest.clone() {
+        if !value.is_null() {
+            merged.insert(name, value);
+        }
+    }
+    evidence.replace_object("message_delta", &Value::Object(merged));
+}
+
+/// The lines of one message.
+pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
+    let merged = merged(evidence);
+    if let Some(object) = &merged
+        && let Some(draft) = reported(evidence, object)
+    {
+        return draft;
+    }
+    if let Some(draft) = facts::refused(evidence) {
+        return draft;
+    }
+    unreported(evidence)
+}
+
+/// One usage object of whatever came.
+fn merged(evidence: &Evidence) -> Option<Value> {
+    if let Some(object) = evidence.object("usage") {
+        return Some(object.clone());
+    }
+    let start = evidence.object("message_start");
+    let delta = evidence.object("message_delta");
+    let mut members = match start {
+        Some(Value::Object(members)) => members.clone(),
+        _ => serde_json::Map::new(),
+    };
+    if let Some(Value::Object(delta)) = delta {
+        for (name, value) in delta {
+            if !value.is_null() {
+                members.insert(name.clone(), value.clone());
+            }
+        }
+    }
+    (!members.is_empty()).then_some(Value::Object(members))
+}
+
+fn reported(evidence: &Evidence, object: &Value) -> Option<UsageDraft> {
+    let mut counted = Counted::new(object);
+    let has_input = counted.count(&["input_tokens"]).is_some();
+    let output = counted.count(&["output_tokens"]);
+    if !has_input && output.is_none() {
+        return None;
+    }
+    let is_final = evidence.object("usage").is_some()
+        || (evidence.object("message_delta").is_some()
+            && (facts::is_set(evidence, "finished")
+                || evidence.response_text("stop_reason").is_some()));
+    let mut notes = Notes::default();
+    let mut usage = Usage::new();
+    tokens(object, &mut usage, &mut notes);
+    let mut lines = vec![Line {
+        model: facts::model(evidence),
+        conditions: conditions(evidence, object),
+        usage,
+    }];
+    iterations(object, &mut lines, &mut notes);
+    if is_final {
+        return Some(UsageDraft {
+            lines,
+            source: UsageSource::Reported,
+            reason: notes.reason,
+            low: None,
+            high: None,
+        });
+    }
+    Some(partial(evidence, output.unwrap_or(0), lines))
+}
+
+/// The input is known, of the output only how much came at least.
+fn partial(evidence: &Evidence, output: u64, mut lines: Vec<Line>) -> UsageDraft {
+    let low_output = output.max(evidence.counts.output_frames);
+    let high_output = facts::output_high(evidence).max(low_output);
+    if let Some(line) = lines.first_mut() {
+        // Thinking of an unfinished answer is not told apart.
+        line.usage = line
+            .usage
+            .iter()
+            .filter(|(meter, _)| *meter != Meter::ReasoningTokens)
+            .collect();
+        line.usage.set(Meter::OutputTokens, low_output);
+    }
+    let low = lines.first().map(|line| line.usage.clone());
+    let high = low.clone().map(|mut usage| {
+        usage.set(Meter::OutputTokens, high_output);
+        usage
+    });
+    UsageDraft {
+        lines,
+        source: UsageSource::Partial,
+        reason: Some("cut_before_usage"),
+        low,
+        high,
+    }
+}
+
+/// What was unusual; the first is told.
+#[derive(Default)]
+struct Notes {
+    reason: Option<&'static str>,
+}
+
+impl Notes {
+    fn add(&mut self, reason: &'static str) {
+        self.reason.get_or_insert(reason);
+    }
+}
+
+fn tokens(object: &Value, usage: &mut Usage, notes: &mut Notes) {
+    let mut counted = Counted::new(object);
+    let input = counted.count(&["input_tokens"]);
+    let read = counted.count(&["cache_read_input_tokens"]);
+    let written = counted.count(&["cache_creation_input_tokens"]);
+    let short = counted.count(&["cache_creation", "ephemeral_5m_input_tokens"]);
+    let long = counted.count(&["cache_creation", "ephemeral_1h_input_tokens"]);
+    let output = counted.count(&["output_tokens"]);
+    let thinking = counted.count(&["output_tokens_details", "thinking_tokens"]);
+    let searches = counted.count(&["server_tool_use", "web_search_requests"]);
+
+    let mut set = |meter, count: Option<u64>| {
+        if let Some(count) = count {
+            usage.set(meter, count);
+        }
+    };
+    set(Meter::InputTokens, input);
+    set(Meter::CacheReadTokens, read);
+    let (short, long) = match (written, short, long) {
+        (written, None, None) => {
+            if written.is_some_and(|written| written > 0) {
+                notes.add("cache_writes_unsplit");
+            }
+            (written, None)
+        }
+        (None, short, long) => (short, long),
+        (Some(written), short, long) => {
+            let split = short.unwrap_or(0).saturating_add(long.unwrap_or(0));
+            if split == written {
+                (short, long)
+            } else {
+                notes.add("cache_split_differs");
+                // The total is cumulative and the split is of the start: what it does not cover
+                // is of the default kind.
+                let long = long.map(|long| long.min(written));
+                (Some(written - long.unwrap_or(0)), long)
+            }
+        }
+    };
+    set(Meter::CacheWriteTokens, short);
+    set(Meter::CacheWrite1hTokens, long);
+    if let Some(output) = output {
+        let thinking = thinking.map(|thinking| counted.within(thinking, output));
+        set(Meter::OutputTokens, Some(output - thinking.unwrap_or(0)));
+        set(Meter::ReasoningTokens, thinking);
+    }
+    set(
+        Meter::WebSearches,
+        searches.filter(|searches| *searches > 0),
+    );
+    if counted.is_clamped {
+        notes.add("negative_clamped");
+    }
+}
+
+/// Sampling passes that the top level does not hold (compaction, advisors), or that another model
+/// served (fallbacks).
+fn iterations(object: &Value, lines: &mut Vec<Line>, notes: &mut Notes) {
+    let Some(Value::Array(items)) = object.get("iterations") else {
+        return;
+    };
+    let is_kind = |item: &Value, kind: &str| item.get("type").and_then(Value::as_str) == Some(kind);
+    let Some(base) = lines.first().cloned() else {
+        return;
+    };
+    let priced = |item: &Value, notes: &mut Notes| {
+        let mut usage = Usage::new();
+        tokens(item, &mut usage, notes);
+        Line {
+            model: item
+                .get("model")
+                .and_then(Value::as_str)
+                .unwrap_or(&base.model)
+                .to_owned(),
+            conditions: base.conditions.clone(),
+            usage,
+        }
+    };
+    let has_fallback = items.iter().any(|item| is_kind(item, "fallback_message"));
+    if has_fallback {
+        // Another model served it: each pass by its own model, the top level not at all, but for
+        // the searches, which only it counts.
+        let searches = base.usage.quantity(Meter::WebSearches);
+        *lines = items.iter().map(|item| priced(item, notes)).collect();
+        if let (Some(searches), Some(line)) = (searches, lines.last_mut()) {
+            line.usage.set(Meter::WebSearches, searches);
+        }
+        notes.add("fallback_model");
+        return;
+    }
+    for item in items {
+        if is_kind(item, "compaction") || is_kind(item, "advisor_message") {
+            lines.push(priced(item, notes));
+        }
+    }
+}
+
+fn conditions(evidence: &Evidence, object: &Value) -> Conditions {
+    let text = |name| at(object, &[name]).and_then(Value::as_str);
+    let mut conditions = Conditions::new();
+    match text("service_tier").or_else(|| evidence.response_text("service_tier")) {
+        None | Some("standard") => {}
+        Some("batch") => {
+            conditions.insert("batch".into(), "true".into());
+        }
+        Some(tier) => {
+            conditions.insert("service_tier".into(), tier.into());
+        }
+    }
+    if let Some(speed) = text("speed").filter(|speed| *speed != "standard") {
+        conditions.insert("speed".into(), speed.into());
+    }
+    if let Some(geo) =
+        text("inference_geo").filter(|geo| !matches!(*geo, "global" | "not_available"))
+    {
+        conditions.insert("geo".into(), geo.into());
+    }
+    conditions
+}
+
+fn unreported(evidence: &Evidence) -> UsageDraft {
+    let bounds = |input: u64, output: u64| {
+        let mut usage = Usage::new();
+        usage.set(Meter::InputTokens, input);
+        usage.set(Meter::OutputTokens, output);
+        usage
+    };
+    let output_low = evidence.counts.output_frames;
+    let output_high = facts::output_high(evidence).max(output_low);
+    let low = Some(bounds(0, output_low));
+    let high = Some(bounds(evidence.counts.request_bytes, output_high));
+    let Some(status) = facts::status(evidence) else {
+        return facts::missing("no_answer", low, high);
+    };
+    if status >= 400 {
+        return facts::missing("cut_before_usage", low, high);
+    }
+    let is_whole = evidence.counts.is_complete
+        && facts::is_set(evidence, "finished")
+        && !facts::is_set(evidence, "error");
+    if is_whole {
+        return facts::missing("no_usage_in_answer", low, high);
+    }
+    let input = evidence.counts.request_bytes / facts::BYTES_PER_TOKEN;
+    UsageDraft {
+        lines: vec![Line {
+            model: facts::model(evidence),
+            conditions: Conditions::new(),
+            usage: bounds(input, output_low),
+        }],
+        source: UsageSource::Estimated,
+        reason: Some("cut_before_usage"),
+        low,
+        high,
+    }
+}

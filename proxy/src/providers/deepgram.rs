@@ -1,0 +1,68 @@
+//! Deepgram: pre-recorded speech to text; its other routes by class.
+//!
+//! Projects, keys, usage and balances are administration and therefore not listed.
+
+use farebox_pricing::event::EndpointKind as Kind;
+
+use crate::provider::Verb::{Get, Post};
+use crate::provider::{Class, Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
+use crate::providers::{escape, free, metered_unread};
+
+mod listen;
+
+/// Deepgram's own API.
+pub static PROVIDER: Provider = Provider {
+    name: "deepgram",
+    base_url: "https://api.deepgram.com",
+    credential: Credential::Token,
+    credential_env: "DEEPGRAM_API_KEY",
+    endpoints: &ENDPOINTS,
+    stream_usage_default: StreamUsage::Untouched,
+    request_id_header: "dg-request-id",
+    error_content_type: "application/json",
+    error_body,
+    cut_event,
+};
+
+static ENDPOINTS: [Endpoint; 12] = [
+    Endpoint {
+        verb: Post,
+        path: "/v1/listen",
+        kind: Kind::Listen,
+        class: Class::Metered,
+        keeps: Keeps::Nothing,
+        is_read: true,
+        amend_request: None,
+        request_facts: listen::request_facts,
+        glance: listen::glance,
+        collect: listen::collect,
+        usage_of: listen::usage_of,
+    },
+    metered_unread(Post, "/v1/speak", Kind::Speak, Keeps::Nothing),
+    metered_unread(Post, "/v2/speak", Kind::Speak, Keeps::Nothing),
+    metered_unread(Post, "/v1/read", Kind::Other, Keeps::Nothing),
+    // Sockets; the part of a call that is a handshake is listed, its reader is not built.
+    metered_unread(Get, "/v1/listen", Kind::Listen, Keeps::Nothing),
+    metered_unread(Get, "/v2/listen", Kind::Listen, Keeps::Nothing),
+    metered_unread(Get, "/v1/speak", Kind::Speak, Keeps::Nothing),
+    metered_unread(Get, "/v2/speak", Kind::Speak, Keeps::Nothing),
+    metered_unread(Get, "/v1/agent/converse", Kind::Agent, Keeps::Nothing),
+    escape(Post, "/v1/auth/grant"),
+    free(Get, "/v1/models"),
+    free(Get, "/v1/models/{model}"),
+];
+
+fn error_body(error: &ErrorText<'_>) -> Vec<u8> {
+    serde_json::json!({
+        "err_code": error.code,
+        "err_msg": error.message,
+        "request_id": error.request_id,
+    })
+    .to_string()
+    .into_bytes()
+}
+
+/// Its answers over HTTP are no event streams.
+fn cut_event(_error: &ErrorText<'_>) -> Option<Vec<u8>> {
+    None
+}

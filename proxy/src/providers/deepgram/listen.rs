@@ -1,0 +1,201 @@
+//! Deepgram's pre-recorded speech to text: seconds of audio, for each channel where channels are
+//! heard apart. Everything else that decides its price stands in the query.
+
+use farebox_pricing::evidence::Evidence;
+use farebox_pricing::money::Decimal;
+use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
+use serde_json::Value;
+
+use crate::framing::Frame;
+use crate::framing::json::{pick, pick_in};
+use crate::provider::Glance;
+use crate::providers::facts::{self, Counted, at, keep_response_text, keep_usage, quantity};
+
+/// The vendor's model when the query names none.
+const DEFAULT_MODEL: &str = "base-general";
+/// Query parameters that can decide a price. `tag` and `extra` are the caller's own words.
+const FACTS: [&str; 18] = [
+    "model",
+    "version",
+    "language",
+    "detect_language",
+    "multichannel",
+    "diarize",
+    "diarize_model",
+    "redact",
+    "keyterm",
+    "detect_entities",
+    "summarize",
+    "topics",
+    "intents",
+    "sentiment",
+    "callback",
+    "mip_opt_out",
+    "tier",
+    "encoding",
+];
+
+/// Keeps the parameters that decide the price; of `callback`, `keyterm` and other free texts only
+/// that they were there.
+pub(super) fn request_facts(evidence: &mut Evidence, query: Option<&str>, _body: Option<&[u8]>) {
+    for pair in query.unwrap_or_default().split('&') {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if !FACTS.contains(&name) {
+            continue;
+        }
+        let is_word = !value.is_empty()
+            && value.len() <= farebox_pricing::evidence::EVIDENCE_TEXT_BYTES_MAX
+            && value
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        let value = match (name, value) {
+            ("callback" | "keyterm", _) => Value::Bool(true),
+            (_, "true") => Value::Bool(true),
+            (_, "false") => Value::Bool(false),
+            _ if is_word => Value::String(value.to_owned()),
+            _ => Value::Bool(true),
+        };
+        // A repeated parameter is a list; any of it that is on counts as on.
+        if evidence
+            .request
+            .get(name)
+            .is_none_or(|before| *before == Value::Bool(false))
+        {
+            evidence.request.insert(name.to_owned(), value);
+        }
+    }
+}
+
+/// Its answers are no event streams.
+pub(super) fn glance(_data: &[u8]) -> Glance {
+    Glance::Telling
+}
+
+/// Keeps duration, channels, served models and what text intelligence counted.
+pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+    let Some(picked) = pick(frame.data, ["metadata", "request_id", "err_code"]) else {
+        evidence.flag("invalid_json");
+        return;
+    };
+    let [metadata, request_id, err_code] = picked.members;
+    keep_response_text(evidence, "id", request_id);
+    keep_response_text(evidence, "error_code", err_code);
+    evidence
+        .response
+        .insert("finished".into(), Value::Bool(true));
+    let names = ["request_id", "duration", "channels", "model_info"];
+    if let Some(inner) = metadata.and_then(|raw| pick_in(raw, names)) {
+        keep_response_text(evidence, "id", inner.members[0]);
+        let mut kept = serde_json::Map::new();
+        for (name, raw) in names.iter().zip(inner.members).skip(1) {
+            if let Some(value) = raw.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
+                kept.insert((*name).to_owned(), value);
+            }
+        }
+        evidence.replace_object("metadata", &Value::Object(kept));
+    }
+    let names = [
+        "summary_info",
+        "sentiment_info",
+        "topics_info",
+        "intents_info",
+    ];
+    if let Some(inner) = metadata.and_then(|raw| pick_in(raw, names)) {
+        for (name, raw) in names.iter().zip(inner.members) {
+            keep_usage(evidence, name, raw);
+        }
+    }
+}
+
+/// The line of one transcription.
+pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
+    if let Some(seconds) = seconds(evidence) {
+        let mut usage = Usage::new();
+        usage.set(Meter::AudioSeconds, seconds);
+        return UsageDraft {
+            lines: vec![Line {
+                model: model(evidence),
+                conditions: conditions(evidence),
+                usage,
+            }],
+            source: UsageSource::Reported,
+            reason: has_intelligence(evidence).then_some("text_intelligence_unpriced"),
+            low: None,
+            high: None,
+        };
+    }
+    if let Some(draft) = facts::refused(evidence) {
+        return draft;
+    }
+    if facts::status(evidence).is_none() {
+        return facts::missing("no_answer", None, None);
+    }
+    if !evidence.counts.is_complete {
+        return facts::missing("cut_before_usage", None, None);
+    }
+    if evidence.request.contains_key("callback") {
+        return UsageDraft {
+            source: UsageSource::Pending,
+            reason: Some("callback"),
+            ..UsageDraft::default()
+        };
+    }
+    facts::missing("no_usage_in_answer", None, None)
+}
+
+/// The audio's length, once for each channel that is heard apart.
+fn seconds(evidence: &Evidence) -> Option<Decimal> {
+    let metadata = evidence.object("metadata")?;
+    let duration = quantity(at(metadata, &["duration"])?)?;
+    if duration.is_negative() {
+        return None;
+    }
+    if !is_on(evidence, "multichannel") {
+        return Some(duration);
+    }
+    let channels = Counted::new(metadata).count(&["channels"])?;
+    let mantissa = duration.mantissa().checked_mul(i128::from(channels))?;
+    Decimal::new(mantissa, duration.scale()).ok()
+}
+
+fn is_on(evidence: &Evidence, name: &str) -> bool {
+    evidence
+        .request
+        .get(name)
+        .is_some_and(|value| *value != Value::Bool(false))
+}
+
+fn has_intelligence(evidence: &Evidence) -> bool {
+    evidence
+        .objects
+        .iter()
+        .any(|object| object.at.ends_with("_info"))
+}
+
+/// The served model. The answer names the family (`arch`); the query may name a member of it
+/// (`nova-3-medical`), and `-general` is the family itself.
+fn model(evidence: &Evidence) -> String {
+    let asked = evidence.request_text("model");
+    let family = evidence
+        .object("metadata")
+        .and_then(|metadata| metadata.get("model_info"))
+        .and_then(Value::as_object)
+        .filter(|models| models.len() == 1)
+        .and_then(|models| models.values().next())
+        .and_then(|model| model.get("arch"))
+        .and_then(Value::as_str);
+    let name = match (family, asked) {
+        (Some(family), Some(asked)) if asked.starts_with(family) => asked,
+        (Some(family), _) => family,
+        (None, asked) => asked.unwrap_or(DEFAULT_MODEL),
+    };
+    name.strip_suffix("-general").unwrap_or(name).to_owned()
+}
+
+fn conditions(evidence: &Evidence) -> Conditions {
+    let mut conditions = Conditions::from([("mode".to_owned(), "prerecorded".to_owned())]);
+    if evidence.request_text("language") == Some("multi") {
+        conditions.insert("language".into(), "multi".into());
+    }
+    conditions
+}

@@ -1,0 +1,211 @@
+//! What the vendors' readers have in common: facts of a request, counts out of usage objects,
+//! drafts for answers that carry no usage.
+
+use farebox_pricing::event::MODEL_BYTES_MAX;
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence};
+use farebox_pricing::money::Decimal;
+use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::framing::json::{pick, text_of};
+
+/// Bytes of a request taken for one token, where nothing better is known.
+pub const BYTES_PER_TOKEN: u64 = 4;
+
+/// Keeps `model` and `stream` of a JSON body.
+pub fn model_of_request(evidence: &mut Evidence, query: Option<&str>, body: Option<&[u8]>) {
+    let _ = query;
+    if let Some(picked) = body.and_then(|body| pick(body, ["model", "stream"])) {
+        keep_request(evidence, "model", picked.members[0]);
+        keep_request(evidence, "stream", picked.members[1]);
+    }
+}
+
+/// Keeps one member of a request, when it is a short text, a number or a boolean.
+pub fn keep_request(evidence: &mut Evidence, name: &str, raw: Option<&RawValue>) {
+    let longest = if name == "model" {
+        MODEL_BYTES_MAX
+    } else {
+        EVIDENCE_TEXT_BYTES_MAX
+    };
+    if let Some(value) = raw.and_then(|raw| scalar(raw, longest)) {
+        evidence.request.insert(name.to_owned(), value);
+    }
+}
+
+/// Keeps one member of an answer, when it is a text fit for a name.
+pub fn keep_response_text(evidence: &mut Evidence, name: &str, raw: Option<&RawValue>) {
+    if let Some(text) = raw.and_then(text_of)
+        && !text.is_empty()
+    {
+        evidence.set_response_text(name, &text);
+    }
+}
+
+fn scalar(raw: &RawValue, longest: usize) -> Option<Value> {
+    match raw.get().as_bytes().first()? {
+        b'"' => text_of(raw)
+            .filter(|text| text.len() <= longest)
+            .map(|text| Value::String(text.into_owned())),
+        b't' => Some(Value::Bool(true)),
+        b'f' => Some(Value::Bool(false)),
+        b'-' | b'0'..=b'9' if raw.get().len() <= EVIDENCE_TEXT_BYTES_MAX => {
+            serde_json::from_str(raw.get()).ok()
+        }
+        _ => None,
+    }
+}
+
+/// A member is there and says something.
+pub fn is_present(raw: Option<&RawValue>) -> bool {
+    raw.is_some_and(|raw| raw.get() != "null")
+}
+
+/// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.
+pub fn keep_usage(evidence: &mut Evidence, at: &str, raw: Option<&RawValue>) -> bool {
+    let Some(raw) = raw.filter(|raw| raw.get().starts_with('{')) else {
+        return false;
+    };
+    let Ok(value) = serde_json::from_str::<Value>(raw.get()) else {
+        return false;
+    };
+    evidence.replace_object(at, &value);
+    true
+}
+
+/// Counts read out of one usage object, with what was wrong about them.
+#[derive(Debug)]
+pub struct Counted<'a> {
+    object: &'a Value,
+    /// A count was below zero, or a part larger than its whole.
+    pub is_clamped: bool,
+}
+
+impl<'a> Counted<'a> {
+    /// Over a usage object.
+    #[must_use]
+    pub fn new(object: &'a Value) -> Self {
+        Self {
+            object,
+            is_clamped: false,
+        }
+    }
+
+    /// The count at a path of members; absent, null and what is no whole number are `None`.
+    pub fn count(&mut self, path: &[&str]) -> Option<u64> {
+        let number = quantity(at(self.object, path)?)?;
+        if number.is_negative() {
+            self.is_clamped = true;
+            return Some(0);
+        }
+        if number.scale() > 0 {
+            return None;
+        }
+        u64::try_from(number.mantissa()).ok()
+    }
+
+    /// What is left of a whole without a part; zero, and noted, when the part is larger.
+    pub fn less(&mut self, whole: u64, part: u64) -> u64 {
+        if part > whole {
+            self.is_clamped = true;
+        }
+        whole.saturating_sub(part)
+    }
+
+    /// A part that can be no larger than its whole.
+    pub fn within(&mut self, part: u64, whole: u64) -> u64 {
+        if part > whole {
+            self.is_clamped = true;
+        }
+        part.min(whole)
+    }
+}
+
+/// The member at a path.
+#[must_use]
+pub fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
+    path.iter().try_fold(object, |value, name| value.get(name))
+}
+
+/// A JSON number, exactly.
+#[must_use]
+pub fn quantity(value: &Value) -> Option<Decimal> {
+    match value {
+        Value::Number(number) => number.as_str().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A whole number of the request.
+#[must_use]
+pub fn request_count(evidence: &Evidence, name: &str) -> Option<u64> {
+    evidence
+        .request
+        .get(name)
+        .and_then(|value| Counted::new(value).count(&[]))
+}
+
+/// The HTTP status of the answer; `None` when none came.
+#[must_use]
+pub fn status(evidence: &Evidence) -> Option<u64> {
+    evidence
+        .response
+        .get("status")
+        .and_then(|value| Counted::new(value).count(&[]))
+}
+
+/// A fact of the answer is set.
+#[must_use]
+pub fn is_set(evidence: &Evidence, name: &str) -> bool {
+    evidence.response.get(name) == Some(&Value::Bool(true))
+}
+
+/// The model of the answer, else the one asked for.
+#[must_use]
+pub fn model(evidence: &Evidence) -> String {
+    evidence
+        .response_text("model")
+        .or_else(|| evidence.request_text("model"))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The draft of a whole answer of status 400 or above, which is not billed.
+#[must_use]
+pub fn refused(evidence: &Evidence) -> Option<UsageDraft> {
+    let is_refused = status(evidence).is_some_and(|status| status >= 400);
+    (is_refused && evidence.counts.is_complete).then(|| UsageDraft {
+        source: UsageSource::None,
+        ..UsageDraft::default()
+    })
+}
+
+/// Nothing is known but bounds.
+#[must_use]
+pub fn missing(reason: &'static str, low: Option<Usage>, high: Option<Usage>) -> UsageDraft {
+    UsageDraft {
+        lines: Vec::new(),
+        source: UsageSource::Missing,
+        reason: Some(reason),
+        low,
+        high,
+    }
+}
+
+/// Most tokens an answer can hold, as far as the wire shows: the request's own limit, else a token
+/// for each byte that came.
+#[must_use]
+pub fn output_high(evidence: &Evidence) -> u64 {
+    request_count(evidence, "max_output_tokens").unwrap_or_else(|| {
+        let decoded = evidence
+            .response
+            .get("decoded_bytes")
+            .and_then(|value| Counted::new(value).count(&[]));
+        evidence
+            .counts
+            .response_bytes
+            .max(decoded.unwrap_or(0))
+            .max(evidence.counts.output_frames)
+    })
+}

@@ -1,0 +1,247 @@
+//! Reads one answer from a copy of what passes: bytes → decoded → frames → evidence.
+//!
+//! It never fails and never holds more than its bounds; what went wrong is a flag in the evidence.
+//! Facts it sets in `Evidence::response` beside those of the endpoint's `collect`: `status`,
+//! `decoded_bytes` (of a compressed answer). `collect` sets `error: true` when the answer carries
+//! an error (also inside a stream of status 200) and `finished: true` when the answer ended as its
+//! dialect ends (`[DONE]`, `message_stop`, a whole JSON body).
+
+use bytes::{Bytes, BytesMut};
+use farebox_pricing::evidence::Evidence;
+use serde_json::Value;
+
+use crate::decode::{DecodeError, Decoder};
+use crate::framing::sse::SseFraming;
+use crate::framing::{Frame, Origin};
+use crate::provider::{Endpoint, Glance};
+use crate::providers::READER_VERSION;
+
+/// Largest JSON body read; of a larger one nothing is known.
+pub const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes the copy of a compressed answer may unfold to.
+pub const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Events parsed at a stream's beginning until one has named the model.
+const NAMING_EVENTS_MAX: u64 = 4;
+
+/// The reader of one answer.
+#[derive(Debug)]
+pub struct Reader {
+    endpoint: &'static Endpoint,
+    evidence: Evidence,
+    decoder: Option<Decoder>,
+    decoded_bytes: u64,
+    body: Body,
+    is_stream: bool,
+}
+
+#[derive(Debug)]
+enum Body {
+    /// A stream of events.
+    Events(SseFraming),
+    /// A JSON body in one piece so far; a copy is made only when a second one comes.
+    Whole(Bytes),
+    /// A JSON body in several pieces.
+    Pieces(BytesMut),
+    /// Not read: another type, not decodable, too large.
+    Unread,
+}
+
+impl Reader {
+    /// Starts reading an answer. Facts of the request are in the evidence already.
+    #[must_use]
+    pub fn new(
+        endpoint: &'static Endpoint,
+        mut evidence: Evidence,
+        status: u16,
+        content_type: Option<&str>,
+        content_encoding: Option<&str>,
+    ) -> Self {
+        evidence.reader_version = READER_VERSION;
+        evidence
+            .response
+            .insert("status".to_owned(), Value::from(status));
+        let media_type = content_type.map_or("", media_type);
+        let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
+        let mut body = if !endpoint.is_read {
+            Body::Unread
+        } else if is_stream {
+            Body::Events(SseFraming::default())
+        } else if is_json(media_type) {
+            Body::Whole(Bytes::new())
+        } else {
+            Body::Unread
+        };
+        let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
+        let decoder = encoding
+            .filter(|_| endpoint.is_read)
+            .and_then(|encoding| Decoder::new(encoding, DECODED_BYTES_MAX));
+        if encoding.is_some() && decoder.is_none() && endpoint.is_read {
+            evidence.flag("unknown_encoding");
+            body = Body::Unread;
+        }
+        Self {
+            endpoint,
+            evidence,
+            decoder,
+            decoded_bytes: 0,
+            body,
+            is_stream,
+        }
+    }
+
+    /// The answer is a stream of events.
+    #[must_use]
+    pub fn is_stream(&self) -> bool {
+        self.is_stream
+    }
+
+    /// Some generated output has come.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        self.evidence.counts.output_frames > 0
+    }
+
+    /// Takes a copy of what passes.
+    pub fn push(&mut self, bytes: &Bytes) {
+        self.evidence.counts.response_bytes += bytes.len() as u64;
+        if matches!(self.body, Body::Unread) || bytes.is_empty() {
+            return;
+        }
+        let Some(mut decoder) = self.decoder.take() else {
+            return self.read(Piece::Shared(bytes));
+        };
+        let result = decoder.push(bytes, &mut |piece| {
+            self.decoded_bytes += piece.len() as u64;
+            self.read(Piece::Lent(piece));
+        });
+        match result {
+            Ok(()) => self.decoder = Some(decoder),
+            Err(error) => {
+                self.evidence.flag(match error {
+                    DecodeError::Invalid => "invalid_encoding",
+                    DecodeError::TooLarge => "decoded_too_large",
+                });
+                self.body = Body::Unread;
+            }
+        }
+    }
+
+    /// Ends the answer; `is_complete` says that its HTTP framing ended as it should.
+    #[must_use]
+    pub fn finish(mut self, is_complete: bool) -> Evidence {
+        self.evidence.counts.is_complete = is_complete;
+        if self.decoded_bytes > 0 {
+            let decoded = Value::from(self.decoded_bytes);
+            self.evidence
+                .response
+                .insert("decoded_bytes".to_owned(), decoded);
+        }
+        match std::mem::replace(&mut self.body, Body::Unread) {
+            Body::Events(framing) => {
+                let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
+                if framing.finish(&mut |data| read_event(endpoint, evidence, data)) > 0 {
+                    evidence.flag("frame_too_large");
+                }
+            }
+            Body::Whole(body) => self.read_body(&body, is_complete),
+            Body::Pieces(body) => self.read_body(&body, is_complete),
+            Body::Unread => {}
+        }
+        self.evidence
+    }
+
+    fn read(&mut self, piece: Piece<'_>) {
+        match &mut self.body {
+            Body::Events(framing) => {
+                let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
+                framing.push(piece.bytes(), &mut |data| {
+                    read_event(endpoint, evidence, data)
+                });
+            }
+            Body::Whole(first) if first.is_empty() => match piece {
+                Piece::Shared(bytes) => self.body = Body::Whole(bytes.clone()),
+                Piece::Lent(bytes) => self.body = Body::Pieces(BytesMut::from(bytes)),
+            },
+            Body::Whole(first) => {
+                let mut pieces = BytesMut::with_capacity(first.len() + piece.bytes().len());
+                pieces.extend_from_slice(first);
+                self.body = Body::Pieces(pieces);
+                self.read(piece);
+                return;
+            }
+            Body::Pieces(pieces) => pieces.extend_from_slice(piece.bytes()),
+            Body::Unread => {}
+        }
+        let held = match &self.body {
+            Body::Whole(first) => first.len(),
+            Body::Pieces(pieces) => pieces.len(),
+            Body::Events(_) | Body::Unread => 0,
+        };
+        if held > JSON_BODY_BYTES_MAX {
+            self.evidence.flag("body_too_large");
+            self.body = Body::Unread;
+        }
+    }
+
+    fn read_body(&mut self, body: &[u8], is_complete: bool) {
+        if body.is_empty() {
+            return;
+        }
+        self.evidence.counts.frames += 1;
+        // Half a body is no JSON; that is no news.
+        let had_flag = self.evidence.has_flag("invalid_json");
+        let frame = Frame {
+            origin: Origin::Body,
+            data: body,
+        };
+        (self.endpoint.collect)(&frame, &mut self.evidence);
+        if !is_complete && !had_flag {
+            self.evidence.flags.retain(|flag| flag != "invalid_json");
+        }
+    }
+}
+
+enum Piece<'a> {
+    Shared(&'a Bytes),
+    Lent(&'a [u8]),
+}
+
+impl Piece<'_> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Lent(bytes) => bytes,
+        }
+    }
+}
+
+fn read_event(endpoint: &Endpoint, evidence: &mut Evidence, data: &[u8]) {
+    evidence.counts.frames += 1;
+    let glance = (endpoint.glance)(data);
+    let is_naming = evidence.counts.frames <= NAMING_EVENTS_MAX
+        && !evidence.response.contains_key("model")
+        && !data.is_empty();
+    if glance == Glance::Telling || is_naming {
+        let frame = Frame {
+            origin: Origin::Event,
+            data,
+        };
+        (endpoint.collect)(&frame, evidence);
+    } else if glance == Glance::Output {
+        evidence.counts.output_frames += 1;
+    }
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
+}
+
+/// JSON by its name, or unnamed: the readers find out.
+fn is_json(media_type: &str) -> bool {
+    let ends_in_json = media_type
+        .len()
+        .checked_sub(5)
+        .and_then(|at| media_type.get(at..))
+        .is_some_and(|end| end.eq_ignore_ascii_case("+json"));
+    media_type.is_empty() || media_type.eq_ignore_ascii_case("application/json") || ends_in_json
+}
