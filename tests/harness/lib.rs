@@ -4,10 +4,15 @@
 //! Nothing here knows how the product works inside; it uses what users use.
 
 pub mod binary;
+pub mod http2;
 pub mod measure;
 pub mod postgres;
+pub mod process;
+pub mod replay;
+pub mod stack;
 pub mod tls;
 pub mod wait;
+pub mod wire;
 
 /// Any failure of the harness, told to a person.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;

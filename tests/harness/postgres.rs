@@ -128,6 +128,15 @@ impl Cluster {
         &self.folder
     }
 
+    /// Has the process ended with the cluster, should the test process die without doing it.
+    pub fn adopt(&self, pid: u32) -> Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("pids"))?;
+        Ok(writeln!(file, "{pid}")?)
+    }
+
     fn files(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -164,6 +173,9 @@ struct Keeper(Child);
 impl Keeper {
     fn watch(folder: &Path) -> Result<Self> {
         const SCRIPT: &str = r#"cat >/dev/null
+for role in $(cat "$1/pids" 2>/dev/null); do
+  case "$(readlink "/proc/$role/exe")" in */farebox*) kill -KILL "$role" 2>/dev/null;; esac
+done
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null
 n=0; while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
