@@ -211,3 +211,100 @@ impl KeySecrets {
         &self.0[0]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn secrets(text: &str) -> KeySecrets {
+        KeySecrets::parse(text).unwrap()
+    }
+
+    const OLD: &str = "an older secret of this place";
+    const NEW: &str = "a newer secret of this place";
+
+    #[test]
+    fn the_form_is_fixed() {
+        let random = std::array::from_fn(|place| place as u8);
+        let key = VirtualKey::generate(&random, &secrets(NEW));
+        let text = key.reveal();
+        assert!(text.starts_with("vk_ABCDEFGHIJKLMNOPQRSTUVWXYZ"));
+        assert_eq!((text.len(), key.prefix()), (KEY_CHARS, "vk_ABCDE"));
+        assert_eq!(prefix(text), Some("vk_ABCDE"));
+        assert_eq!(VirtualKey::parse(text), Ok(key.clone()));
+    }
+
+    #[test]
+    fn the_tail_is_the_start_of_an_hmac() {
+        // Python: base64.b32encode(hmac.new(b"a newer secret of this place", b"vk_" + b"A" * 26,
+        // "sha256").digest())[:6]
+        let key = VirtualKey::generate(&[0; RANDOM_BYTES], &secrets(NEW));
+        assert_eq!(key.reveal(), "vk_AAAAAAAAAAAAAAAAAAAAAAAAAAMDKPP2");
+    }
+
+    #[test]
+    fn the_first_secret_signs_and_all_verify() {
+        let key = VirtualKey::generate(&[7; RANDOM_BYTES], &secrets(OLD));
+        let both = secrets(&format!("# rotated in November\n\n{NEW}\n{OLD}\n"));
+        assert_eq!(both.all().len(), 2);
+        assert!(both.verify(key.reveal()));
+        assert!(!secrets(NEW).verify(key.reveal()));
+        let newer = VirtualKey::generate(&[7; RANDOM_BYTES], &both);
+        assert!(secrets(NEW).verify(newer.reveal()));
+        assert!(!tail_is_valid(newer.reveal(), &[]));
+    }
+
+    #[test]
+    fn other_texts_are_no_keys() {
+        let good = VirtualKey::generate(&[7; RANDOM_BYTES], &secrets(NEW));
+        let good = good.reveal();
+        let lower = good.to_lowercase();
+        let longer = format!("{good}A");
+        let wide = format!("vk_{}", "é".repeat(16));
+        for text in ["", "vk_", &good[1..], &good[..34], &lower, &longer, &wide] {
+            assert_eq!(VirtualKey::parse(text), Err(InvalidKey), "{text:?}");
+            assert_eq!(prefix(text), None);
+            assert!(!secrets(NEW).verify(text));
+        }
+    }
+
+    #[test]
+    fn nothing_prints_a_secret() {
+        let secrets = secrets(NEW);
+        let key = VirtualKey::generate(&[7; RANDOM_BYTES], &secrets);
+        assert_eq!(format!("{key:?}"), "VirtualKey(…)");
+        assert_eq!(format!("{secrets:?}"), "KeySecrets([Secret(…)])");
+    }
+
+    #[test]
+    fn a_list_of_secrets_needs_one_and_long_ones() {
+        let check = |text, expected| assert_eq!(KeySecrets::parse(text).err(), Some(expected));
+        check("", InvalidKeySecrets::Empty);
+        check("# none\n", InvalidKeySecrets::Empty);
+        check(
+            "a newer secret of this place\nshort\n",
+            InvalidKeySecrets::TooShort(2),
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_other_character_breaks_the_proof(random in any::<[u8; RANDOM_BYTES]>(), place in 3..KEY_CHARS, other in 0..32usize) {
+            let secrets = secrets(NEW);
+            let key = VirtualKey::generate(&random, &secrets);
+            prop_assert!(secrets.verify(key.reveal()));
+            let mut forged = key.reveal().as_bytes().to_vec();
+            forged[place] = ALPHABET[other];
+            let forged = String::from_utf8(forged).unwrap();
+            // One in 2^30 forgeries of the body is right by chance.
+            prop_assert_eq!(secrets.verify(&forged), forged == key.reveal());
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC{0,40}") {
+            prop_assert_eq!(VirtualKey::parse(&text).is_ok(), prefix(&text).is_some());
+        }
+    }
+}

@@ -302,3 +302,6 @@ macro_rules! as_decimal_text {
 
 as_decimal_text!(Decimal);
 as_decimal_text!(Usd);
+
+#[cfg(test)]
+mod tests;

@@ -228,3 +228,6 @@ fn add_up(charges: Vec<Charge>) -> Priced {
         rate_cards: RateCards::default(),
     }
 }
+
+#[cfg(test)]
+mod tests;
