@@ -1,0 +1,523 @@
+//! Tenants, virtual keys and limits in memory, kept current in the background.
+//!
+//! Requests read and never wait: every answer is a look-up under a read lock that no one holds
+//! across I/O. [`follow`] keeps the content current from Postgres, [`copy`] keeps the last good
+//! one on disk, so that a proxy starts and serves while Postgres is down.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use farebox_pricing::id::TenantId;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::failure::Code;
+
+pub mod copy;
+pub mod follow;
+mod gaps;
+mod rows;
+
+pub use rows::{
+    KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered, RevokeStreams, SecretHash,
+    Tenant, TenantSettings, TenantStatus, UnpricedModels, WindowKind,
+};
+
+/// Everything the directory holds, by value: one load, one copy on disk.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// Every tenant.
+    pub tenants: Vec<Tenant>,
+    /// Every key.
+    pub keys: Vec<KeyRow>,
+    /// Every limit.
+    pub limits: Vec<Limit>,
+}
+
+/// One entity as it is now; `None` behind an id: it is gone.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A tenant.
+    Tenant(TenantId, Option<Tenant>),
+    /// A virtual key.
+    Key(Uuid, Option<KeyRow>),
+    /// A limit.
+    Limit(Uuid, Option<Limit>),
+}
+
+#[derive(Default)]
+struct State {
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    keys: HashMap<Uuid, Arc<KeyRow>>,
+    prefixes: HashMap<String, Arc<KeyRow>>,
+    limits: HashMap<Uuid, Arc<Limit>>,
+    /// Limits of each tenant that has any, with those of everybody.
+    limits_of: HashMap<TenantId, Arc<[Arc<Limit>]>>,
+    /// Limits of everybody alone.
+    limits_of_all: Arc<[Arc<Limit>]>,
+}
+
+/// The directory. One for the process; every worker reads it.
+pub struct Directory {
+    state: RwLock<State>,
+    is_loaded: AtomicBool,
+    /// Unix milliseconds at which the content was last known to be current; 0: never.
+    current_at: AtomicI64,
+    generation: AtomicU64,
+    revocations: watch::Sender<u64>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Directory {
+    /// An empty directory that is not loaded.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            state: RwLock::default(),
+            is_loaded: AtomicBool::new(false),
+            current_at: AtomicI64::new(0),
+            generation: AtomicU64::new(0),
+            revocations: watch::Sender::new(0),
+        }
+    }
+
+    /// The tenant, when the directory knows it.
+    #[must_use]
+    pub fn tenant(&self, tenant: &str) -> Option<Arc<Tenant>> {
+        self.read().tenants.get(tenant).cloned()
+    }
+
+    /// The virtual key with this prefix.
+    #[must_use]
+    pub fn key_by_prefix(&self, prefix: &str) -> Option<Arc<KeyRow>> {
+        self.read().prefixes.get(prefix).cloned()
+    }
+
+    /// The virtual key with this identity.
+    #[must_use]
+    pub fn key(&self, key_id: Uuid) -> Option<Arc<KeyRow>> {
+        self.read().keys.get(&key_id).cloned()
+    }
+
+    /// The limits that a call of this tenant meets, those of the whole deployment among them, the
+    /// shortest window first.
+    #[must_use]
+    pub fn limits_of(&self, tenant: Option<&str>) -> Arc<[Arc<Limit>]> {
+        let state = self.read();
+        let own = tenant.and_then(|tenant| state.limits_of.get(tenant));
+        Arc::clone(own.unwrap_or(&state.limits_of_all))
+    }
+
+    /// Whether there is any content, of whatever age.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.is_loaded.load(Ordering::Acquire)
+    }
+
+    /// How long ago the content was last known to be current; `None`: nothing was loaded yet.
+    #[must_use]
+    pub fn age(&self) -> Option<Duration> {
+        let current_at = self.current_at.load(Ordering::Relaxed);
+        let millis = unix_millis().saturating_sub(current_at).max(0);
+        (current_at > 0).then(|| Duration::from_millis(millis.unsigned_abs()))
+    }
+
+    /// Goes up with every change of the content.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Wakes whenever a key was revoked or a tenant stopped; ask [`Self::cut_for`] then.
+    #[must_use]
+    pub fn revocations(&self) -> watch::Receiver<u64> {
+        self.revocations.subscribe()
+    }
+
+    /// Whether a running stream of this key and tenant has to end, and why. A key that is gone is
+    /// a revoked one; a key with `revoke_streams = finish` lets its streams finish either way.
+    #[must_use]
+    pub fn cut_for(&self, key_id: Option<Uuid>, tenant: Option<&str>) -> Option<Code> {
+        let state = self.read();
+        if let Some(key_id) = key_id {
+            let Some(key) = state.keys.get(&key_id) else {
+                return Some(Code::RevokedKey);
+            };
+            if key.revoke_streams == RevokeStreams::Finish {
+                return None;
+            }
+            if key.revoked_at.is_some() {
+                return Some(Code::RevokedKey);
+            }
+        }
+        let tenant = state.tenants.get(tenant?)?;
+        (!tenant.is_active()).then_some(Code::TenantSuspended)
+    }
+
+    /// Everything, for the copy on disk.
+    #[must_use]
+    pub fn content(&self) -> Content {
+        let state = self.read();
+        Content {
+            tenants: state.tenants.values().map(|row| (**row).clone()).collect(),
+            keys: state.keys.values().map(|row| (**row).clone()).collect(),
+            limits: state.limits.values().map(|row| (**row).clone()).collect(),
+        }
+    }
+
+    /// Replaces the content. What was verified of an unchanged key stays verified.
+    pub fn replace(&self, content: Content, current_at_millis: i64) {
+        let mut next = State::default();
+        {
+            let state = self.read();
+            for tenant in content.tenants {
+                next.tenants
+                    .insert(tenant.tenant_id.clone(), Arc::new(tenant));
+            }
+            for key in content.keys {
+                next.put_key(state.keys.get(&key.key_id), key);
+            }
+            for limit in content.limits {
+                let limit = kept(state.limits.get(&limit.limit_id), limit);
+                next.limits.insert(limit.limit_id, limit);
+            }
+        }
+        next.index_limits();
+        *self.write() = next;
+        self.is_loaded.store(true, Ordering::Release);
+        self.mark_current(current_at_millis);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.revocations.send_modify(|count| *count += 1);
+    }
+
+    /// Applies changes of single entities; only what they touch is built anew.
+    pub fn apply(&self, changes: Vec<Change>) {
+        if changes.is_empty() {
+            return;
+        }
+        let mut limits_changed = false;
+        let mut somebody_stopped = false;
+        {
+            let mut state = self.write();
+            for change in changes {
+                match change {
+                    Change::Tenant(tenant_id, Some(tenant)) => {
+                        somebody_stopped |= !tenant.is_active();
+                        state.tenants.insert(tenant_id, Arc::new(tenant));
+                    }
+                    Change::Tenant(tenant_id, None) => {
+                        state.tenants.remove(&tenant_id);
+                    }
+                    Change::Key(key_id, row) => {
+                        let before = state.remove_key(key_id);
+                        somebody_stopped |= row.as_ref().is_none_or(|row| row.revoked_at.is_some());
+                        if let Some(row) = row {
+                            state.put_key(before.as_ref(), row);
+                        }
+                    }
+                    Change::Limit(limit_id, Some(limit)) => {
+                        limits_changed = true;
+                        let limit = kept(state.limits.get(&limit_id), limit);
+                        state.limits.insert(limit_id, limit);
+                    }
+                    Change::Limit(limit_id, None) => {
+                        limits_changed = true;
+                        state.limits.remove(&limit_id);
+                    }
+                }
+            }
+            if limits_changed {
+                state.index_limits();
+            }
+        }
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        if somebody_stopped {
+            self.revocations.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Says that the content was current at this instant.
+    pub fn mark_current(&self, at_millis: i64) {
+        self.current_at.store(at_millis, Ordering::Relaxed);
+    }
+
+    /// When the content was last known to be current, in Unix milliseconds.
+    #[must_use]
+    pub fn current_at_millis(&self) -> i64 {
+        self.current_at.load(Ordering::Relaxed)
+    }
+
+    // A panic while the lock was held can only have come from an allocation; the maps are whole.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn put_key(&mut self, before: Option<&Arc<KeyRow>>, mut key: KeyRow) {
+        if let Some(before) = before
+            && before.secret_hash == key.secret_hash
+            && before.prefix == key.prefix
+        {
+            key.remembered = before.remembered.clone();
+        }
+        let key = Arc::new(key);
+        self.prefixes.insert(key.prefix.clone(), Arc::clone(&key));
+        self.keys.insert(key.key_id, key);
+    }
+
+    fn remove_key(&mut self, key_id: Uuid) -> Option<Arc<KeyRow>> {
+        let key = self.keys.remove(&key_id)?;
+        // A prefix freed by one key may already be another's.
+        if self
+            .prefixes
+            .get(&key.prefix)
+            .is_some_and(|row| row.key_id == key_id)
+        {
+            self.prefixes.remove(&key.prefix);
+        }
+        Some(key)
+    }
+
+    fn index_limits(&mut self) {
+        let mut all = Vec::new();
+        let mut own: HashMap<TenantId, Vec<Arc<Limit>>> = HashMap::new();
+        for limit in self.limits.values() {
+            match &limit.tenant_id {
+                Some(tenant) => own
+                    .entry(tenant.clone())
+                    .or_default()
+                    .push(Arc::clone(limit)),
+                None => all.push(Arc::clone(limit)),
+            }
+        }
+        let sorted = |mut limits: Vec<Arc<Limit>>| -> Arc<[Arc<Limit>]> {
+            limits.sort_by_key(|limit| (limit.window, limit.limit_id));
+            limits.into()
+        };
+        self.limits_of = own
+            .into_iter()
+            .map(|(tenant, mut limits)| {
+                limits.extend(all.iter().cloned());
+                (tenant, sorted(limits))
+            })
+            .collect();
+        self.limits_of_all = sorted(all);
+    }
+}
+
+/// The limit as it stood when nothing about it changed, so that its counting goes on.
+fn kept(before: Option<&Arc<Limit>>, limit: Limit) -> Arc<Limit> {
+    match before {
+        Some(before) if **before == limit => Arc::clone(before),
+        _ => Arc::new(limit),
+    }
+}
+
+/// The wall clock in Unix milliseconds.
+pub(crate) fn unix_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use farebox_pricing::event::Environment;
+    use farebox_pricing::time::Timestamp;
+
+    use super::*;
+
+    pub(crate) fn key_row(prefix: &str, secret_hash: &str) -> KeyRow {
+        KeyRow {
+            key_id: Uuid::from_u128(7),
+            prefix: prefix.to_owned(),
+            secret_hash: SecretHash::new(secret_hash),
+            name: "test".to_owned(),
+            tenant_id: Some(TenantId::new("acme").unwrap()),
+            may_attribute: MayAttribute::None,
+            may_attribute_values: Vec::new(),
+            scopes: vec!["proxy".to_owned()],
+            environment: Environment::Live,
+            own_credential: false,
+            allowed_upstreams: None,
+            allowed_models: None,
+            networks: None,
+            expires_at: None,
+            revoked_at: None,
+            revoke_streams: RevokeStreams::Cut,
+            remembered: Remembered::default(),
+        }
+    }
+
+    pub(crate) fn limit(id: u128, tenant: Option<&str>, amount: u64, window: WindowKind) -> Limit {
+        Limit {
+            limit_id: Uuid::from_u128(id),
+            tenant_id: tenant.map(|tenant| TenantId::new(tenant).unwrap()),
+            meter: "requests".to_owned(),
+            amount: amount.into(),
+            window,
+            action: LimitAction::Refuse,
+            dry_run: false,
+            expires_at: None,
+        }
+    }
+
+    fn tenant(name: &str, status: TenantStatus) -> Tenant {
+        Tenant::new(TenantId::new(name).unwrap(), status, serde_json::json!({}))
+    }
+
+    #[test]
+    fn a_changed_key_stays_verified_and_a_changed_secret_does_not() {
+        let directory = Directory::new();
+        let row = key_row("vk_ABCDE", "hash one");
+        let id = row.key_id;
+        directory.apply(vec![Change::Key(id, Some(row.clone()))]);
+        let held = directory.key_by_prefix("vk_ABCDE").unwrap();
+        held.remembered.remember([1; 32]);
+
+        let renamed = KeyRow {
+            name: "other".to_owned(),
+            ..row.clone()
+        };
+        directory.apply(vec![Change::Key(id, Some(renamed.clone()))]);
+        assert!(
+            directory
+                .key_by_prefix("vk_ABCDE")
+                .unwrap()
+                .remembered
+                .is(&[1; 32])
+        );
+        directory.replace(
+            Content {
+                keys: vec![KeyRow {
+                    remembered: Remembered::default(),
+                    ..renamed
+                }],
+                ..Content::default()
+            },
+            1,
+        );
+        assert!(directory.key(id).unwrap().remembered.is(&[1; 32]));
+
+        let changed = key_row("vk_ABCDE", "hash two");
+        directory.apply(vec![Change::Key(id, Some(changed))]);
+        assert!(
+            !directory
+                .key_by_prefix("vk_ABCDE")
+                .unwrap()
+                .remembered
+                .is(&[1; 32])
+        );
+    }
+
+    #[test]
+    fn a_revocation_wakes_and_tells_whom_to_cut() {
+        let directory = Directory::new();
+        let row = key_row("vk_ABCDE", "hash");
+        let id = row.key_id;
+        directory.apply(vec![
+            Change::Key(id, Some(row.clone())),
+            Change::Tenant(
+                TenantId::new("acme").unwrap(),
+                Some(tenant("acme", TenantStatus::Active)),
+            ),
+        ]);
+        let mut wake = directory.revocations();
+        wake.mark_unchanged();
+        assert_eq!(directory.cut_for(Some(id), Some("acme")), None);
+
+        let revoked = KeyRow {
+            revoked_at: Some(Timestamp::from_millis(1)),
+            ..row.clone()
+        };
+        directory.apply(vec![Change::Key(id, Some(revoked.clone()))]);
+        assert!(wake.has_changed().unwrap());
+        assert_eq!(
+            directory.cut_for(Some(id), Some("acme")),
+            Some(Code::RevokedKey)
+        );
+        let gentle = KeyRow {
+            revoke_streams: RevokeStreams::Finish,
+            ..revoked
+        };
+        directory.apply(vec![Change::Key(id, Some(gentle))]);
+        assert_eq!(directory.cut_for(Some(id), Some("acme")), None);
+        directory.apply(vec![Change::Key(id, None)]);
+        assert_eq!(
+            directory.cut_for(Some(id), Some("acme")),
+            Some(Code::RevokedKey)
+        );
+
+        wake.mark_unchanged();
+        directory.apply(vec![Change::Tenant(
+            TenantId::new("acme").unwrap(),
+            Some(tenant("acme", TenantStatus::Suspended)),
+        )]);
+        assert!(wake.has_changed().unwrap());
+        assert_eq!(
+            directory.cut_for(None, Some("acme")),
+            Some(Code::TenantSuspended)
+        );
+        assert_eq!(directory.cut_for(None, Some("unknown")), None);
+        assert_eq!(directory.cut_for(None, None), None);
+    }
+
+    #[test]
+    fn a_tenant_meets_its_own_limits_and_everybodys_shortest_window_first() {
+        let directory = Directory::new();
+        let limits = vec![
+            limit(1, Some("acme"), 5, WindowKind::Day),
+            limit(2, None, 9, WindowKind::Second),
+            limit(3, Some("globex"), 5, WindowKind::Minute),
+        ];
+        directory.replace(
+            Content {
+                limits,
+                ..Content::default()
+            },
+            1,
+        );
+        let ids = |tenant| -> Vec<u128> {
+            directory
+                .limits_of(tenant)
+                .iter()
+                .map(|limit| limit.limit_id.as_u128())
+                .collect()
+        };
+        assert_eq!(ids(Some("acme")), [2, 1]);
+        assert_eq!(ids(Some("globex")), [2, 3]);
+        assert_eq!(ids(Some("initech")), [2]);
+        assert_eq!(ids(None), [2]);
+        directory.apply(vec![Change::Limit(Uuid::from_u128(2), None)]);
+        assert_eq!(ids(Some("acme")), [1]);
+        assert_eq!(ids(None), Vec::<u128>::new());
+    }
+
+    #[test]
+    fn a_prefix_that_moved_to_another_key_stays_with_it() {
+        let directory = Directory::new();
+        let first = key_row("vk_ABCDE", "hash");
+        let second = KeyRow {
+            key_id: Uuid::from_u128(8),
+            ..key_row("vk_ABCDE", "other")
+        };
+        directory.apply(vec![Change::Key(first.key_id, Some(first.clone()))]);
+        directory.apply(vec![Change::Key(second.key_id, Some(second.clone()))]);
+        directory.apply(vec![Change::Key(first.key_id, None)]);
+        let found = directory.key_by_prefix("vk_ABCDE").map(|row| row.key_id);
+        assert_eq!(found, Some(second.key_id));
+    }
+}

@@ -1,0 +1,488 @@
+//! What the directory knows: tenants, virtual keys and limits, in their final types.
+//!
+//! A row is what the collector's views said, parsed once. What cannot be understood is read as the
+//! narrower right: an unknown word never widens what a key may do.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
+
+use farebox_pricing::event::Environment;
+use farebox_pricing::id::TenantId;
+use farebox_pricing::money::Decimal;
+use farebox_pricing::time::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::config::{OnUnrecordable, SpoolSync, StreamUsage};
+
+/// Whether a tenant may call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TenantStatus {
+    /// It may.
+    Active,
+    /// 403 `tenant_suspended`.
+    Suspended,
+    /// Gone for good; answered as a suspended one.
+    Archived,
+}
+
+/// What to do with a model that has no price.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnpricedModels {
+    /// The call passes and its row is `unpriced`.
+    #[default]
+    Allow,
+    /// 403 `model_unpriced`.
+    Refuse,
+}
+
+/// A tenant's settings that the proxy obeys. `None`: the deployment's own default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TenantSettings {
+    /// A spool that cannot take an intent.
+    pub on_unrecordable: OnUnrecordable,
+    /// When an intent is safe from a power cut.
+    pub spool_sync: Option<SpoolSync>,
+    /// Whether usage is asked for on streams.
+    pub stream_usage: Option<StreamUsage>,
+    /// Models without a price.
+    pub unpriced_models: UnpricedModels,
+}
+
+impl TenantSettings {
+    /// Reads the settings it knows; an unknown value of a known key is as if it were not set, and
+    /// is counted, so that one mistyped setting does not take the others with it.
+    #[must_use]
+    pub fn parse(settings: &serde_json::Value) -> (Self, usize) {
+        let mut unknown = 0;
+        let read = |name: &str| {
+            let value = settings.get(name).filter(|value| !value.is_null())?;
+            Some((name.to_owned(), value.clone()))
+        };
+        let on_unrecordable = typed(read("on_unrecordable"), &mut unknown).unwrap_or_default();
+        let spool_sync = typed(read("spool_sync"), &mut unknown);
+        let stream_usage = typed(read("stream_usage"), &mut unknown);
+        let unpriced_models = typed(read("unpriced_models"), &mut unknown).unwrap_or_default();
+        let parsed = Self {
+            on_unrecordable,
+            spool_sync,
+            stream_usage,
+            unpriced_models,
+        };
+        (parsed, unknown)
+    }
+}
+
+fn typed<T: for<'de> Deserialize<'de>>(
+    found: Option<(String, serde_json::Value)>,
+    unknown: &mut usize,
+) -> Option<T> {
+    let (name, value) = found?;
+    let parsed = serde_json::from_value(value).ok();
+    if parsed.is_none() {
+        *unknown += 1;
+        tracing::warn!(setting = name, "a tenant's setting has an unknown value");
+    }
+    parsed
+}
+
+/// One tenant.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tenant {
+    /// Its identifier.
+    pub tenant_id: TenantId,
+    /// Whether it may call.
+    pub status: TenantStatus,
+    /// Its settings as they were written, for the copy on disk.
+    settings_json: serde_json::Value,
+    #[serde(skip)]
+    parsed: OnceLock<TenantSettings>,
+}
+
+impl Tenant {
+    /// A tenant with its settings as written.
+    #[must_use]
+    pub fn new(tenant_id: TenantId, status: TenantStatus, settings: serde_json::Value) -> Self {
+        Self {
+            tenant_id,
+            status,
+            settings_json: settings,
+            parsed: OnceLock::new(),
+        }
+    }
+
+    /// The settings the proxy obeys.
+    #[must_use]
+    pub fn settings(&self) -> &TenantSettings {
+        self.parsed
+            .get_or_init(|| TenantSettings::parse(&self.settings_json).0)
+    }
+
+    /// Whether it may call.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        self.status == TenantStatus::Active
+    }
+}
+
+/// Which tenants a key may name that is not a tenant's own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MayAttribute {
+    /// None.
+    #[default]
+    None,
+    /// Every tenant.
+    Any,
+    /// Those listed.
+    List,
+    /// Those that begin with one of the listed texts.
+    Prefix,
+}
+
+/// What a revocation does to running streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevokeStreams {
+    /// They are cut.
+    #[default]
+    Cut,
+    /// They may finish.
+    Finish,
+}
+
+/// An argon2 hash in its text form; `Debug` shows nothing of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SecretHash(Arc<str>);
+
+impl SecretHash {
+    /// Wraps the PHC text.
+    #[must_use]
+    pub fn new(phc: &str) -> Self {
+        Self(phc.into())
+    }
+
+    /// The PHC text, for the one place that verifies.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretHash(…)")
+    }
+}
+
+/// The SHA-256 of a value that argon2 has verified; lives and dies with its row.
+#[derive(Clone, Default)]
+pub struct Remembered(OnceLock<[u8; 32]>);
+
+impl Remembered {
+    /// Whether this is the digest of the value verified earlier.
+    #[must_use]
+    pub fn is(&self, digest: &[u8; 32]) -> bool {
+        self.0.get() == Some(digest)
+    }
+
+    /// Remembers a verified value's digest. The first one stays: a hash has one right value.
+    pub fn remember(&self, digest: [u8; 32]) {
+        let _ = self.0.set(digest);
+    }
+}
+
+impl fmt::Debug for Remembered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Remembered({})", self.0.get().is_some())
+    }
+}
+
+/// One virtual key, without the key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// Its identity.
+    pub key_id: Uuid,
+    /// The first eight characters, unique.
+    pub prefix: String,
+    /// argon2id of the whole key.
+    pub secret_hash: SecretHash,
+    /// Its name, for people.
+    pub name: String,
+    /// The tenant it belongs to.
+    pub tenant_id: Option<TenantId>,
+    /// Which tenants it may name, when it belongs to none.
+    pub may_attribute: MayAttribute,
+    /// What `list` and `prefix` speak of.
+    pub may_attribute_values: Vec<String>,
+    /// What it may do: `proxy`, `usage:read`, ….
+    pub scopes: Vec<String>,
+    /// Live or test.
+    pub environment: Environment,
+    /// The caller's own provider credential passes through.
+    pub own_credential: bool,
+    /// `None`: all.
+    pub allowed_upstreams: Option<Vec<String>>,
+    /// `None`: all.
+    pub allowed_models: Option<Vec<String>>,
+    /// `None`: every address.
+    pub networks: Option<Vec<Network>>,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+    /// Refused when set.
+    pub revoked_at: Option<Timestamp>,
+    /// What its revocation does to running streams.
+    pub revoke_streams: RevokeStreams,
+    /// Of this proxy alone, never stored.
+    #[serde(skip)]
+    pub remembered: Remembered,
+}
+
+impl KeyRow {
+    /// Whether a key without a tenant of its own may name this one.
+    #[must_use]
+    pub fn may_name(&self, tenant: &str) -> bool {
+        let mut values = self.may_attribute_values.iter();
+        match self.may_attribute {
+            MayAttribute::None => false,
+            MayAttribute::Any => true,
+            MayAttribute::List => values.any(|value| value == tenant),
+            MayAttribute::Prefix => values.any(|value| tenant.starts_with(value.as_str())),
+        }
+    }
+
+    /// Whether the key has a scope.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.scopes.iter().any(|own| own == scope)
+    }
+
+    /// Whether the key may reach an upstream.
+    #[must_use]
+    pub fn may_reach(&self, upstream: &str) -> bool {
+        is_listed(self.allowed_upstreams.as_deref(), upstream)
+    }
+
+    /// Whether the key may use a model.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        is_listed(self.allowed_models.as_deref(), model)
+    }
+
+    /// Whether the key may be used from an address.
+    #[must_use]
+    pub fn may_come_from(&self, address: IpAddr) -> bool {
+        self.networks
+            .as_deref()
+            .is_none_or(|networks| networks.iter().any(|network| network.holds(address)))
+    }
+}
+
+fn is_listed(list: Option<&[String]>, value: &str) -> bool {
+    list.is_none_or(|list| list.iter().any(|entry| entry == value))
+}
+
+/// A block of addresses, `10.0.0.0/8` or one address. A text that is neither holds nobody, so that
+/// a mistake in a list of networks closes and never opens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    text: String,
+    block: Option<(IpAddr, u8)>,
+}
+
+impl Network {
+    /// Reads the text.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self {
+            block: parse_block(text),
+            text: text.to_owned(),
+        }
+    }
+
+    /// Whether the address lies in the block; an IPv4 address mapped into IPv6 counts as itself.
+    #[must_use]
+    pub fn holds(&self, address: IpAddr) -> bool {
+        let Some((base, bits)) = self.block else {
+            return false;
+        };
+        match (base, address.to_canonical()) {
+            (IpAddr::V4(base), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                base.to_bits() & mask == address.to_bits() & mask
+            }
+            (IpAddr::V6(base), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                base.to_bits() & mask == address.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+fn parse_block(text: &str) -> Option<(IpAddr, u8)> {
+    let (address, bits) = match text.split_once('/') {
+        Some((address, bits)) => (address, Some(u8::from_str(bits).ok()?)),
+        None => (text, None),
+    };
+    let address = IpAddr::from_str(address).ok()?;
+    let widest = if address.is_ipv4() { 32 } else { 128 };
+    let bits = bits.unwrap_or(widest);
+    (bits <= widest).then_some((address, bits))
+}
+
+impl Serialize for Network {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        Ok(Self::new(&text))
+    }
+}
+
+/// The window a limit counts in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowKind {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+}
+
+impl WindowKind {
+    /// The name in JSON and SQL.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Second => "second",
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+        }
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn seconds(self) -> u64 {
+        match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+        }
+    }
+}
+
+/// What a limit does when it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitAction {
+    /// The call is refused.
+    Refuse,
+    /// The call passes with a warning.
+    Warn,
+}
+
+/// One limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Limit {
+    /// Its identity.
+    pub limit_id: Uuid,
+    /// `None`: all calls of the deployment together.
+    pub tenant_id: Option<TenantId>,
+    /// What is counted; `requests` for now, others are not applied by the proxy.
+    pub meter: String,
+    /// How much of it in one window.
+    pub amount: Decimal,
+    /// The window.
+    pub window: WindowKind,
+    /// What happens at the amount.
+    pub action: LimitAction,
+    /// Counts only.
+    pub dry_run: bool,
+    /// Not applied from then on.
+    pub expires_at: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_network_holds_its_block_and_nothing_else() {
+        let check = |network: &str, address: &str, expected| {
+            let address: IpAddr = address.parse().expect("an address");
+            assert_eq!(
+                Network::new(network).holds(address),
+                expected,
+                "{network} {address}"
+            );
+        };
+        check("10.0.0.0/8", "10.255.0.1", true);
+        check("10.0.0.0/8", "11.0.0.1", false);
+        check("10.0.0.0/8", "::ffff:10.0.0.1", true);
+        check("0.0.0.0/0", "203.0.113.9", true);
+        check("0.0.0.0/0", "2001:db8::1", false);
+        check("2001:db8::/32", "2001:db8:1::1", true);
+        check("2001:db8::/32", "2001:db9::1", false);
+        check("::/0", "2001:db9::1", true);
+        check("192.0.2.7", "192.0.2.7", true);
+        check("192.0.2.7", "192.0.2.8", false);
+        check("192.0.2.7/33", "192.0.2.7", false);
+        check("anywhere", "192.0.2.7", false);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_network_that_does_not_panic(text in ".{0,24}", address: u32) {
+            let _ = Network::new(&text).holds(IpAddr::from(address.to_be_bytes()));
+        }
+
+        #[test]
+        fn a_block_holds_what_shares_its_bits(base: u32, bits in 0u8..=32, other: u32) {
+            let network = Network::new(&format!("{}/{bits}", std::net::Ipv4Addr::from(base)));
+            let shared = (base ^ other).leading_zeros() >= u32::from(bits);
+            prop_assert_eq!(network.holds(IpAddr::from(other.to_be_bytes())), shared);
+        }
+    }
+
+    #[test]
+    fn one_mistyped_setting_leaves_the_others() {
+        let settings = serde_json::json!({
+            "on_unrecordable": "refuse",
+            "spool_sync": "sometimes",
+            "stream_usage": "ask",
+            "colour": "green",
+        });
+        let (parsed, unknown) = TenantSettings::parse(&settings);
+        assert_eq!(unknown, 1);
+        assert_eq!(parsed.on_unrecordable, OnUnrecordable::Refuse);
+        assert_eq!(parsed.spool_sync, None);
+        assert_eq!(parsed.stream_usage, Some(StreamUsage::Ask));
+        assert_eq!(parsed.unpriced_models, UnpricedModels::Allow);
+    }
+
+    #[test]
+    fn a_hash_does_not_show_itself() {
+        assert_eq!(
+            format!("{:?}", SecretHash::new("$argon2id$v=19$x")),
+            "SecretHash(…)"
+        );
+    }
+}
