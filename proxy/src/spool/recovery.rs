@@ -1,0 +1,171 @@
+//! What a start finds: settlements still to be shipped and calls that were never settled.
+//!
+//! Nothing is changed on disk before the new epoch is written, and nothing removed that is still needed, so a
+//! crash in the middle of a recovery is followed by the same recovery. An event is an orphan when it has an
+//! intent or a checkpoint and no settlement anywhere; settling it makes it none, in whichever epoch.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::append::Ticket;
+use super::record::scan;
+use super::segment::{self, PREFIX_BYTES, SegmentFile};
+use super::state::{Open, SegmentState, State, second_of};
+use super::{Orphan, Position, Shared};
+
+/// A segment is cut to its records when that frees at least this.
+const CUT_BYTES_MIN: u64 = 1 << 14;
+
+/// Everything the segments of earlier epochs say.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) segments: Vec<(SegmentFile, u64)>,
+    pub(super) records: u64,
+    pub(super) damaged: u64,
+    /// The newest copy of each event's settlement.
+    settlements: HashMap<Uuid, Position>,
+    intents: HashMap<Uuid, Position>,
+    checkpoints: HashMap<Uuid, Position>,
+    /// The last position and number of each epoch.
+    pub(super) epochs: BTreeMap<u64, (Position, u64)>,
+}
+
+/// Reads all segments. Files that vanish meanwhile are skipped, so it is safe beside a running proxy.
+pub(super) fn find(directory: &Path) -> io::Result<Found> {
+    let mut found = Found::default();
+    for file in segment::list(directory)? {
+        let bytes = match segment::read_whole(&file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            bytes => bytes?,
+        };
+        let id = file.id;
+        let walked = scan(&bytes, PREFIX_BYTES, file.nonce, |offset, record| {
+            let position = Position::new(id, offset);
+            let head = record.head;
+            if record.settlement().is_some() {
+                found.settlements.insert(head.event_id, position);
+            }
+            if let Some((event_id, _)) = record.intent() {
+                found.intents.insert(event_id, position);
+            }
+            if record.checkpoint().is_some() {
+                found.checkpoints.insert(head.event_id, position);
+            }
+            let last = found.epochs.entry(head.epoch).or_insert((position, 0));
+            *last = (position.max(last.0), head.seq.max(last.1));
+        });
+        found.records += walked.records;
+        found.damaged += walked.damaged;
+        found.segments.push((file, walked.end as u64));
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// Settlements that nobody has acknowledged, in append order.
+    pub(super) fn unshipped(&self, acknowledged_before: Position) -> Vec<(Position, Uuid)> {
+        let mut unshipped: Vec<(Position, Uuid)> = self
+            .settlements
+            .iter()
+            .filter(|(_, position)| **position >= acknowledged_before)
+            .map(|(event_id, position)| (*position, *event_id))
+            .collect();
+        unshipped.sort_unstable();
+        unshipped
+    }
+
+    /// Calls without a settlement, in append order.
+    pub(super) fn open(&self) -> Vec<Open> {
+        let with_intent = self.intents.keys();
+        let without = self
+            .checkpoints
+            .keys()
+            .filter(|id| !self.intents.contains_key(id));
+        let mut open: Vec<Open> = with_intent
+            .chain(without)
+            .filter(|id| !self.settlements.contains_key(id))
+            .map(|id| Open {
+                event_id: *id,
+                intent: self.intents.get(id).copied(),
+                checkpoint: self.checkpoints.get(id).copied(),
+                is_abandoned: false,
+            })
+            .collect();
+        open.sort_unstable_by_key(|open| open.intent.or(open.checkpoint));
+        open
+    }
+}
+
+/// Gives back the blocks behind each segment's last record, and removes segments without any.
+///
+/// A spool that restarts often would else be full of allocated nothing.
+pub(super) fn cut(found: &mut Found) -> io::Result<()> {
+    let mut kept = Vec::with_capacity(found.segments.len());
+    for (mut file, end) in found.segments.drain(..) {
+        if end <= PREFIX_BYTES as u64 {
+            std::fs::remove_file(&file.path)?;
+            continue;
+        }
+        if file.bytes >= end + CUT_BYTES_MIN {
+            let open = OpenOptions::new().write(true).open(&file.path)?;
+            open.set_len(end)?;
+            open.sync_all()?;
+            file.bytes = end;
+        }
+        kept.push((file, end));
+    }
+    found.segments = kept;
+    Ok(())
+}
+
+/// Fills a new state with what was found and gives the open calls' slots.
+pub(super) fn adopt(
+    state: &mut State,
+    found: &Found,
+    acknowledged_before: Position,
+) -> Vec<(u32, Open)> {
+    for (file, _) in &found.segments {
+        state.bytes += file.bytes;
+        state
+            .segments
+            .insert(file.id, SegmentState::new(file.clone()));
+    }
+    for (position, event_id) in found.unshipped(acknowledged_before) {
+        state.queue(position, second_of(event_id));
+    }
+    state.counts.damaged = found.damaged;
+    found
+        .open()
+        .into_iter()
+        .map(|open| (state.open(open), open))
+        .collect()
+}
+
+/// Reads what the open calls' records say.
+pub(super) fn orphans(shared: &std::sync::Arc<Shared>, open: Vec<(u32, Open)>) -> Vec<Orphan> {
+    let files = shared.lock().files();
+    let read = |position: Option<Position>| {
+        let position = position?;
+        let file = files.get(&position.segment())?;
+        let bytes = segment::read_from(file, position.offset()).ok()?;
+        let record = segment::check(&bytes, position.offset(), file.nonce)?;
+        let payload = record
+            .checkpoint()
+            .or(record.intent().map(|(_, intent)| intent));
+        payload.map(<[u8]>::to_vec)
+    };
+    let mut orphans = Vec::with_capacity(open.len());
+    for (slot, open) in open {
+        let position = open.intent.or(open.checkpoint).unwrap_or(Position::START);
+        orphans.push(Orphan {
+            ticket: Ticket::new(shared, slot, open.event_id, position),
+            intent: read(open.intent),
+            checkpoint: read(open.checkpoint),
+        });
+    }
+    orphans
+}

@@ -1,0 +1,176 @@
+//! Segment files: their names, how one is made for real, how records are read back.
+//!
+//! The nonce is part of the file's name, so that no flipped bit inside can make a whole segment
+//! unreadable. Records are read with plain reads, never through a mapping: another process that cuts a file
+//! short costs records, not this process.
+
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::mapping::Writer;
+use super::record::{HEADER_BYTES, Head, Record};
+
+/// Bytes at the front of a segment, before its first record.
+pub(super) const PREFIX_BYTES: usize = 64;
+/// What a segment file begins with; the last digit is the version of the layout.
+const PREFIX: &[u8] = b"farebox-spool-1\n";
+/// How much of [`PREFIX`] every version shares.
+const PREFIX_FAMILY: &[u8] = b"farebox-spool-";
+const SUFFIX: &str = ".segment";
+/// The name a segment has until it is whole.
+const UNFINISHED: &str = "unfinished.tmp";
+
+/// A segment file in a spool directory.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentFile {
+    pub(super) id: u32,
+    pub(super) nonce: u64,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+/// A new, empty segment with its writer.
+pub(super) struct Fresh {
+    pub(super) file: SegmentFile,
+    pub(super) writer: Writer,
+}
+
+/// Makes a segment: blocks allocated, on disk, in the directory for good.
+///
+/// It is made under another name and renamed when whole; `unfinished` keeps two makers apart.
+pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Fresh> {
+    let nonce = RandomState::new().build_hasher().finish();
+    let path = directory.join(format!("{id:010}-{nonce:016x}{SUFFIX}"));
+    let unfinished = directory.join(format!("{id:010}-{UNFINISHED}"));
+    let made = allocate(&unfinished, bytes).and_then(|file| {
+        file.write_all_at(PREFIX, 0)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &path)?;
+        sync_directory(directory)?;
+        Writer::new(&file, bytes, nonce, PREFIX_BYTES)
+    });
+    match made {
+        Ok(writer) => {
+            let file = SegmentFile {
+                id,
+                nonce,
+                path,
+                bytes: bytes as u64,
+            };
+            Ok(Fresh { file, writer })
+        }
+        Err(error) => {
+            // Neither may stay: a leftover would count against the disk.
+            let _ = fs::remove_file(&unfinished);
+            let _ = fs::remove_file(&path);
+            Err(error)
+        }
+    }
+}
+
+fn allocate(path: &Path, bytes: usize) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)?;
+    super::mapping::allocate(&file, bytes)?;
+    Ok(file)
+}
+
+/// Makes the directory's entries durable.
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+/// All whole segments, oldest first. Unfinished ones are left alone.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<SegmentFile>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let Some((id, nonce)) = entry.file_name().to_str().and_then(parse_name) else {
+            continue;
+        };
+        let bytes = match entry.metadata() {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        found.push(SegmentFile {
+            id,
+            nonce,
+            path: entry.path(),
+            bytes,
+        });
+    }
+    found.sort_by_key(|segment| segment.id);
+    Ok(found)
+}
+
+/// Removes segments that never became whole.
+pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.ends_with(UNFINISHED))
+        {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn parse_name(name: &str) -> Option<(u32, u64)> {
+    let (id, nonce) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    Some((id.parse().ok()?, u64::from_str_radix(nonce, 16).ok()?))
+}
+
+/// The bytes of a whole segment, or why it cannot be read by this version.
+pub(super) fn read_whole(segment: &SegmentFile) -> io::Result<Vec<u8>> {
+    let bytes = fs::read(&segment.path)?;
+    let is_other_version = bytes.starts_with(PREFIX_FAMILY) && !bytes.starts_with(PREFIX);
+    let next = bytes.get(PREFIX_FAMILY.len()).copied().unwrap_or_default();
+    if is_other_version && next.is_ascii_digit() && next > b'1' {
+        let message = format!("spool segment {}: written by a newer version", segment.id);
+        return Err(io::Error::new(ErrorKind::Unsupported, message));
+    }
+    Ok(bytes)
+}
+
+/// The bytes of one record, whole or not; empty when there is none.
+pub(super) fn read_at(file: &File, offset: usize) -> io::Result<Vec<u8>> {
+    let mut header = vec![0; HEADER_BYTES];
+    if let Err(error) = file.read_exact_at(&mut header, offset as u64) {
+        return if error.kind() == ErrorKind::UnexpectedEof {
+            Ok(Vec::new())
+        } else {
+            Err(error)
+        };
+    }
+    let Some(head) = Head::read(&header) else {
+        return Ok(Vec::new());
+    };
+    let length = file.metadata()?.len();
+    if offset as u64 + head.bytes() as u64 > length {
+        return Ok(header);
+    }
+    header.resize(head.bytes(), 0);
+    file.read_exact_at(&mut header[HEADER_BYTES..], (offset + HEADER_BYTES) as u64)?;
+    Ok(header)
+}
+
+/// The bytes of one record of a segment, as [`read_at`] gives them.
+pub(super) fn read_from(segment: &SegmentFile, offset: usize) -> io::Result<Vec<u8>> {
+    read_at(&File::open(&segment.path)?, offset)
+}
+
+/// Checks what [`read_at`] gave.
+pub(super) fn check(bytes: &[u8], offset: usize, nonce: u64) -> Option<Record<'_>> {
+    Record::check(bytes, offset, nonce)
+}
