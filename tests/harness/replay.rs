@@ -4,6 +4,7 @@
 //! Invariants: a call stands in the truth log before a byte of its answer leaves; `is_written` is
 //! set only after the last byte was given to the socket.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,7 +43,7 @@ pub struct Replay {
     /// Where it listens.
     pub address: SocketAddr,
     calls: Arc<Mutex<Vec<Call>>>,
-    release: Arc<Notify>,
+    released: Arc<(Mutex<HashSet<String>>, Notify)>,
 }
 
 impl Replay {
@@ -52,7 +53,7 @@ impl Replay {
         let replay = Self {
             address: listener.local_addr()?,
             calls: Arc::default(),
-            release: Arc::default(),
+            released: Arc::default(),
         };
         let serving = replay.clone();
         tokio::spawn(async move {
@@ -92,9 +93,28 @@ impl Replay {
         self.calls().into_iter().find(|call| call.id == id)
     }
 
-    /// Lets every call that asked to be held go on.
-    pub fn release(&self) {
-        self.release.notify_waiters();
+    /// Lets the call with this id, which asked to be held or paused, go on; now or when it comes.
+    pub fn release(&self, id: &str) {
+        let (ids, changed) = &*self.released;
+        ids.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id.to_owned());
+        changed.notify_waiters();
+    }
+
+    async fn wait_for_release(&self, id: &str) {
+        let (ids, changed) = &*self.released;
+        loop {
+            let change = changed.notified();
+            if ids
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(id)
+            {
+                return;
+            }
+            change.await;
+        }
     }
 
     async fn converse(&self, mut connection: Connection) -> Result<()> {
@@ -142,7 +162,7 @@ impl Replay {
         let events = events(call, &body);
         match manner {
             "close" => return Ok(false),
-            "hold" => self.release.notified().await,
+            "hold" => self.wait_for_release(&call.id).await,
             "refuse" => {
                 let error = json!({"error": {"message": "upstream says slow down", "type": "rate_limit_error", "code": "rate_limit_exceeded"}});
                 write_json(
@@ -200,7 +220,7 @@ impl Replay {
         for (number, event) in events.iter().enumerate() {
             match manner {
                 "cut" if number == 3 => return Ok(false),
-                "pause" if number == 3 => self.release.notified().await,
+                "pause" if number == 3 => self.wait_for_release(&call.id).await,
                 "error-event" if number == 3 => {
                     write_chunk(connection, &error_event(&call.line)).await?;
                     connection.write(b"0\r\n\r\n").await?;

@@ -28,7 +28,8 @@ pub const SHIPPED_MAX: Duration = Duration::from_secs(30);
 pub const ADMIN_TOKEN: &str = "operator-token-of-a-test-0123456789";
 /// The provider credential of every stack; must be found nowhere but at the upstream.
 pub const PROVIDER_CREDENTIAL: &str = "sk-provider-credential-canary-7f3a";
-const INGEST_TOKEN: &str = "ingest-token-of-a-test-0123456789abcdef";
+/// The token that proxies show the collector.
+pub const INGEST_TOKEN: &str = "ingest-token-of-a-test-0123456789abcdef";
 const KEY_SECRET: &str = "key-secret-of-a-test-0123456789abcdef0123456789abcdef";
 /// Ports are taken from here up: below the range that Linux gives to outgoing connections.
 const FIRST_PORT: u16 = 18_000;
