@@ -96,3 +96,83 @@ fn offset_in(body: &[u8], raw: &RawValue) -> Option<usize> {
         .checked_sub(body.as_ptr() as usize)
         .filter(|offset| offset + raw.get().len() <= body.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asks_by_splicing_and_leaves_every_other_byte() {
+        for (body, amended) in [
+            (
+                r#"{"model":"m","stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"model":"m","stream":true}"#,
+            ),
+            (
+                " { \"stream\" : true }\n",
+                " {\"stream_options\":{\"include_usage\":true}, \"stream\" : true }\n",
+            ),
+            (
+                r#"{"stream":true,"stream_options":{}}"#,
+                r#"{"stream":true,"stream_options":{"include_usage":true}}"#,
+            ),
+            (
+                r#"{"stream":true,"stream_options": {"include_obfuscation":false} }"#,
+                r#"{"stream":true,"stream_options": {"include_usage":true,"include_obfuscation":false} }"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage" : false},"stream":true}"#,
+                r#"{"stream_options":{"include_usage" : true},"stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":{"include_usage":null},"stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true}"#,
+            ),
+            (
+                r#"{"stream_options":null,"stream":true}"#,
+                r#"{"stream_options":{"include_usage":true},"stream":true}"#,
+            ),
+        ] {
+            let splice = ask_for_stream_usage(body.as_bytes()).expect(body);
+            let result = splice.apply(&Bytes::copy_from_slice(body.as_bytes()));
+            assert_eq!(String::from_utf8_lossy(&result), amended);
+            assert_eq!(ask_for_stream_usage(&result), None, "asks already");
+        }
+    }
+
+    #[test]
+    fn what_is_no_stream_or_odd_is_left_alone() {
+        for body in [
+            "",
+            "[]",
+            "{}",
+            r#"{"stream":false}"#,
+            r#"{"stream":"true"}"#,
+            r#"{"stream":true"#,
+            r#"{"stream":true}{"#,
+            r#"{"stream":true,"stream":true}"#,
+            r#"{"stream":false,"stream":true}"#,
+            r#"{"stream":true,"stream_options":{},"stream_options":{}}"#,
+            r#"{"stream":true,"stream_options":[]}"#,
+            r#"{"stream":true,"stream_options":7}"#,
+            r#"{"stream":true,"stream_options":{"include_usage":"yes"}}"#,
+            r#"{"stream":true,"stream_options":{"include_usage":false,"include_usage":false}}"#,
+            r#"{"x":{"stream":true}}"#,
+        ] {
+            assert_eq!(ask_for_stream_usage(body.as_bytes()), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_splice_that_does_not_fit_changes_nothing() {
+        let body = Bytes::from_static(b"{}");
+        for (offset, remove) in [(3, 0), (1, 2), (usize::MAX, 1)] {
+            let splice = Splice {
+                offset,
+                remove,
+                insert: b"x".to_vec(),
+            };
+            assert_eq!(splice.apply(&body), body);
+        }
+    }
+}

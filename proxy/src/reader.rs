@@ -4,10 +4,11 @@
 //! Facts it sets in `Evidence::response` beside those of the endpoint's `collect`: `status`,
 //! `decoded_bytes` (of a compressed answer). `collect` sets `error: true` when the answer carries
 //! an error (also inside a stream of status 200) and `finished: true` when the answer ended as its
-//! dialect ends (`[DONE]`, `message_stop`, a whole JSON body).
+//! dialect ends (`[DONE]`, `message_stop`, a whole JSON body). A status of 400 or above goes before
+//! `error`: such an answer is a refusal by the upstream, not a failure of it.
 
 use bytes::{Bytes, BytesMut};
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, Evidence};
 use serde_json::Value;
 
 use crate::decode::{DecodeError, Decoder};
@@ -20,8 +21,15 @@ use crate::providers::READER_VERSION;
 pub const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Most bytes the copy of a compressed answer may unfold to.
 pub const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Room for usage objects inside the evidence; facts and counts share the rest.
+const OBJECTS_BYTES_MAX: usize = EVIDENCE_BYTES_MAX - 6 * 1024;
 /// Events parsed at a stream's beginning until one has named the model.
 const NAMING_EVENTS_MAX: u64 = 4;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod properties;
 
 /// The reader of one answer.
 #[derive(Debug)]
@@ -147,6 +155,7 @@ impl Reader {
             Body::Pieces(body) => self.read_body(&body, is_complete),
             Body::Unread => {}
         }
+        bound_objects(&mut self.evidence);
         self.evidence
     }
 
@@ -229,6 +238,45 @@ fn read_event(endpoint: &Endpoint, evidence: &mut Evidence, data: &[u8]) {
         (endpoint.collect)(&frame, evidence);
     } else if glance == Glance::Output {
         evidence.counts.output_frames += 1;
+    }
+}
+
+/// Leaves out the usage objects that do not fit into an event's evidence.
+fn bound_objects(evidence: &mut Evidence) {
+    let mut room = OBJECTS_BYTES_MAX;
+    let before = evidence.objects.len();
+    evidence.objects.retain(|object| {
+        let bytes = object.at.len() + json_bytes(&object.value);
+        let fits = bytes <= room;
+        room -= if fits { bytes } else { 0 };
+        fits
+    });
+    if evidence.objects.len() < before {
+        evidence.flag("objects_dropped");
+    }
+}
+
+/// About as many bytes as the value has as JSON; texts are counted as if all were escaped.
+fn json_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 5,
+        Value::Number(number) => number.as_str().len(),
+        Value::String(text) => 2 + text_bytes(text),
+        Value::Array(items) => items.iter().map(|item| 1 + json_bytes(item)).sum::<usize>() + 2,
+        Value::Object(members) => {
+            let member =
+                |(name, value): (&String, &Value)| 4 + text_bytes(name) + json_bytes(value);
+            members.iter().map(member).sum::<usize>() + 2
+        }
+    }
+}
+
+fn text_bytes(text: &str) -> usize {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        text.len()
+    } else {
+        text.len() * 6
     }
 }
 

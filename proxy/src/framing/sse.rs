@@ -179,7 +179,7 @@ impl SseFraming {
 }
 
 /// The value of a `data` line.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
+pub(crate) fn data_of(line: &[u8]) -> Option<&[u8]> {
     let rest = line.strip_prefix(b"data")?;
     match rest {
         [] => Some(rest),
