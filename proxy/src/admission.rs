@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use farebox_pricing::id::TenantId;
 use farebox_pricing::money::Decimal;
 use farebox_pricing::time::Timestamp;
 use governor::clock::{Clock, DefaultClock};
@@ -21,7 +22,7 @@ use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
 use crate::config::Limits;
-use crate::directory::{Limit, LimitAction};
+use crate::directory::{Directory, Limit, LimitAction, unix_millis};
 use crate::failure::{Code, Refusal};
 
 /// The meter that counts calls.
@@ -47,6 +48,7 @@ impl Permit {
 /// The counters of all rates. One for the process; every worker uses it.
 pub struct Admission<C: Clock = DefaultClock> {
     is_on: bool,
+    directory: Arc<Directory>,
     clock: C,
     counters: RwLock<HashMap<Uuid, Counter<C>>>,
 }
@@ -76,28 +78,37 @@ enum Verdict {
 }
 
 impl Admission {
-    /// With the deployment's switch.
+    /// With the deployment's switch, over the directory's limits.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
-        Self::with_clock(limits, DefaultClock::default())
+    pub fn new(limits: Limits, directory: Arc<Directory>) -> Self {
+        Self::with_clock(limits, directory, DefaultClock::default())
     }
 }
 
 impl<C: Clock + Clone> Admission<C> {
-    fn with_clock(limits: Limits, clock: C) -> Self {
+    fn with_clock(limits: Limits, directory: Arc<Directory>, clock: C) -> Self {
         Self {
             is_on: limits == Limits::On,
+            directory,
             clock,
             counters: RwLock::default(),
         }
     }
 
-    /// Counts one call against each of its limits, and says whether it may go on.
-    pub fn admit(&self, limits: &[Arc<Limit>], now: Timestamp) -> Result<Permit, Refusal> {
-        let mut permit = Permit::default();
+    /// Counts one call of a tenant, or of nobody, and says whether it may go on.
+    pub fn admit(&self, tenant: Option<&TenantId>) -> Result<Permit, Refusal> {
         if !self.is_on {
-            return Ok(permit);
+            return Ok(Permit::default());
         }
+        let limits = self.directory.limits_of(tenant.map(TenantId::as_str));
+        if limits.is_empty() {
+            return Ok(Permit::default());
+        }
+        self.admit_within(&limits, Timestamp::from_millis(unix_millis()))
+    }
+
+    fn admit_within(&self, limits: &[Arc<Limit>], now: Timestamp) -> Result<Permit, Refusal> {
+        let mut permit = Permit::default();
         for limit in limits {
             let is_over = limit.expires_at.is_some_and(|expires_at| expires_at <= now);
             if is_over || limit.meter != REQUESTS {
@@ -247,13 +258,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::directory::WindowKind;
     use crate::directory::tests::limit;
+    use crate::directory::{Content, WindowKind};
 
     const NOW_MILLIS: i64 = 1_795_317_480_000;
 
     fn now() -> Timestamp {
         Timestamp::from_millis(NOW_MILLIS)
+    }
+
+    fn admission() -> Admission {
+        Admission::new(Limits::On, Arc::default())
     }
 
     fn passed<C: Clock + Clone>(
@@ -262,13 +277,13 @@ mod tests {
         calls: usize,
     ) -> usize {
         (0..calls)
-            .filter(|_| admission.admit(limits, now()).is_ok())
+            .filter(|_| admission.admit_within(limits, now()).is_ok())
             .count()
     }
 
     #[test]
     fn exactly_the_amount_of_a_burst_passes_from_any_number_of_threads() {
-        let admission = Admission::new(Limits::On);
+        let admission = admission();
         let limits = [Arc::new(limit(1, Some("acme"), 2, WindowKind::Hour))];
         let passed: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = (0..10)
@@ -280,7 +295,7 @@ mod tests {
                 .sum()
         });
         assert_eq!(passed, 2);
-        let refusal = admission.admit(&limits, now()).unwrap_err();
+        let refusal = admission.admit_within(&limits, now()).unwrap_err();
         assert_eq!(refusal.code, Code::RateLimited);
         assert!(
             refusal
@@ -301,7 +316,7 @@ mod tests {
         fn a_burst_passes_its_amount_and_one_more_a_share_of_the_window_later(amount in 1u32..200, window in 0usize..4) {
             let window = [WindowKind::Second, WindowKind::Minute, WindowKind::Hour, WindowKind::Day][window];
             let clock = FakeRelativeClock::default();
-            let admission = Admission::with_clock(Limits::On, clock.clone());
+            let admission = Admission::with_clock(Limits::On, Arc::default(), clock.clone());
             let limits = [Arc::new(limit(1, None, amount.into(), window))];
             let calls = amount as usize;
             prop_assert_eq!(passed(&admission, &limits, calls + 50), calls);
@@ -315,7 +330,7 @@ mod tests {
 
     #[test]
     fn warning_lets_pass_and_says_so_and_dry_run_only_counts() {
-        let admission = Admission::new(Limits::On);
+        let admission = admission();
         let warn = Limit {
             action: LimitAction::Warn,
             ..limit(1, Some("acme"), 1, WindowKind::Day)
@@ -325,9 +340,12 @@ mod tests {
             ..limit(2, Some("acme"), 1, WindowKind::Day)
         };
         let limits = [Arc::new(warn), Arc::new(dry_run)];
-        assert_eq!(admission.admit(&limits, now()).unwrap().warning(), None);
+        assert_eq!(
+            admission.admit_within(&limits, now()).unwrap().warning(),
+            None
+        );
         assert_eq!(admission.would_refuse(Uuid::from_u128(2)), 0);
-        let second = admission.admit(&limits, now()).unwrap();
+        let second = admission.admit_within(&limits, now()).unwrap();
         assert!(
             second
                 .warning()
@@ -338,7 +356,7 @@ mod tests {
 
     #[test]
     fn an_expired_limit_and_a_meter_of_another_kind_are_inert() {
-        let admission = Admission::new(Limits::On);
+        let admission = admission();
         let expired = Limit {
             expires_at: Some(now()),
             ..limit(1, None, 0, WindowKind::Day)
@@ -349,27 +367,36 @@ mod tests {
         };
         assert!(
             admission
-                .admit(&[Arc::new(expired), Arc::new(other)], now())
+                .admit_within(&[Arc::new(expired), Arc::new(other)], now())
                 .is_ok()
         );
         let nothing = [Arc::new(limit(3, None, 0, WindowKind::Day))];
-        let refusal = admission.admit(&nothing, now()).unwrap_err();
+        let refusal = admission.admit_within(&nothing, now()).unwrap_err();
         assert_eq!((refusal.retry_after_seconds, refusal.detail), (None, None));
     }
 
     #[test]
-    fn the_kill_switch_lets_everything_pass() {
-        let admission = Admission::new(Limits::Off);
-        assert!(
-            admission
-                .admit(&[Arc::new(limit(1, None, 0, WindowKind::Day))], now())
-                .is_ok()
+    fn the_directorys_limits_hold_unless_the_kill_switch_is_set() {
+        let directory = Arc::new(Directory::new());
+        let limits = vec![limit(1, Some("acme"), 1, WindowKind::Day)];
+        directory.replace(
+            Content {
+                limits,
+                ..Content::default()
+            },
+            1,
         );
+        let admission = Admission::new(Limits::On, Arc::clone(&directory));
+        let tenant = TenantId::new("acme").unwrap();
+        let passed = |tenant| (0..3).filter(|_| admission.admit(tenant).is_ok()).count();
+        assert_eq!((passed(Some(&tenant)), passed(None)), (1, 3));
+        let admission = Admission::new(Limits::Off, directory);
+        assert!(admission.admit(Some(&tenant)).is_ok());
     }
 
     #[test]
     fn counting_goes_on_over_a_change_that_is_not_the_rates() {
-        let admission = Admission::new(Limits::On);
+        let admission = admission();
         let first = limit(1, Some("acme"), 2, WindowKind::Day);
         assert_eq!(passed(&admission, &[Arc::new(first.clone())], 1), 1);
         let expires_at = Some(Timestamp::from_millis(NOW_MILLIS + 1));
@@ -387,9 +414,9 @@ mod tests {
 
     #[test]
     fn counters_of_limits_that_are_gone_are_thrown_away() {
-        let admission = Admission::new(Limits::On);
+        let admission = admission();
         for id in 0..3 * COUNTERS_PRUNED_ABOVE as u128 {
-            let _ = admission.admit(&[Arc::new(limit(id, None, 1, WindowKind::Day))], now());
+            let _ = admission.admit_within(&[Arc::new(limit(id, None, 1, WindowKind::Day))], now());
         }
         assert!(admission.counters.read().unwrap().len() <= COUNTERS_PRUNED_ABOVE + 1);
     }

@@ -12,7 +12,7 @@ use farebox_pricing::time::Timestamp;
 use sha2::{Digest, Sha256};
 
 use crate::config::Secret;
-use crate::directory::{Directory, KeyRow};
+use crate::directory::{Directory, KeyRow, unix_millis};
 use crate::failure::{Code, Refusal};
 
 mod presented;
@@ -75,6 +75,20 @@ impl Identity {
             secrets: secrets.ok_or(KeySecretTooShort)?,
             verifiers: Verifiers::start(),
         })
+    }
+
+    /// The row of a presented key, at once for a key that was verified before.
+    pub async fn authenticate(
+        &self,
+        presented: &Presented<'_>,
+        peer: IpAddr,
+    ) -> Result<Arc<KeyRow>, Refusal> {
+        let now = Timestamp::from_millis(unix_millis());
+        match self.lookup(&presented.value, peer, now) {
+            Lookup::Known(row) => Ok(row),
+            Lookup::Refused(refusal) => Err(refusal),
+            Lookup::Cold => self.verify(&presented.value, peer, now).await,
+        }
     }
 
     /// The answer without waiting, when there is one.
@@ -224,6 +238,10 @@ mod tests {
             identity.lookup(&key, PEER, now()),
             Lookup::Known(_)
         ));
+        let mut headers = http::HeaderMap::new();
+        headers.insert("x-api-key", key.parse().unwrap());
+        let presented = find_presented(&headers, None).unwrap();
+        assert!(identity.authenticate(&presented, PEER).await.is_ok());
         assert_eq!(identity.verifiers.verified(), 1);
     }
 

@@ -1,0 +1,344 @@
+//! The proxy's numbers for Prometheus: every metric name stands here or in [`scrape`], nowhere else.
+//!
+//! Counters never fall. Tenants and models past their caps are counted together as `other`, calls
+//! without a tenant as `unattributed`. Money and quantities are kept as integers and printed as
+//! decimals at the scrape, so no float is ever added up.
+
+use std::fmt::Write;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use farebox_pricing::event::{Event, Transport};
+use farebox_pricing::id::TenantId;
+use farebox_pricing::money::Usd;
+use prometheus::core::Collector;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::config::MetricsConfig;
+use crate::failure::Code;
+
+mod events;
+mod names;
+mod scrape;
+mod text;
+
+use events::Events;
+use names::Names;
+use text::Family;
+
+/// Tenant of calls that name none.
+const UNATTRIBUTED: &str = "unattributed";
+
+/// Seconds of whole calls, and to their first byte.
+const CALL_BUCKETS: &[f64] = &[
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
+];
+/// Seconds that are ours alone.
+const OVERHEAD_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05,
+    0.25, 1.0,
+];
+/// Seconds of one sync of the spool.
+const FSYNC_BUCKETS: &[f64] = &[
+    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
+
+/// What the collector said of a shipped record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShipOutcome {
+    /// Stored.
+    Accepted,
+    /// It had it already.
+    Duplicate,
+    /// Never to be stored.
+    Rejected,
+    /// It has another record of this id.
+    Conflict,
+    /// To be sent again.
+    Retry,
+}
+
+impl ShipOutcome {
+    const ALL: [Self; 5] = [
+        Self::Accepted,
+        Self::Duplicate,
+        Self::Rejected,
+        Self::Conflict,
+        Self::Retry,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Duplicate => "duplicate",
+            Self::Rejected => "rejected",
+            Self::Conflict => "conflict",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// The spool's numbers at one instant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolGauges {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Settlements that are not acknowledged.
+    pub records: u64,
+    /// Age of the oldest of them.
+    pub oldest: Duration,
+    /// Records set aside.
+    pub rejected: u64,
+    /// Calls without a settlement.
+    pub intents_open: u64,
+}
+
+type Ask<T> = OnceLock<Box<dyn Fn() -> T + Send + Sync>>;
+
+/// The proxy's numbers. One for the process; every worker writes.
+pub struct Metrics {
+    registry: Registry,
+    names: Names,
+    events: Events,
+    refusals: IntCounterVec,
+    unrecorded: IntCounterVec,
+    streams: Vec<IntGauge>,
+    session_conflicts: IntCounter,
+    fsync: Histogram,
+    shipped: Vec<IntCounter>,
+    spool: Ask<SpoolGauges>,
+    directory_age: Ask<Option<Duration>>,
+}
+
+impl Metrics {
+    /// All numbers at zero.
+    #[must_use]
+    pub fn new(config: &MetricsConfig) -> Self {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let made = IntCounterVec::new(Opts::new(name, help), labels);
+            registered(&registry, made)
+        };
+        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, HistogramVec::new(options, labels))
+        };
+        let refusals = counters(
+            "farebox_refusals_total",
+            "Calls that the proxy refused.",
+            &["tenant", "code"],
+        );
+        let unrecorded = counters(
+            "farebox_unrecorded_calls_total",
+            "Calls that passed without an intent in the spool.",
+            &["tenant"],
+        );
+        let upstream_errors = counters(
+            "farebox_upstream_errors_total",
+            "Answers of status 400 or above, and calls without a whole answer.",
+            &["upstream", "credential", "status"],
+        );
+        let shipped = counters(
+            "farebox_shipped_events_total",
+            "Records by what the collector said of them.",
+            &["outcome"],
+        );
+        let session_conflicts = counters(
+            "farebox_session_conflicts_total",
+            "Calls that named another tenant than their session's first.",
+            &[],
+        );
+        let streams = registered(
+            &registry,
+            IntGaugeVec::new(
+                Opts::new("farebox_streams_open", "Answers that are running."),
+                &["transport"],
+            ),
+        );
+        let call = ["provider", "endpoint"];
+        let duration = histogram(
+            "farebox_request_duration_seconds",
+            "To the answer's last byte.",
+            &call,
+            CALL_BUCKETS,
+        );
+        let ttfb = histogram(
+            "farebox_ttfb_seconds",
+            "To the answer's first byte.",
+            &call,
+            CALL_BUCKETS,
+        );
+        let overhead = histogram(
+            "farebox_overhead_seconds",
+            "Time that is the proxy's alone.",
+            &["endpoint"],
+            OVERHEAD_BUCKETS,
+        );
+        let fsync = histogram(
+            "farebox_spool_fsync_seconds",
+            "One sync of the spool.",
+            &[],
+            FSYNC_BUCKETS,
+        );
+        Self {
+            names: Names::new(config),
+            events: Events::new(upstream_errors, duration, ttfb, overhead),
+            refusals,
+            unrecorded,
+            streams: Transport::ALL
+                .iter()
+                .map(|transport| streams.with_label_values(&[transport.name()]))
+                .collect(),
+            session_conflicts: session_conflicts.with_label_values::<&str>(&[]),
+            fsync: fsync.with_label_values::<&str>(&[]),
+            shipped: ShipOutcome::ALL
+                .iter()
+                .map(|outcome| shipped.with_label_values(&[outcome.name()]))
+                .collect(),
+            spool: OnceLock::new(),
+            directory_age: OnceLock::new(),
+            registry,
+        }
+    }
+
+    /// One settled event, with what its provider charges; what it bills is the event's own claim.
+    pub fn record_event(&self, event: &Event, cost_usd: Option<Usd>) {
+        self.events.record(&self.names, event, cost_usd);
+    }
+
+    /// A call that was refused.
+    pub fn refusal(&self, tenant: Option<&TenantId>, code: Code) {
+        let tenant = self.names.tenant(tenant_name(tenant));
+        self.refusals
+            .with_label_values(&[tenant, code.name()])
+            .inc();
+    }
+
+    /// A call that passed without an intent.
+    pub fn unrecorded(&self, tenant: Option<&TenantId>) {
+        let tenant = self.names.tenant(tenant_name(tenant));
+        self.unrecorded.with_label_values(&[tenant]).inc();
+    }
+
+    /// An answer began to run.
+    pub fn stream_opened(&self, transport: Transport) {
+        self.streams[transport as usize].inc();
+    }
+
+    /// An answer has ended.
+    pub fn stream_closed(&self, transport: Transport) {
+        self.streams[transport as usize].dec();
+    }
+
+    /// A call named another tenant than its session's first.
+    pub fn session_conflict(&self) {
+        self.session_conflicts.inc();
+    }
+
+    /// The spool was synced once.
+    pub fn spool_synced(&self, took: Duration) {
+        self.fsync.observe(took.as_secs_f64());
+    }
+
+    /// The collector answered for a record.
+    pub fn shipped(&self, outcome: ShipOutcome) {
+        self.shipped[outcome as usize].inc();
+    }
+
+    /// Whom to ask for the spool's numbers at a scrape. The first one stays.
+    pub fn watch_spool(&self, ask: impl Fn() -> SpoolGauges + Send + Sync + 'static) {
+        let _ = self.spool.set(Box::new(ask));
+    }
+
+    /// Whom to ask for the directory's age at a scrape. The first one stays.
+    pub fn watch_directory(&self, ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        let _ = self.directory_age.set(Box::new(ask));
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut text = TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|error| {
+                tracing::error!(%error, "metrics cannot be encoded");
+                String::new()
+            });
+        self.events.encode(&mut text);
+        self.encode_gauges(&mut text);
+        text
+    }
+
+    fn encode_gauges(&self, text: &mut String) {
+        let mut gauge = |name, help, value: String| {
+            Family::gauge(name, help).line(text, &[], &value);
+        };
+        if let Some(ask) = self.spool.get() {
+            let spool = ask();
+            gauge(
+                "farebox_intents_open",
+                "Calls without a settlement.",
+                spool.intents_open.to_string(),
+            );
+            gauge(
+                "farebox_spool_bytes",
+                "Bytes of the spool on disk.",
+                spool.bytes.to_string(),
+            );
+            gauge(
+                "farebox_spool_records",
+                "Settlements that are not acknowledged.",
+                spool.records.to_string(),
+            );
+            gauge(
+                "farebox_spool_oldest_seconds",
+                "Age of the oldest settlement that is not acknowledged.",
+                seconds(spool.oldest),
+            );
+            gauge(
+                "farebox_spool_rejected",
+                "Records set aside.",
+                spool.rejected.to_string(),
+            );
+        }
+        if let Some(age) = self.directory_age.get().and_then(|ask| ask()) {
+            gauge(
+                "farebox_directory_age_seconds",
+                "Since the directory was last known to be current.",
+                seconds(age),
+            );
+        }
+    }
+}
+
+fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    made: Result<C, prometheus::Error>,
+) -> C {
+    let metric = made.expect("names and labels are constants of this file");
+    registry
+        .register(Box::new(metric.clone()))
+        .expect("each name is registered once");
+    metric
+}
+
+fn tenant_name(tenant: Option<&TenantId>) -> &str {
+    tenant.map_or(UNATTRIBUTED, TenantId::as_str)
+}
+
+fn seconds(duration: Duration) -> String {
+    let mut text = String::new();
+    let _ = write!(
+        text,
+        "{}.{:03}",
+        duration.as_secs(),
+        duration.subsec_millis()
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests;
