@@ -35,6 +35,9 @@ pub const DIGITS_MAX: u32 = 36;
 /// Digits a [`Decimal`] keeps behind the point.
 pub const SCALE_MAX: u8 = 18;
 
+/// The first magnitude with too many digits.
+const MANTISSA_END: u128 = 10u128.pow(DIGITS_MAX);
+
 impl Decimal {
     /// Nothing.
     pub const ZERO: Self = Self {
@@ -44,12 +47,8 @@ impl Decimal {
 
     /// `mantissa × 10^-scale`, reduced; an error outside the bounds.
     pub fn new(mantissa: i128, scale: u8) -> Result<Self, InvalidDecimal> {
-        let (mut mantissa, mut scale) = (mantissa, scale);
-        while scale > 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
-            scale -= 1;
-        }
-        if scale > SCALE_MAX || mantissa.unsigned_abs() >= 10u128.pow(DIGITS_MAX) {
+        let (mantissa, scale) = reduced(mantissa, scale);
+        if scale > SCALE_MAX || mantissa.unsigned_abs() >= MANTISSA_END {
             return Err(InvalidDecimal);
         }
         Ok(Self { mantissa, scale })
@@ -82,6 +81,10 @@ impl Decimal {
     /// The exact sum; `None` outside the bounds.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
+        if self.scale == other.scale {
+            let mantissa = self.mantissa.checked_add(other.mantissa)?;
+            return Self::new(mantissa, self.scale).ok();
+        }
         let scale = self.scale.max(other.scale);
         let left = self.at_scale(scale)?;
         let right = other.at_scale(scale)?;
@@ -129,6 +132,9 @@ impl PartialOrd for Decimal {
 impl Ord for Decimal {
     /// By value. Whole parts first, because bringing both to one scale could overflow.
     fn cmp(&self, other: &Self) -> Ordering {
+        if self.scale == other.scale {
+            return self.mantissa.cmp(&other.mantissa);
+        }
         let parts = |value: &Self| {
             let unit = 10i128.pow(u32::from(value.scale));
             let fill = 10i128.pow(u32::from(SCALE_MAX - value.scale));
@@ -136,6 +142,28 @@ impl Ord for Decimal {
         };
         parts(self).cmp(&parts(other))
     }
+}
+
+/// The same value without zeros at the end of its fraction. A division of 128 bits costs several of
+/// 64, and this runs for every charge.
+fn reduced(mut mantissa: i128, mut scale: u8) -> (i128, u8) {
+    while scale > 0 {
+        match i64::try_from(mantissa) {
+            Ok(mut small) => {
+                while scale > 0 && small % 10 == 0 {
+                    small /= 10;
+                    scale -= 1;
+                }
+                return (i128::from(small), scale);
+            }
+            Err(_) if mantissa % 10 == 0 => {
+                mantissa /= 10;
+                scale -= 1;
+            }
+            Err(_) => break,
+        }
+    }
+    (mantissa, scale)
 }
 
 impl From<u64> for Decimal {
@@ -257,11 +285,7 @@ impl Usd {
 
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mut mantissa, mut scale) = (self.0, Self::SCALE);
-        while scale > 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
-            scale -= 1;
-        }
+        let (mantissa, scale) = reduced(self.0, Self::SCALE);
         write_scaled(f, mantissa, scale)
     }
 }

@@ -27,6 +27,8 @@ mod set;
 pub const CARD_SCHEMA: u32 = 1;
 /// Largest card read, in bytes.
 pub const CARD_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most factors of one model's revision.
+pub const FACTORS_MAX: usize = 64;
 
 /// Meters that make up the whole input, which long-context bounds are compared with.
 pub const WHOLE_INPUT: &[Meter] = &[
@@ -194,10 +196,14 @@ impl RateCard {
             at,
         };
         self.name_conditions(&line.conditions, revision, &mut facts)?;
+        let factors = revision.factors.iter().enumerate();
+        let held = factors.filter(|(_, factor)| factor.when.hold(&facts));
+        let factors_held = held.fold(0, |bits, (index, _)| bits | 1 << index);
         Ok(Selection {
             card: self,
             revision,
             facts,
+            factors_held,
         })
     }
 
@@ -236,6 +242,8 @@ pub struct Selection<'a> {
     card: &'a RateCard,
     revision: &'a Compiled,
     facts: Facts<'a>,
+    /// A bit for each factor of the revision whose conditions hold.
+    factors_held: u64,
 }
 
 impl Selection<'_> {
@@ -259,8 +267,8 @@ impl Selection<'_> {
             }
         };
         add(&rate.when);
-        for factor in &self.revision.factors {
-            if factor.meters.contains(&meter) && factor.when.hold(&self.facts) {
+        for (index, factor) in self.revision.factors.iter().enumerate() {
+            if self.factors_held & 1 << index != 0 && factor.meters.contains(&meter) {
                 usd = usd.checked_mul(factor.factor)?;
                 add(&factor.when);
             }

@@ -63,13 +63,24 @@ pub fn charge(
     Ok(Usd::from_pico(if is_negative { -pico } else { pico }))
 }
 
+/// All that fit 128 bits.
+const POWERS_OF_TEN: [u128; 39] = {
+    let mut powers = [1; 39];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 fn in_128_bits(
     mantissas: impl Iterator<Item = u128>,
     up: usize,
     per: u128,
     down: usize,
 ) -> Option<u128> {
-    let power = |exponent: usize| 10u128.checked_pow(u32::try_from(exponent).ok()?);
+    let power = |exponent: usize| POWERS_OF_TEN.get(exponent).copied();
     let mut numerator = power(up)?;
     for mantissa in mantissas {
         numerator = numerator.checked_mul(mantissa)?;

@@ -7,7 +7,8 @@ use unicode_normalization::is_nfc;
 use super::condition::When;
 use super::grammar::{CardFile, Factor, Model, Revision, Synonym};
 use super::{
-    CARD_SCHEMA, Compiled, CompiledFactor, CompiledRate, InvalidCard, RateCard, canonical,
+    CARD_SCHEMA, Compiled, CompiledFactor, CompiledRate, FACTORS_MAX, InvalidCard, RateCard,
+    canonical,
 };
 use crate::event::MODEL_BYTES_MAX;
 use crate::money::{DIGITS_MAX, Decimal, SCALE_MAX};
@@ -265,6 +266,10 @@ fn compile_factors(
     place: &str,
     problems: &mut Problems,
 ) -> Vec<CompiledFactor> {
+    if revision.factors.len() > FACTORS_MAX {
+        problems.add(place, format!("more than {FACTORS_MAX} factors"));
+        return Vec::new();
+    }
     let mut factors: Vec<CompiledFactor> = Vec::with_capacity(revision.factors.len());
     for (index, factor) in revision.factors.iter().enumerate() {
         let place = format!("{place}: factor {}", index + 1);
