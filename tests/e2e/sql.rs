@@ -121,8 +121,8 @@ async fn a_tenants_own_login_sees_its_rows_only_and_changes_nothing() -> Result 
     client
         .batch_execute(&format!(
             "create role {login} login;
-             grant farebox_reader to {login};
-             insert into farebox_private.tenant_logins (role_name, tenant_id) values ('{login}', 'acme');"
+             grant farebox_tenant to {login};
+             insert into farebox_private.tenant_logins (login, tenant_id) values ('{login}', 'acme');"
         ))
         .await?;
     let tenant =

