@@ -81,6 +81,7 @@ create table farebox_private.usage_events (
     seq bigint,
     content_sha256 bytea,
     content_digest bytea not null,
+    further jsonb,
 
     constraint usage_events_pkey primary key (event_id),
     constraint part_from_one check (part >= 1),
@@ -179,6 +180,7 @@ comment on column farebox_private.usage_events.epoch is 'The proxy''s process st
 comment on column farebox_private.usage_events.seq is 'The settlement''s number in the epoch, without gaps.';
 comment on column farebox_private.usage_events.content_sha256 is 'SHA-256 over the record as spooled, by the proxy.';
 comment on column farebox_private.usage_events.content_digest is 'SHA-256 over what the collector compares for conflict.';
+comment on column farebox_private.usage_events.further is 'Fields of a newer proxy that this version does not know, as they came.';
 
 alter table farebox_private.usage_events enable row level security;
 alter table farebox_private.usage_events force row level security;

@@ -1,0 +1,370 @@
+//! Whether one record can be booked at all, and its digest.
+//!
+//! Pure: no database, no clock. What this lets through may still be refused by a constraint, and is
+//! then found by halving the batch; what it refuses would be refused for ever.
+
+use farebox_pricing::event::{Event, SCHEMA};
+use farebox_pricing::id;
+use farebox_pricing::money::{Decimal, Usd};
+use farebox_pricing::usage::Usage;
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+/// Most bytes of one record.
+pub const RECORD_BYTES_MAX: usize = 256 * 1024;
+/// Quantities stay below ten to this power, so that a batch's sum always fits.
+pub const QUANTITY_DIGITS_MAX: u32 = 15;
+/// Longest reason a receipt gives.
+const REASON_CHARS_MAX: usize = 200;
+/// First and end of the years whose events are kept, as milliseconds: 2000-01-01 and 2100-01-01.
+const STARTED_AT_MIN: i64 = 946_684_800_000;
+const STARTED_AT_END: i64 = 4_102_444_800_000;
+
+/// A record that can be booked.
+#[derive(Debug)]
+pub struct Checked {
+    /// The event, without what the fields below hold.
+    pub event: Event,
+    /// SHA-256 over what is compared when the same id comes again.
+    pub digest: [u8; 32],
+    /// The proxy's figure; never booked.
+    pub claimed_usd: Option<Usd>,
+    /// The record's place in its spool.
+    pub place: Place,
+    /// SHA-256 over the record as spooled, by the proxy.
+    pub content_sha256: Option<[u8; 32]>,
+    /// Fields that this version does not know, kept as they came.
+    pub further: Option<String>,
+}
+
+/// Where a record stands in the spool it came from; compared by nobody, since a record that was
+/// written again after a failed sync has another place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The proxy.
+    pub node: Option<String>,
+    /// Its process start.
+    pub epoch: Option<i64>,
+    /// The settlement's number.
+    pub seq: Option<i64>,
+}
+
+/// A record that can never be booked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The id, where one could be read.
+    pub event_id: Option<Uuid>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Reads and checks one record.
+pub fn check(raw: &str) -> Result<Checked, Refused> {
+    let refuse = |event_id, reason: &str| Refused {
+        event_id,
+        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+    };
+    if raw.len() > RECORD_BYTES_MAX {
+        return Err(refuse(lenient_id(raw), "the record is too large"));
+    }
+    let mut event: Event =
+        serde_json::from_str(raw).map_err(|error| refuse(lenient_id(raw), &error.to_string()))?;
+    let event_id = Some(event.event_id);
+    check_event(&event).map_err(|reason| refuse(event_id, &reason))?;
+    sanitise(&mut event);
+
+    let claimed_usd = event.claimed_usd.take();
+    let content_sha256 = match event.content_sha256.take() {
+        None => None,
+        Some(hex) => Some(
+            parse_sha256(&hex)
+                .ok_or_else(|| refuse(event_id, "content_sha256 is no SHA-256 in hex"))?,
+        ),
+    };
+    let bigint = |value: Option<u64>, name: &str| {
+        value
+            .map(i64::try_from)
+            .transpose()
+            .map_err(|_| refuse(event_id, &format!("{name} is too large")))
+    };
+    let place = Place {
+        epoch: bigint(event.epoch.take(), "epoch")?,
+        seq: bigint(event.seq.take(), "seq")?,
+        node: event.node.take(),
+    };
+    let further = if event.schema > SCHEMA {
+        further_fields(raw)
+    } else {
+        None
+    };
+    // Struct fields in their order and maps in theirs: the same content gives the same bytes.
+    let mut hash = Sha256::new();
+    serde_json::to_writer(&mut hash, &event)
+        .map_err(|error| refuse(event_id, &error.to_string()))?;
+    Ok(Checked {
+        digest: hash.finalize().into(),
+        event,
+        claimed_usd,
+        place,
+        content_sha256,
+        further,
+    })
+}
+
+fn check_event(event: &Event) -> Result<(), String> {
+    if event.event_id.get_version_num() != 7 {
+        return Err("event_id is no UUIDv7".to_owned());
+    }
+    let started_at = event.started_at.as_millis();
+    if id_millis(event.event_id) != started_at {
+        return Err("event_id and started_at name different milliseconds".to_owned());
+    }
+    if !(STARTED_AT_MIN..STARTED_AT_END).contains(&started_at) {
+        return Err("started_at lies outside the years 2000 to 2099".to_owned());
+    }
+    for (name, id) in [
+        ("customer_id", event.customer_id.as_deref()),
+        ("upstream", Some(event.upstream.as_str())),
+        ("provider", Some(event.provider.as_str())),
+        ("node", event.node.as_deref()),
+    ] {
+        if let Some(reason) = id.and_then(|id| id::check(id).err()) {
+            return Err(format!("{name}: {reason}"));
+        }
+    }
+    if event.part == 0 || event.attempt == 0 {
+        return Err("part and attempt count from 1".to_owned());
+    }
+    for (name, count) in [
+        ("part", u64::from(event.part)),
+        ("attempt", u64::from(event.attempt)),
+        ("schema", u64::from(event.schema)),
+        ("client_retry", u64::from(event.client_retry.unwrap_or(0))),
+    ] {
+        if i32::try_from(count).is_err() {
+            return Err(format!("{name} is too large"));
+        }
+    }
+    for (name, count) in [
+        ("request_bytes", event.request_bytes),
+        ("response_bytes", event.response_bytes),
+    ] {
+        if count.is_some_and(|count| i64::try_from(count).is_err()) {
+            return Err(format!("{name} is too large"));
+        }
+    }
+    let lines = event.lines.iter().map(|line| &line.usage);
+    let bounds = [&event.usage_low, &event.usage_high];
+    for usage in lines
+        .chain([&event.usage])
+        .chain(bounds.into_iter().flatten())
+    {
+        check_usage(usage)?;
+    }
+    Ok(())
+}
+
+fn check_usage(usage: &Usage) -> Result<(), String> {
+    for (meter, quantity) in usage.iter() {
+        if quantity.is_negative() {
+            return Err(format!("{meter} is negative"));
+        }
+        if is_too_large(quantity) {
+            return Err(format!("{meter} is too large"));
+        }
+    }
+    Ok(())
+}
+
+fn is_too_large(quantity: Decimal) -> bool {
+    let unit = 10u128.pow(u32::from(quantity.scale()));
+    quantity.mantissa().unsigned_abs() / unit >= 10u128.pow(QUANTITY_DIGITS_MAX)
+}
+
+/// A UUIDv7 begins with 48 bits of Unix milliseconds.
+fn id_millis(event_id: Uuid) -> i64 {
+    let bytes = event_id.as_bytes();
+    bytes[..6]
+        .iter()
+        .fold(0, |millis, byte| millis << 8 | i64::from(*byte))
+}
+
+/// Postgres keeps no NUL in texts; labels are bounded, and the event says that they were changed.
+fn sanitise(event: &mut Event) {
+    let mut is_changed = false;
+    let labels = [
+        (&mut event.project, id::SCALARS_MAX),
+        (&mut event.agent, id::SCALARS_MAX),
+        (&mut event.revision, id::SCALARS_MAX),
+        (&mut event.session_id, id::SCALARS_MAX),
+        (&mut event.run_id, id::SCALARS_MAX),
+        (&mut event.span_id, id::SCALARS_MAX),
+        (&mut event.parent_span_id, id::SCALARS_MAX),
+        (&mut event.section, id::SCALARS_MAX),
+        (&mut event.credential_id, id::SCALARS_MAX),
+        (&mut event.region, id::SCALARS_MAX),
+        (&mut event.service_tier, id::SCALARS_MAX),
+        (&mut event.usage_reason, id::SCALARS_MAX),
+        (&mut event.model_requested, farebox_pricing::event::MODEL_BYTES_MAX),
+        (&mut event.model, farebox_pricing::event::MODEL_BYTES_MAX),
+        (&mut event.upstream_request_id, farebox_pricing::event::MODEL_BYTES_MAX),
+        (&mut event.response_id, farebox_pricing::event::MODEL_BYTES_MAX),
+    ];
+    for (label, scalars_max) in labels {
+        is_changed |= label
+            .as_mut()
+            .is_some_and(|label| sanitise_text(label, scalars_max));
+    }
+    for line in &mut event.lines {
+        is_changed |= sanitise_text(&mut line.model, farebox_pricing::event::MODEL_BYTES_MAX);
+        is_changed |= replace_nul_in_map(&mut line.conditions, |text| sanitise_nul(text));
+    }
+    is_changed |= replace_nul_in_map(&mut event.metadata, sanitise_value);
+    if let Some(evidence) = &mut event.evidence {
+        is_changed |= replace_nul_in_map(&mut evidence.request, sanitise_value);
+        is_changed |= replace_nul_in_map(&mut evidence.response, sanitise_value);
+        is_changed |= replace_nul_in_map(&mut evidence.headers, |text| sanitise_nul(text));
+        for object in &mut evidence.objects {
+            is_changed |= sanitise_nul(&mut object.at);
+            is_changed |= sanitise_value(&mut object.value);
+        }
+        for flag in &mut evidence.flags {
+            is_changed |= sanitise_nul(flag);
+        }
+    }
+    event.sanitised |= is_changed;
+}
+
+/// A short text of printable ASCII, which nearly all are, is left alone without a copy.
+fn sanitise_text(text: &mut String, scalars_max: usize) -> bool {
+    if text.len() <= scalars_max && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return false;
+    }
+    let (clean, is_changed) = id::sanitise(text, scalars_max);
+    if is_changed {
+        *text = clean;
+    }
+    is_changed
+}
+
+fn sanitise_nul(text: &mut String) -> bool {
+    let is_changed = text.contains('\0');
+    if is_changed {
+        *text = text.replace('\0', "\u{FFFD}");
+    }
+    is_changed
+}
+
+fn sanitise_value(value: &mut Value) -> bool {
+    match value {
+        Value::String(text) => sanitise_nul(text),
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |changed, item| sanitise_value(item) | changed),
+        Value::Object(members) => {
+            let mut is_changed = members
+                .iter_mut()
+                .fold(false, |changed, (_, member)| sanitise_value(member) | changed);
+            if members.keys().any(|name| name.contains('\0')) {
+                *members = std::mem::take(members)
+                    .into_iter()
+                    .map(|(name, member)| (name.replace('\0', "\u{FFFD}"), member))
+                    .collect();
+                is_changed = true;
+            }
+            is_changed
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+fn replace_nul_in_map<V>(
+    map: &mut BTreeMap<String, V>,
+    sanitise: impl Fn(&mut V) -> bool,
+) -> bool {
+    let mut is_changed = map
+        .values_mut()
+        .fold(false, |changed, value| sanitise(value) | changed);
+    if map.keys().any(|name| name.contains('\0')) {
+        *map = std::mem::take(map)
+            .into_iter()
+            .map(|(name, value)| (name.replace('\0', "\u{FFFD}"), value))
+            .collect();
+        is_changed = true;
+    }
+    is_changed
+}
+
+/// 64 hex digits as bytes.
+pub(crate) fn parse_sha256(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// The members of a newer proxy's record that this version has no field for.
+fn further_fields(raw: &str) -> Option<String> {
+    let members: BTreeMap<&str, &RawValue> = serde_json::from_str(raw).ok()?;
+    let known = known_fields();
+    let further: BTreeMap<&str, &RawValue> = members
+        .into_iter()
+        .filter(|(name, _)| !known.contains(name))
+        .collect();
+    if further.is_empty() {
+        return None;
+    }
+    serde_json::to_string(&further).ok()
+}
+
+/// The names of the struct's fields, asked of its own reader.
+fn known_fields() -> &'static [&'static str] {
+    struct Names(Option<&'static [&'static str]>);
+    impl<'de> serde::Deserializer<'de> for &mut Names {
+        type Error = serde::de::value::Error;
+
+        fn deserialize_any<V: serde::de::Visitor<'de>>(
+            self,
+            _: V,
+        ) -> Result<V::Value, Self::Error> {
+            Err(serde::de::Error::custom("only names are asked for"))
+        }
+
+        fn deserialize_struct<V: serde::de::Visitor<'de>>(
+            self,
+            _: &'static str,
+            fields: &'static [&'static str],
+            visitor: V,
+        ) -> Result<V::Value, Self::Error> {
+            self.0 = Some(fields);
+            self.deserialize_any(visitor)
+        }
+
+        serde::forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+    let mut names = Names(None);
+    // The reader is refused on purpose, after it said which fields it knows.
+    drop(Event::deserialize(&mut names));
+    names.0.unwrap_or_default()
+}
+
+/// The id of a record that cannot be read as a whole, for its receipt.
+fn lenient_id(raw: &str) -> Option<Uuid> {
+    #[derive(Deserialize)]
+    struct OnlyId {
+        event_id: Option<Uuid>,
+    }
+    serde_json::from_str::<OnlyId>(raw).ok()?.event_id
+}

@@ -1,0 +1,107 @@
+//! The one door to Postgres: the pool, and below it the only files that run SQL.
+//!
+//! Connections are given back as they are (no `discard all`), so that prepared statements and the
+//! staging table of ingest stay with their session. Nothing here relies on a session setting, so a
+//! transaction pooler may stand between.
+
+use std::fmt;
+use std::str::FromStr;
+
+use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use tokio_postgres::NoTls;
+
+pub mod ingest;
+
+mod copy;
+
+/// Longest wait for a free connection, and for a new one to be made.
+const CONNECTION_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A pool of connections to the ledger.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+/// Why the database did not do what was asked.
+#[derive(Debug)]
+pub enum StoreError {
+    /// The address is no Postgres URL; the text names no secret.
+    Address(String),
+    /// No connection could be had.
+    Unreachable(PoolError),
+    /// A statement failed.
+    Failed(tokio_postgres::Error),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(reason) => write!(f, "database address: {reason}"),
+            Self::Unreachable(error) => write!(f, "database cannot be reached: {error}"),
+            // The driver's own text is only "db error"; the server's message is what helps.
+            Self::Failed(error) => match error.as_db_error() {
+                Some(db) => write!(f, "database: {}: {}", db.code().code(), db.message()),
+                None => write!(f, "database: {error}"),
+            },
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Address(_) => None,
+            Self::Unreachable(error) => Some(error),
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
+impl From<PoolError> for StoreError {
+    fn from(error: PoolError) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for StoreError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Store {
+    /// A pool of at most `pool_size` connections; none is made before it is needed.
+    pub fn connect(database_url: &str, pool_size: usize) -> Result<Self, StoreError> {
+        let mut config = parse_address(database_url)?;
+        if config.get_application_name().is_none() {
+            config.application_name("farebox collector");
+        }
+        let manager = Manager::from_config(
+            config,
+            NoTls,
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECTION_WAIT))
+            .create_timeout(Some(CONNECTION_WAIT))
+            .build()
+            .map_err(|error| StoreError::Address(error.to_string()))?;
+        Ok(Self { pool })
+    }
+
+    /// A connection, given back when dropped.
+    pub async fn client(&self) -> Result<Client, PoolError> {
+        self.pool.get().await
+    }
+}
+
+/// Reads a Postgres URL or key-value text; the error does not repeat it, it may hold a password.
+pub(crate) fn parse_address(text: &str) -> Result<tokio_postgres::Config, StoreError> {
+    tokio_postgres::Config::from_str(text)
+        .map_err(|error| StoreError::Address(error.to_string()))
+}

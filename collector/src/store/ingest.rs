@@ -1,0 +1,217 @@
+//! One transaction books a batch: staged `COPY`, insert by `event_id`, roll-ups from what the insert
+//! returned, the node's report, commit.
+//!
+//! Locks are taken in one order by every collector: tenants, customers, months, events by id, hours,
+//! days, activity, the node. A month stays open while its events are booked (`for share`; closing
+//! takes `for update`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use deadpool_postgres::Transaction;
+use farebox_pricing::event::Pricing;
+use farebox_pricing::time::Timestamp;
+use tokio_postgres::error::SqlState;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::ingest::months::{Calendar, Month, utc_month};
+use crate::ingest::{BatchContext, Priced};
+
+mod events;
+mod reports;
+mod sums;
+mod tenants;
+
+pub use reports::sequence_holes;
+
+/// What became of a record that the database took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Booked {
+    /// Booked now.
+    Now,
+    /// Booked now, without amounts: its provider id was charged before.
+    AsRepeat,
+    /// Booked before with the same content.
+    Before,
+    /// Booked before with other content.
+    Otherwise,
+}
+
+/// Why a batch was not booked; nothing of it is stored then.
+#[derive(Debug)]
+pub(crate) enum BatchError {
+    /// A record of it can never be stored; halving finds which.
+    Data(StoreError),
+    /// Another transaction was in the way; at once again.
+    Deadlock(StoreError),
+    /// The database is away or refuses us.
+    Store(StoreError),
+}
+
+impl<E: Into<StoreError>> From<E> for BatchError {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let StoreError::Failed(failed) = &error else {
+            return Self::Store(error);
+        };
+        match failed.code() {
+            Some(state)
+                if *state == SqlState::T_R_DEADLOCK_DETECTED
+                    || *state == SqlState::T_R_SERIALIZATION_FAILURE =>
+            {
+                Self::Deadlock(error)
+            }
+            // Data exceptions, broken constraints, a row too large for an index.
+            Some(state) if ["22", "23", "54"].contains(&&state.code()[..2]) => Self::Data(error),
+            _ => Self::Store(error),
+        }
+    }
+}
+
+/// Where an event is counted, and how it stands to others.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placement {
+    pub(crate) period: Month,
+    /// Days since 2000-01-01, tenant-local.
+    pub(crate) day: i32,
+    pub(crate) is_late: bool,
+    pub(crate) settles: Option<Uuid>,
+    pub(crate) repeats: Option<Uuid>,
+}
+
+impl Placement {
+    pub(crate) fn pricing(&self, ready: &Priced) -> Pricing {
+        match self.repeats {
+            Some(_) => Pricing::Repeat,
+            None => ready.pricing,
+        }
+    }
+}
+
+/// Books a batch, sorted by id, and says of each record what became of it.
+pub(crate) async fn book(
+    batch: &BatchContext<'_>,
+    part: &[Priced],
+) -> Result<Vec<Booked>, BatchError> {
+    let mut client = batch.store.client().await?;
+    ensure_partitions(&client, part).await?;
+    let transaction = client.transaction().await?;
+    let calendars = tenants::calendars(&transaction, part).await?;
+    tenants::note_customers(&transaction, part).await?;
+    let mut placements = place(&transaction, part, &calendars).await?;
+    events::join_by_response(&transaction, part, &mut placements).await?;
+    let inserted = events::insert(&transaction, batch, part, &placements).await?;
+    let booked = outcomes(&transaction, part, &placements, &inserted).await?;
+    let new = || {
+        let all = part.iter().zip(&placements).zip(&booked);
+        all.filter(|(_, booked)| matches!(booked, Booked::Now | Booked::AsRepeat))
+            .map(|(pair, _)| pair)
+    };
+    sums::add(&transaction, new()).await?;
+    tenants::note_activity(&transaction, new().map(|(ready, _)| ready)).await?;
+    let received = part.iter().zip(&booked);
+    let received = received.filter(|(_, booked)| **booked != Booked::Otherwise);
+    reports::note(&transaction, batch, received.map(|(ready, _)| ready)).await?;
+    transaction.commit().await?;
+    Ok(booked)
+}
+
+/// Months are made ahead by `migrate`; any other month that an id names is made here, in its own
+/// transaction, since the lock it takes should not wait for a batch.
+async fn ensure_partitions(
+    client: &deadpool_postgres::Client,
+    part: &[Priced],
+) -> Result<(), BatchError> {
+    let months: BTreeSet<i32> = part
+        .iter()
+        .map(|ready| utc_month(ready.record.event.started_at).0)
+        .collect();
+    if months.is_empty() {
+        return Ok(());
+    }
+    let months: Vec<i32> = months.into_iter().collect();
+    let statement = client
+        .prepare_cached(
+            "select farebox_private.ensure_partition(date '2000-01-01' + month)
+             from unnest($1::integer[]) as month
+             where to_regclass(
+                 'farebox_private.usage_events_'
+                 || to_char(date '2000-01-01' + month, 'YYYYMM')) is null",
+        )
+        .await?;
+    client.query(&statement, &[&months]).await?;
+    Ok(())
+}
+
+/// The day of each event, and the month it is invoiced in, which is held open from here on.
+async fn place(
+    transaction: &Transaction<'_>,
+    part: &[Priced],
+    calendars: &HashMap<&str, Calendar>,
+) -> Result<Vec<Placement>, BatchError> {
+    let utc = Calendar::utc();
+    let own: Vec<(Option<&str>, i32, Month)> = part
+        .iter()
+        .map(|ready| {
+            let tenant = tenant_of(ready);
+            let calendar = tenant.and_then(|tenant| calendars.get(tenant));
+            let at: Timestamp = ready.record.event.started_at;
+            let (day, month) = calendar.unwrap_or(&utc).day(at);
+            (tenant, day, month)
+        })
+        .collect();
+    let months: BTreeSet<(Option<&str>, Month)> = own
+        .iter()
+        .map(|(tenant, _, month)| (*tenant, *month))
+        .collect();
+    let open = tenants::hold_open_months(transaction, months).await?;
+    Ok(own
+        .into_iter()
+        .map(|(tenant, day, month)| {
+            let period = open.get(&(tenant, month)).copied().unwrap_or(month);
+            Placement {
+                period,
+                day,
+                is_late: period != month,
+                settles: None,
+                repeats: None,
+            }
+        })
+        .collect())
+}
+
+async fn outcomes(
+    transaction: &Transaction<'_>,
+    part: &[Priced],
+    placements: &[Placement],
+    inserted: &BTreeSet<Uuid>,
+) -> Result<Vec<Booked>, BatchError> {
+    let missing: Vec<Uuid> = part
+        .iter()
+        .map(|ready| ready.record.event.event_id)
+        .filter(|event_id| !inserted.contains(event_id))
+        .collect();
+    let digests: BTreeMap<Uuid, Vec<u8>> = events::digests(transaction, &missing).await?;
+    Ok(part
+        .iter()
+        .zip(placements)
+        .map(|(ready, placement)| {
+            let event_id = ready.record.event.event_id;
+            if inserted.contains(&event_id) {
+                return match placement.repeats {
+                    Some(_) => Booked::AsRepeat,
+                    None => Booked::Now,
+                };
+            }
+            match digests.get(&event_id) {
+                Some(digest) if digest[..] != ready.record.digest => Booked::Otherwise,
+                _ => Booked::Before,
+            }
+        })
+        .collect())
+}
+
+/// The tenant's id, or nothing.
+pub(crate) fn tenant_of(ready: &Priced) -> Option<&str> {
+    ready.record.event.tenant_id.as_ref().map(|id| id.as_str())
+}

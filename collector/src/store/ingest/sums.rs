@@ -1,0 +1,133 @@
+//! Adds a batch's sums to the roll-up tables.
+
+use deadpool_postgres::Transaction;
+use uuid::Uuid;
+
+use super::{BatchError, Placement};
+use crate::ingest::Priced;
+use crate::ingest::months::hour;
+use crate::rollup::{self, Sums};
+
+/// Adds the hours and days of the events that were booked.
+pub(super) async fn add<'a>(
+    transaction: &Transaction<'_>,
+    new: impl Iterator<Item = (&'a Priced, &'a Placement)>,
+) -> Result<(), BatchError> {
+    let (mut hourly, mut daily) = (Sums::new(), Sums::new());
+    for (ready, placement) in new {
+        let event = &ready.record.event;
+        let pricing = placement.pricing(ready);
+        let grow = |sums: &mut Sums<'a>, slot| {
+            rollup::add(sums, event, &ready.charges, pricing, slot, placement.period)
+        };
+        let grown = grow(&mut hourly, hour(event.started_at))
+            .and_then(|()| grow(&mut daily, i64::from(placement.day)));
+        // Quantities are bounded by the check, so that this cannot happen.
+        if let Err(rollup::Overflow) = grown {
+            tracing::error!(event_id = %event.event_id, "roll-up sum does not fit");
+        }
+    }
+    upsert(transaction, HOURLY, &hourly).await?;
+    upsert(transaction, DAILY, &daily).await
+}
+
+const HOURLY: &str = "insert into farebox_private.usage_hourly as sums (
+        hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
+        endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
+    select
+        timestamptz 'epoch' + slot * interval '1 hour', date '2000-01-01' + period, tenant_id,
+        customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events
+    from unnest(
+        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::bigint[], $18::bigint[])
+        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
+            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
+            unpriced_events)
+    on conflict (
+        tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period,
+        environment, paid_by, pricing) do update
+    set quantity = sums.quantity + excluded.quantity,
+        cost_usd = sums.cost_usd + excluded.cost_usd,
+        billed_usd = sums.billed_usd + excluded.billed_usd,
+        events = sums.events + excluded.events,
+        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+
+const DAILY: &str = "insert into farebox_private.usage_daily as sums (
+        day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
+        endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
+    select
+        date '2000-01-01' + slot::integer, date '2000-01-01' + period, tenant_id,
+        customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events
+    from unnest(
+        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::bigint[], $18::bigint[])
+        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
+            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
+            unpriced_events)
+    on conflict (
+        tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period,
+        environment, paid_by, pricing) do update
+    set quantity = sums.quantity + excluded.quantity,
+        cost_usd = sums.cost_usd + excluded.cost_usd,
+        billed_usd = sums.billed_usd + excluded.billed_usd,
+        events = sums.events + excluded.events,
+        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+
+async fn upsert(
+    transaction: &Transaction<'_>,
+    statement: &str,
+    sums: &Sums<'_>,
+) -> Result<(), BatchError> {
+    if sums.is_empty() {
+        return Ok(());
+    }
+    let slots: Vec<i64> = sums.keys().map(|key| key.slot).collect();
+    let periods: Vec<i32> = sums.keys().map(|key| key.period.0).collect();
+    let tenants: Vec<Option<&str>> = sums.keys().map(|key| key.tenant_id).collect();
+    let customers: Vec<Option<&str>> = sums.keys().map(|key| key.customer_id).collect();
+    let projects: Vec<Option<&str>> = sums.keys().map(|key| key.project).collect();
+    let keys: Vec<Option<Uuid>> = sums.keys().map(|key| key.key_id).collect();
+    let environments: Vec<&str> = sums.keys().map(|key| key.environment).collect();
+    let paid_by: Vec<&str> = sums.keys().map(|key| key.paid_by).collect();
+    let providers: Vec<&str> = sums.keys().map(|key| key.provider).collect();
+    let endpoints: Vec<&str> = sums.keys().map(|key| key.endpoint).collect();
+    let models: Vec<Option<&str>> = sums.keys().map(|key| key.model).collect();
+    let pricing: Vec<&str> = sums.keys().map(|key| key.pricing).collect();
+    let meters: Vec<&str> = sums.keys().map(|key| key.meter).collect();
+    let quantities: Vec<String> = sums.values().map(|sum| sum.quantity.to_string()).collect();
+    let costs: Vec<String> = sums.values().map(|sum| sum.cost_usd.to_string()).collect();
+    let billed: Vec<String> = sums.values().map(|sum| sum.billed_usd.to_string()).collect();
+    let events: Vec<i64> = sums.values().map(|sum| sum.events).collect();
+    let unpriced: Vec<i64> = sums.values().map(|sum| sum.unpriced_events).collect();
+    let statement = transaction.prepare_cached(statement).await?;
+    transaction
+        .execute(
+            &statement,
+            &[
+                &slots,
+                &periods,
+                &tenants,
+                &customers,
+                &projects,
+                &keys,
+                &environments,
+                &paid_by,
+                &providers,
+                &endpoints,
+                &models,
+                &pricing,
+                &meters,
+                &quantities,
+                &costs,
+                &billed,
+                &events,
+                &unpriced,
+            ],
+        )
+        .await?;
+    Ok(())
+}

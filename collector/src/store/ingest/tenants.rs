@@ -1,0 +1,240 @@
+//! Tenants, customers and months that a batch names: made at their first event, and the months held.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use deadpool_postgres::Transaction;
+use tokio_postgres::Row;
+
+use super::{BatchError, tenant_of};
+use crate::ingest::Priced;
+use crate::ingest::months::{Calendar, Month};
+use crate::store::StoreError;
+
+/// Closed months in a row that are looked past for an open one.
+const CLOSED_MONTHS_MAX: usize = 240;
+
+/// The calendars of the batch's tenants. A tenant that nobody made yet is made here.
+pub(super) async fn calendars<'a>(
+    transaction: &Transaction<'_>,
+    part: &'a [Priced],
+) -> Result<HashMap<&'a str, Calendar>, BatchError> {
+    let named: BTreeSet<&str> = part.iter().filter_map(tenant_of).collect();
+    let named: Vec<&str> = named.into_iter().collect();
+    if named.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let statement = transaction
+        .prepare_cached(
+            "select tenant_id, time_zone, time_zone_before, time_zone_from - date '2000-01-01'
+             from farebox_private.tenants
+             where tenant_id = any($1)",
+        )
+        .await?;
+    let rows = transaction.query(&statement, &[&named]).await?;
+    let known: HashMap<&str, &Row> = rows.iter().map(|row| (row.get(0), row)).collect();
+    let new: Vec<&str> = named
+        .iter()
+        .copied()
+        .filter(|tenant| !known.contains_key(tenant))
+        .collect();
+    if !new.is_empty() {
+        let statement = transaction
+            .prepare_cached(
+                "insert into farebox_private.tenants (tenant_id, created_by)
+                 select tenant_id, 'ingest' from unnest($1::text[]) as tenant_id
+                 on conflict do nothing",
+            )
+            .await?;
+        transaction.execute(&statement, &[&new]).await?;
+    }
+    Ok(named
+        .into_iter()
+        .map(|tenant| (tenant, known.get(tenant).map_or_else(Calendar::utc, |row| calendar(row))))
+        .collect())
+}
+
+fn calendar(row: &Row) -> Calendar {
+    let before: Option<&str> = row.get(2);
+    let from: Option<i32> = row.get(3);
+    Calendar::new(row.get(1), before.zip(from.map(Month)))
+}
+
+/// Customers are made at their first event.
+pub(super) async fn note_customers(
+    transaction: &Transaction<'_>,
+    part: &[Priced],
+) -> Result<(), BatchError> {
+    let pairs: BTreeSet<(&str, &str)> = part
+        .iter()
+        .filter_map(|ready| {
+            Some((tenant_of(ready)?, ready.record.event.customer_id.as_deref()?))
+        })
+        .collect();
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let (tenants, customers): (Vec<&str>, Vec<&str>) = pairs.into_iter().unzip();
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.customers (tenant_id, customer_id)
+             select * from unnest($1::text[], $2::text[])
+             on conflict do nothing",
+        )
+        .await?;
+    transaction.execute(&statement, &[&tenants, &customers]).await?;
+    Ok(())
+}
+
+/// Holds the batch's months for share, in order, and says in which one each is booked: itself, or
+/// the first open one after it.
+pub(super) async fn hold_open_months<'a>(
+    transaction: &Transaction<'_>,
+    months: BTreeSet<(Option<&'a str>, Month)>,
+) -> Result<HashMap<(Option<&'a str>, Month), Month>, BatchError> {
+    // Wanted month → the month looked at now.
+    let mut looking: BTreeMap<(Option<&str>, Month), Month> = months
+        .into_iter()
+        .map(|(tenant, month)| ((tenant, month), month))
+        .collect();
+    let mut open = HashMap::with_capacity(looking.len());
+    for _ in 0..CLOSED_MONTHS_MAX {
+        if looking.is_empty() {
+            break;
+        }
+        let wanted: BTreeSet<(Option<&str>, Month)> = looking
+            .iter()
+            .map(|((tenant, _), month)| (*tenant, *month))
+            .collect();
+        let closed = hold(transaction, &wanted).await?;
+        let (still, found): (BTreeMap<_, _>, BTreeMap<_, _>) = looking
+            .into_iter()
+            .partition(|((tenant, _), month)| closed.contains(&(tenant.map(str::to_owned), *month)));
+        open.extend(found);
+        looking = still
+            .into_iter()
+            .map(|(wanted, month)| (wanted, month.next()))
+            .collect();
+    }
+    Ok(open)
+}
+
+/// Holds rows of `periods`, making those that are missing; gives the closed ones.
+async fn hold(
+    transaction: &Transaction<'_>,
+    wanted: &BTreeSet<(Option<&str>, Month)>,
+) -> Result<BTreeSet<(Option<String>, Month)>, BatchError> {
+    let mut held = select_for_share(transaction, wanted).await?;
+    if held.len() < wanted.len() {
+        let tenants: Vec<Option<&str>> = wanted.iter().map(|(tenant, _)| *tenant).collect();
+        let months: Vec<i32> = wanted.iter().map(|(_, month)| month.0).collect();
+        let statement = transaction
+            .prepare_cached(
+                "insert into farebox_private.periods (tenant_id, period)
+                 select tenant_id, date '2000-01-01' + month
+                 from unnest($1::text[], $2::integer[]) as wanted (tenant_id, month)
+                 on conflict do nothing",
+            )
+            .await?;
+        transaction.execute(&statement, &[&tenants, &months]).await?;
+        held = select_for_share(transaction, wanted).await?;
+    }
+    Ok(held
+        .into_iter()
+        .filter_map(|(key, is_closed)| is_closed.then_some(key))
+        .collect())
+}
+
+/// Attributed months first, then the unattributed ones: `=` finds no null, and `is not distinct
+/// from` uses no index.
+async fn select_for_share(
+    transaction: &Transaction<'_>,
+    wanted: &BTreeSet<(Option<&str>, Month)>,
+) -> Result<Vec<((Option<String>, Month), bool)>, StoreError> {
+    let mut rows = Vec::new();
+    let attributed: (Vec<&str>, Vec<i32>) = wanted
+        .iter()
+        .filter_map(|(tenant, month)| Some(((*tenant)?, month.0)))
+        .unzip();
+    if !attributed.0.is_empty() {
+        let statement = transaction
+            .prepare_cached(
+                "select periods.tenant_id, periods.period - date '2000-01-01', periods.state = 'closed'
+                 from unnest($1::text[], $2::integer[]) as wanted (tenant_id, month)
+                 join farebox_private.periods
+                     on periods.tenant_id = wanted.tenant_id
+                     and periods.period = date '2000-01-01' + wanted.month
+                 order by periods.tenant_id collate \"C\", periods.period
+                 for share of periods",
+            )
+            .await?;
+        rows.extend(
+            transaction
+                .query(&statement, &[&attributed.0, &attributed.1])
+                .await?,
+        );
+    }
+    let unattributed: Vec<i32> = wanted
+        .iter()
+        .filter(|(tenant, _)| tenant.is_none())
+        .map(|(_, month)| month.0)
+        .collect();
+    if !unattributed.is_empty() {
+        let statement = transaction
+            .prepare_cached(
+                "select periods.tenant_id, periods.period - date '2000-01-01', periods.state = 'closed'
+                 from farebox_private.periods
+                 where periods.tenant_id is null
+                     and periods.period - date '2000-01-01' = any($1::integer[])
+                 order by periods.period
+                 for share of periods",
+            )
+            .await?;
+        rows.extend(transaction.query(&statement, &[&unattributed]).await?);
+    }
+    Ok(rows
+        .iter()
+        .map(|row| ((row.get(0), Month(row.get(1))), row.get(2)))
+        .collect())
+}
+
+/// When the tenants were seen first and last.
+pub(super) async fn note_activity<'a>(
+    transaction: &Transaction<'_>,
+    new: impl Iterator<Item = &'a Priced>,
+) -> Result<(), BatchError> {
+    let mut seen: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    for ready in new {
+        let Some(tenant) = tenant_of(ready) else {
+            continue;
+        };
+        let at = ready.record.event.started_at.as_millis();
+        let (first, last) = seen.entry(tenant).or_insert((at, at));
+        *first = at.min(*first);
+        *last = at.max(*last);
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let tenants: Vec<&str> = seen.keys().copied().collect();
+    let first: Vec<i64> = seen.values().map(|(first, _)| *first).collect();
+    let last: Vec<i64> = seen.values().map(|(_, last)| *last).collect();
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.tenant_activity as activity (tenant_id, first_seen, last_seen)
+             select
+                 tenant_id,
+                 timestamptz 'epoch' + first_ms * interval '1 millisecond',
+                 timestamptz 'epoch' + last_ms * interval '1 millisecond'
+             from unnest($1::text[], $2::bigint[], $3::bigint[]) as seen (tenant_id, first_ms, last_ms)
+             on conflict (tenant_id) do update
+             set first_seen = least(activity.first_seen, excluded.first_seen),
+                 last_seen = greatest(activity.last_seen, excluded.last_seen)
+             where activity.first_seen > excluded.first_seen
+                 or activity.last_seen < excluded.last_seen",
+        )
+        .await?;
+    transaction
+        .execute(&statement, &[&tenants, &first, &last])
+        .await?;
+    Ok(())
+}
