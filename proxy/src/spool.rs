@@ -24,7 +24,11 @@ mod append;
 mod failed;
 mod identity;
 mod inspect;
+#[cfg(test)]
+mod kill_tests;
 mod mapping;
+#[cfg(test)]
+mod model_tests;
 mod record;
 mod recovery;
 mod segment;
@@ -264,7 +268,8 @@ struct Shared {
     sync_state: watch::Sender<SyncState>,
     shippable: Notify,
     is_sync_urgent: AtomicBool,
-    is_stopping: AtomicBool,
+    is_upkeep_stopping: AtomicBool,
+    is_sync_stopping: AtomicBool,
     sync_thread: OnceLock<Thread>,
     upkeep_thread: OnceLock<Thread>,
 }
@@ -326,7 +331,8 @@ struct Threads {
 }
 
 struct Running {
-    threads: [JoinHandle<()>; 2],
+    sync: JoinHandle<()>,
+    upkeep: JoinHandle<()>,
     lock: std::fs::File,
 }
 
@@ -337,13 +343,17 @@ impl Threads {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let Some(Running { threads, lock }) = running else {
+        let Some(Running { sync, upkeep, lock }) = running else {
             return Ok(());
         };
         let shared = &self.shared;
         shared.lock().is_closed = true;
-        shared.is_stopping.store(true, Ordering::Release);
-        for thread in threads {
+        // Upkeep first: it appends copies of open calls, which are still to be synced.
+        for (thread, is_stopping) in [
+            (upkeep, &shared.is_upkeep_stopping),
+            (sync, &shared.is_sync_stopping),
+        ] {
+            is_stopping.store(true, Ordering::Release);
             thread.thread().unpark();
             if thread.join().is_err() {
                 tracing::error!("spool: a thread of it panicked");
@@ -449,14 +459,15 @@ impl Spool {
             sync_state: watch::Sender::new(synced),
             shippable: Notify::new(),
             is_sync_urgent: AtomicBool::new(false),
-            is_stopping: AtomicBool::new(false),
+            is_upkeep_stopping: AtomicBool::new(false),
+            is_sync_stopping: AtomicBool::new(false),
             sync_thread: OnceLock::new(),
             upkeep_thread: OnceLock::new(),
         });
         upkeep::make_spares(&shared).map_err(fail("making segments"))?;
         let orphans = recovery::orphans(&shared, open);
-        let threads = start(&shared).map_err(fail("starting threads"))?;
-        let running = Mutex::new(Some(Running { threads, lock }));
+        let (sync, upkeep) = start(&shared).map_err(fail("starting threads"))?;
+        let running = Mutex::new(Some(Running { sync, upkeep, lock }));
         let threads = Arc::new(Threads {
             shared: Arc::clone(&shared),
             running,
@@ -523,7 +534,7 @@ fn check_options(options: &SpoolOptions) -> Result<(), SpoolError> {
     Ok(())
 }
 
-fn start(shared: &Arc<Shared>) -> io::Result<[JoinHandle<()>; 2]> {
+fn start(shared: &Arc<Shared>) -> io::Result<(JoinHandle<()>, JoinHandle<()>)> {
     let of_sync = Arc::clone(shared);
     let sync = std::thread::Builder::new()
         .name("spool-sync".into())
@@ -535,5 +546,5 @@ fn start(shared: &Arc<Shared>) -> io::Result<[JoinHandle<()>; 2]> {
     // Set once here; whoever appended before this is found by the threads' first look.
     let _ = shared.sync_thread.set(sync.thread().clone());
     let _ = shared.upkeep_thread.set(upkeep.thread().clone());
-    Ok([sync, upkeep])
+    Ok((sync, upkeep))
 }

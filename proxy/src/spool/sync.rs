@@ -65,7 +65,7 @@ struct Span {
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut failures: u32 = 0;
     loop {
-        let is_stopping = shared.is_stopping.load(Ordering::Acquire);
+        let is_stopping = shared.is_sync_stopping.load(Ordering::Acquire);
         if !shared.lock().has_unsynced {
             if is_stopping {
                 return;
@@ -108,7 +108,7 @@ fn wait_for_company(shared: &Shared, failures: u32) {
     loop {
         let is_urgent = shared.is_sync_urgent.swap(false, Ordering::AcqRel) && failures == 0;
         let left = deadline.saturating_duration_since(Instant::now());
-        if is_urgent || left.is_zero() || shared.is_stopping.load(Ordering::Acquire) {
+        if is_urgent || left.is_zero() || shared.is_sync_stopping.load(Ordering::Acquire) {
             return;
         }
         std::thread::park_timeout(left);

@@ -213,10 +213,12 @@ fn a_full_spool_refuses_intents_and_settles_every_open_call() {
     };
     assert_eq!(refusal, Refusal::Full);
     assert!(tickets.len() > 30, "{} calls fit", tickets.len());
-    assert_eq!(
-        spool.append_checkpoint(&tickets[0], &payload).unwrap_err(),
-        Refusal::Full
-    );
+    let refusal = loop {
+        if let Err(refusal) = spool.append_checkpoint(&tickets[0], &payload) {
+            break refusal;
+        }
+    };
+    assert_eq!(refusal, Refusal::Full);
     spool
         .append_unrecorded(Uuid::now_v7(), b"a minute's row")
         .unwrap();
@@ -429,13 +431,8 @@ fn a_refused_record_is_set_aside_requeued_and_purged() {
     assert_eq!(requeue(path, &Selection::All).unwrap(), 1);
     let stats = inspect(path).unwrap();
     assert_eq!(
-        (
-            stats.failed,
-            stats.requeued,
-            stats.unshipped,
-            stats.is_running
-        ),
-        (0, 2, 1, true)
+        (stats.failed, stats.requeued, stats.is_running),
+        (0, 2, true)
     );
     let requeued = spool.next_requeued(10).unwrap();
     assert_eq!(

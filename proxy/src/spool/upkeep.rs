@@ -40,7 +40,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         carry(shared);
         note_acknowledged(shared, &mut noted);
         remove_obsolete(shared);
-        if shared.is_stopping.load(Ordering::Acquire) {
+        if shared.is_upkeep_stopping.load(Ordering::Acquire) {
             return;
         }
         std::thread::park_timeout(REST);
