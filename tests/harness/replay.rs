@@ -373,3 +373,59 @@ fn error_event(line: &str) -> String {
     }
     "data: {\"error\":{\"message\":\"The server had an error\",\"type\":\"server_error\",\"code\":null}}\n\n".to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Request;
+
+    fn chat(is_stream: bool, manner: &str) -> Request {
+        let body = format!(
+            r#"{{"model":"m","stream":{is_stream},"stream_options":{{"include_usage":true}}}}"#
+        );
+        Request::post("/v1/chat/completions", body)
+            .with("x-replay", manner)
+            .with("x-replay-id", manner)
+    }
+
+    #[tokio::test]
+    async fn answers_and_writes_down_what_it_answered() {
+        let replay = Replay::start().await.unwrap();
+        let mut connection = Connection::open(replay.address).await.unwrap();
+        let answer = connection.send(&chat(false, "plain")).await.unwrap();
+        let call = replay.call("plain").unwrap();
+        assert_eq!((answer.status(), answer.is_whole), (200, true));
+        assert_eq!(
+            answer.json()["usage"]["prompt_tokens"].to_string(),
+            call.input_tokens.to_string()
+        );
+        let stream = connection.send(&chat(true, "stream")).await.unwrap();
+        assert!(stream.is_whole && stream.text().ends_with("data: [DONE]\n\n"));
+        assert!(stream.text().contains(&format!(
+            "\"prompt_tokens\":{}",
+            replay.call("stream").unwrap().input_tokens
+        )));
+        assert_eq!(replay.count(), 2);
+    }
+
+    #[tokio::test]
+    async fn misbehaves_as_told() {
+        let replay = Replay::start().await.unwrap();
+        let send =
+            async |request: Request| Connection::open(replay.address).await?.send(&request).await;
+        assert!(!send(chat(true, "cut")).await.unwrap().is_whole);
+        assert!(!send(chat(false, "short")).await.unwrap().is_whole);
+        assert!(send(chat(false, "close")).await.is_err());
+        assert_eq!(send(chat(false, "refuse")).await.unwrap().status(), 429);
+        assert!(
+            send(chat(true, "error-event"))
+                .await
+                .unwrap()
+                .text()
+                .contains("\"error\"")
+        );
+        assert!(!replay.call("cut").unwrap().is_written);
+        replay.release("hold");
+        assert_eq!(send(chat(false, "hold")).await.unwrap().status(), 200);
+    }
+}

@@ -16,6 +16,7 @@ use tokio::process::{Child, Command};
 use crate::client::{Ask, Target};
 use crate::figures::{Latencies, median, micros, micros_above, ratio};
 use crate::nginx::Nginx;
+use crate::ours::Ours;
 use crate::rounds;
 use crate::table::Table;
 
@@ -54,7 +55,7 @@ pub(crate) struct Subject {
 }
 
 /// The path of everything but nginx's streams.
-const PATH: &str = "/openai/v1/chat/completions";
+pub(crate) const PATH: &str = "/openai/v1/chat/completions";
 
 impl Subject {
     fn target(&self, is_tls: bool, ask: Ask) -> Result<Target> {
@@ -99,12 +100,22 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         "none",
         Ask::Json,
     );
+    let mut ours = if options.nginx_only {
+        None
+    } else {
+        Some(Ours::start(upstream).await?)
+    };
+    if let Some(ours) = &mut ours {
+        subjects.push(ours.subject()?);
+    }
 
     warm(&subjects, &options).await?;
     memory(&subjects, &options, &mut table).await?;
     cpu(&subjects, &options, &mut table).await?;
     latency(&direct, &subjects, &options, &mut table).await?;
-    subjects.clear();
+    if let Some(mut ours) = ours {
+        ours.shipping(&options, &mut table).await?;
+    }
     table.print();
     Ok(())
 }

@@ -15,6 +15,7 @@ mod bench;
 mod client;
 mod figures;
 mod nginx;
+mod ours;
 mod rounds;
 mod table;
 mod upstream;
