@@ -4,8 +4,7 @@
 //! without a tenant as `unattributed`. Money and quantities are kept as integers and printed as
 //! decimals at the scrape, so no float is ever added up.
 
-use std::fmt::Write;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_pricing::event::{Event, Transport};
@@ -19,6 +18,7 @@ use prometheus::{
 
 use crate::config::MetricsConfig;
 use crate::failure::Code;
+use crate::spool::Stats;
 
 mod events;
 mod names;
@@ -27,7 +27,6 @@ mod text;
 
 use events::Events;
 use names::Names;
-use text::Family;
 
 /// Tenant of calls that name none.
 const UNATTRIBUTED: &str = "unattributed";
@@ -70,7 +69,7 @@ impl ShipOutcome {
         Self::Retry,
     ];
 
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Duplicate => "duplicate",
@@ -80,23 +79,6 @@ impl ShipOutcome {
         }
     }
 }
-
-/// The spool's numbers at one instant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SpoolGauges {
-    /// Bytes on disk.
-    pub bytes: u64,
-    /// Settlements that are not acknowledged.
-    pub records: u64,
-    /// Age of the oldest of them.
-    pub oldest: Duration,
-    /// Records set aside.
-    pub rejected: u64,
-    /// Calls without a settlement.
-    pub intents_open: u64,
-}
-
-type Ask<T> = OnceLock<Box<dyn Fn() -> T + Send + Sync>>;
 
 /// The proxy's numbers. One for the process; every worker writes.
 pub struct Metrics {
@@ -109,14 +91,12 @@ pub struct Metrics {
     session_conflicts: IntCounter,
     fsync: Histogram,
     shipped: Vec<IntCounter>,
-    spool: Ask<SpoolGauges>,
-    directory_age: Ask<Option<Duration>>,
 }
 
 impl Metrics {
     /// All numbers at zero.
     #[must_use]
-    pub fn new(config: &MetricsConfig) -> Self {
+    pub fn new(config: &MetricsConfig) -> Arc<Self> {
         let registry = Registry::new();
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let made = IntCounterVec::new(Opts::new(name, help), labels);
@@ -183,7 +163,7 @@ impl Metrics {
             &[],
             FSYNC_BUCKETS,
         );
-        Self {
+        Arc::new(Self {
             names: Names::new(config),
             events: Events::new(upstream_errors, duration, ttfb, overhead),
             refusals,
@@ -198,10 +178,8 @@ impl Metrics {
                 .iter()
                 .map(|outcome| shipped.with_label_values(&[outcome.name()]))
                 .collect(),
-            spool: OnceLock::new(),
-            directory_age: OnceLock::new(),
             registry,
-        }
+        })
     }
 
     /// One settled event, with what its provider charges; what it bills is the event's own claim.
@@ -248,19 +226,9 @@ impl Metrics {
         self.shipped[outcome as usize].inc();
     }
 
-    /// Whom to ask for the spool's numbers at a scrape. The first one stays.
-    pub fn watch_spool(&self, ask: impl Fn() -> SpoolGauges + Send + Sync + 'static) {
-        let _ = self.spool.set(Box::new(ask));
-    }
-
-    /// Whom to ask for the directory's age at a scrape. The first one stays.
-    pub fn watch_directory(&self, ask: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
-        let _ = self.directory_age.set(Box::new(ask));
-    }
-
-    /// Everything in Prometheus' text format.
+    /// Everything in Prometheus' text format, with the spool and the directory as they are now.
     #[must_use]
-    pub fn encode(&self) -> String {
+    pub fn encode(&self, spool: &Stats, directory_age: Option<Duration>) -> String {
         let mut text = TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| {
@@ -268,49 +236,9 @@ impl Metrics {
                 String::new()
             });
         self.events.encode(&mut text);
-        self.encode_gauges(&mut text);
+        scrape::spool(spool, &mut text);
+        scrape::directory(directory_age, &mut text);
         text
-    }
-
-    fn encode_gauges(&self, text: &mut String) {
-        let mut gauge = |name, help, value: String| {
-            Family::gauge(name, help).line(text, &[], &value);
-        };
-        if let Some(ask) = self.spool.get() {
-            let spool = ask();
-            gauge(
-                "farebox_intents_open",
-                "Calls without a settlement.",
-                spool.intents_open.to_string(),
-            );
-            gauge(
-                "farebox_spool_bytes",
-                "Bytes of the spool on disk.",
-                spool.bytes.to_string(),
-            );
-            gauge(
-                "farebox_spool_records",
-                "Settlements that are not acknowledged.",
-                spool.records.to_string(),
-            );
-            gauge(
-                "farebox_spool_oldest_seconds",
-                "Age of the oldest settlement that is not acknowledged.",
-                seconds(spool.oldest),
-            );
-            gauge(
-                "farebox_spool_rejected",
-                "Records set aside.",
-                spool.rejected.to_string(),
-            );
-        }
-        if let Some(age) = self.directory_age.get().and_then(|ask| ask()) {
-            gauge(
-                "farebox_directory_age_seconds",
-                "Since the directory was last known to be current.",
-                seconds(age),
-            );
-        }
     }
 }
 
@@ -327,17 +255,6 @@ fn registered<C: Collector + Clone + 'static>(
 
 fn tenant_name(tenant: Option<&TenantId>) -> &str {
     tenant.map_or(UNATTRIBUTED, TenantId::as_str)
-}
-
-fn seconds(duration: Duration) -> String {
-    let mut text = String::new();
-    let _ = write!(
-        text,
-        "{}.{:03}",
-        duration.as_secs(),
-        duration.subsec_millis()
-    );
-    text
 }
 
 #[cfg(test)]

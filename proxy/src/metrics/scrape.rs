@@ -1,13 +1,16 @@
-//! The series of settled events in Prometheus' text format, exact to the last digit.
+//! The series of settled events, the spool's and the directory's numbers in Prometheus' text format,
+//! exact to the last digit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use farebox_pricing::event::Ending;
 use farebox_pricing::money::{SCALE_MAX, Usd};
 
 use super::events::{Series, Totals};
 use super::text::{Family, decimal};
+use crate::spool::Stats;
 
 pub(super) fn calls(all: &[Arc<Series>], text: &mut String) {
     let mut family = Family::counter("farebox_requests_total", "Calls by how they ended.");
@@ -100,4 +103,47 @@ pub(super) fn usage_missing(all: &[Arc<Series>], text: &mut String) {
         let labels = [("provider", provider), ("endpoint", endpoint)];
         family.line(text, &labels, &events.to_string());
     }
+}
+
+pub(super) fn spool(spool: &Stats, text: &mut String) {
+    let mut gauge = |name, help, value: String| Family::gauge(name, help).line(text, &[], &value);
+    gauge(
+        "farebox_intents_open",
+        "Calls without a settlement.",
+        spool.intents_open.to_string(),
+    );
+    gauge(
+        "farebox_spool_bytes",
+        "Bytes of the spool on disk.",
+        spool.bytes.to_string(),
+    );
+    gauge(
+        "farebox_spool_records",
+        "Settlements that are not acknowledged.",
+        spool.unshipped.to_string(),
+    );
+    gauge(
+        "farebox_spool_oldest_seconds",
+        "Age of the oldest settlement that is not acknowledged.",
+        seconds(Duration::from_millis(spool.oldest_ms)),
+    );
+    gauge(
+        "farebox_spool_rejected",
+        "Records set aside.",
+        spool.failed.to_string(),
+    );
+}
+
+pub(super) fn directory(age: Option<Duration>, text: &mut String) {
+    let mut family = Family::gauge(
+        "farebox_directory_age_seconds",
+        "Since the directory was last known to be current.",
+    );
+    if let Some(age) = age {
+        family.line(text, &[], &seconds(age));
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    decimal(duration.as_millis(), 3)
 }

@@ -77,12 +77,35 @@ fn event(tenant: Option<&str>, model: &str) -> Event {
     }
 }
 
-fn metrics(max_tenants: usize, max_models: usize) -> Metrics {
+fn metrics(max_tenants: usize, max_models: usize) -> Arc<Metrics> {
     Metrics::new(&MetricsConfig {
         max_tenants,
         max_models,
         ..MetricsConfig::default()
     })
+}
+
+const STATS: Stats = Stats {
+    bytes: 7,
+    bytes_max: 100,
+    segments: 1,
+    unshipped: 3,
+    in_flight: 0,
+    intents_open: 2,
+    oldest_ms: 1_042,
+    failed: 1,
+    epoch: 1,
+    seq: 3,
+    is_failing: false,
+    damaged: 0,
+    sync_failures: 0,
+    rewritten: 0,
+    carried: 0,
+    abandoned: 0,
+};
+
+fn encode(metrics: &Metrics) -> String {
+    metrics.encode(&STATS, None)
 }
 
 #[track_caller]
@@ -102,7 +125,7 @@ fn events_add_up_exactly() {
             Some(Usd::from_pico(2_500_000_000_001)),
         );
     }
-    let text = metrics.encode();
+    let text = encode(&metrics);
     let of = r#"tenant="acme",provider="openai""#;
     has(
         &text,
@@ -163,7 +186,7 @@ fn a_call_is_counted_once_whatever_attempts_and_parts_it_has() {
         },
         None,
     );
-    let text = metrics.encode();
+    let text = encode(&metrics);
     let calls: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("farebox_requests_total"))
@@ -196,7 +219,7 @@ fn what_comes_after_the_caps_is_counted_as_other() {
     metrics.record_event(&event(None, "m1"), None);
     metrics.refusal(Some(&TenantId::new("e").unwrap()), Code::RateLimited);
     metrics.refusal(None, Code::MissingKey);
-    let text = metrics.encode();
+    let text = encode(&metrics);
     let calls = |tenant: &str, model: &str, calls: u64| {
         has(
             &text,
@@ -240,7 +263,7 @@ fn unknown_and_unpriced_are_visible() {
         },
         None,
     );
-    let text = metrics.encode();
+    let text = encode(&metrics);
     has(
         &text,
         r#"farebox_usage_missing_total{provider="openai",endpoint="chat"} 1"#,
@@ -256,29 +279,21 @@ fn unknown_and_unpriced_are_visible() {
 }
 
 #[test]
-fn gauges_ask_at_the_scrape() {
+fn the_spool_and_the_directory_are_shown_as_they_are() {
     let metrics = metrics(5, 5);
-    assert!(!metrics.encode().contains("farebox_spool_bytes"));
-    metrics.watch_spool(|| SpoolGauges {
-        bytes: 7,
-        records: 3,
-        oldest: Duration::from_millis(1_042),
-        rejected: 1,
-        intents_open: 2,
-    });
-    metrics.watch_directory(|| Some(Duration::from_millis(250)));
+    assert!(!encode(&metrics).contains("farebox_directory_age_seconds"));
     metrics.spool_synced(Duration::from_micros(300));
     metrics.shipped(ShipOutcome::Duplicate);
     metrics.stream_opened(Transport::Sse);
     metrics.stream_opened(Transport::Sse);
     metrics.stream_closed(Transport::Sse);
-    let text = metrics.encode();
+    let text = metrics.encode(&STATS, Some(Duration::from_millis(250)));
     has(&text, "farebox_spool_bytes 7");
     has(&text, "farebox_spool_records 3");
     has(&text, "farebox_spool_oldest_seconds 1.042");
     has(&text, "farebox_spool_rejected 1");
     has(&text, "farebox_intents_open 2");
-    has(&text, "farebox_directory_age_seconds 0.250");
+    has(&text, "farebox_directory_age_seconds 0.25");
     has(&text, "farebox_spool_fsync_seconds_count 1");
     has(
         &text,
@@ -293,7 +308,7 @@ fn no_name_is_headed_twice() {
     let metrics = metrics(5, 5);
     metrics.record_event(&event(Some("a"), "m1"), None);
     metrics.record_event(&event(Some("b"), "m2"), None);
-    let text = metrics.encode();
+    let text = encode(&metrics);
     let mut names: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("# TYPE"))
