@@ -114,20 +114,24 @@ impl Identity {
         peer: IpAddr,
         now: Timestamp,
     ) -> Result<Arc<KeyRow>, Refusal> {
-        let row = self.row(presented)?;
+        let verified = self.row(presented)?;
         let digest = digest(presented);
-        if !row.remembered.is(&digest) {
+        if !verified.remembered.is(&digest) {
             if !key::tail_is_valid(presented, &self.secrets) {
                 return Err(Code::InvalidKey.into());
             }
-            match self.verifiers.verify(presented, digest, &row).await {
-                Ok(true) => row.remembered.remember(digest),
+            match self.verifiers.verify(presented, digest, &verified).await {
+                Ok(true) => {}
                 Ok(false) => return Err(Code::InvalidKey.into()),
                 Err(verify::Busy) => return Err(busy()),
             }
         }
-        // What happened to the key while it was verified counts.
+        // What happened to the key meanwhile counts.
         let row = self.row(presented)?;
+        if row.secret_hash != verified.secret_hash {
+            return Err(busy());
+        }
+        row.remembered.remember(digest);
         match refusal_of(&row, peer, now) {
             Some(refusal) => Err(refusal),
             None => Ok(row),

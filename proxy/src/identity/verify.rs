@@ -51,8 +51,8 @@ struct Running {
 
 struct Job {
     presented: String,
-    prefix: String,
-    hash: SecretHash,
+    digest: [u8; 32],
+    row: Arc<KeyRow>,
     outcome: watch::Sender<Option<bool>>,
     shared: Arc<Shared>,
 }
@@ -60,7 +60,7 @@ struct Job {
 impl Drop for Job {
     // However a verification ends, its prefix is free again.
     fn drop(&mut self) {
-        self.shared.running().remove(&self.prefix);
+        self.shared.running().remove(&self.row.prefix);
     }
 }
 
@@ -94,7 +94,7 @@ impl Verifiers {
         &self,
         presented: &str,
         digest: [u8; 32],
-        row: &KeyRow,
+        row: &Arc<KeyRow>,
     ) -> Result<bool, Busy> {
         for _ in 0..TURNS_MAX {
             let Some((mut outcome, is_same)) = self.join(presented, digest, row)? else {
@@ -118,7 +118,7 @@ impl Verifiers {
         &self,
         presented: &str,
         digest: [u8; 32],
-        row: &KeyRow,
+        row: &Arc<KeyRow>,
     ) -> Result<Option<(watch::Receiver<Option<bool>>, bool)>, Busy> {
         let mut running = self.shared.running();
         if let Some(other) = running.get(&row.prefix) {
@@ -137,8 +137,8 @@ impl Verifiers {
         drop(running);
         let job = Job {
             presented: presented.to_owned(),
-            prefix: row.prefix.clone(),
-            hash: row.secret_hash.clone(),
+            digest,
+            row: Arc::clone(row),
             outcome: sender,
             shared: Arc::clone(&self.shared),
         };
@@ -159,7 +159,11 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
         let Ok(job) = next else {
             return;
         };
-        let outcome = is_made_of(&job.presented, &job.hash);
+        let outcome = is_made_of(&job.presented, &job.row.secret_hash);
+        if outcome {
+            // Before the prefix is free again, so that nobody verifies once more.
+            job.row.remembered.remember(job.digest);
+        }
         job.shared.verified.fetch_add(1, Ordering::Relaxed);
         // Nobody waits when every caller went away.
         let _ = job.outcome.send(Some(outcome));
@@ -201,11 +205,11 @@ mod tests {
             shared: Arc::default(),
         };
         let first = verifiers
-            .join("one", [1; 32], &key_row("vk_AAAAA", "x"))
+            .join("one", [1; 32], &Arc::new(key_row("vk_AAAAA", "x")))
             .unwrap();
         assert!(first.is_some());
         let full = verifiers
-            .verify("two", [2; 32], &key_row("vk_BBBBB", "x"))
+            .verify("two", [2; 32], &Arc::new(key_row("vk_BBBBB", "x")))
             .await;
         assert_eq!(full, Err(Busy));
         assert_eq!(verifiers.shared.running().len(), 1);
@@ -222,7 +226,7 @@ mod tests {
             queue,
             shared: Arc::default(),
         };
-        let row = key_row("vk_AAAAA", "x");
+        let row = Arc::new(key_row("vk_AAAAA", "x"));
         let answer = thread::spawn(move || {
             let mut order = Vec::new();
             while order.len() < 2 {
