@@ -1,4 +1,452 @@
-//! The data plane.
+//! The data plane: from the SDK's call to the usage event in the spool, and on to the collector.
+//!
+//! One call, in the order of the modules: [`downstream`] takes the connection, [`request`] is the
+//! walk and names every step; [`route`] finds the upstream and [`provider`] the endpoint,
+//! [`identity`] and [`attribution`] say whose call it is, [`admission`] whether it may go,
+//! [`spool`] keeps its intent, [`upstream`] carries it, [`observe`] and [`reader`] watch the answer,
+//! [`settle`] makes its event, [`shipper`] brings it to the collector.
+//!
+//! Each worker is one thread with its own runtime and its own connections to upstreams, so that a
+//! request never crosses a thread. Everything that may wait (the directory, the shipper, argon2, the
+//! disk) lives beside them.
 
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+pub mod admission;
+pub mod amend;
+pub mod attribution;
+pub mod body;
 pub mod config;
+pub mod decode;
+pub mod directory;
+pub mod downstream;
 pub mod failure;
+pub mod framing;
+pub mod headers;
+pub mod identity;
+pub mod metrics;
+pub mod observe;
+pub mod ops;
+pub mod provider;
+pub mod providers;
+pub mod reader;
+pub mod request;
+pub mod route;
+pub mod settle;
+pub mod shipper;
+pub mod spool;
+pub mod tls;
+pub mod unrecorded;
+pub mod upstream;
+
+use attribution::{Aliases, Sessions};
+use config::{Config, Secret, StreamUsage, UpstreamConfig};
+use directory::Directory;
+use downstream::Seat;
+use identity::Identity;
+use metrics::Metrics;
+use route::Upstreams;
+use spool::{Orphan, Spool, SpoolOptions};
+use unrecorded::Unrecorded;
+use upstream::{Origin, Pool, Upstream};
+
+/// Descriptors the table is grown to at the start: a process with threads stalls for milliseconds
+/// each time it doubles later.
+const DESCRIPTORS_MIN: u64 = 65_536;
+/// What a simulated upstream is shown as a credential.
+const TEST_CREDENTIAL: &str = "farebox-test";
+/// After the drain's bound running streams are cut and have this long to be settled.
+const CUT_SETTLE_TIME: Duration = Duration::from_secs(2);
+
+/// What every worker reaches.
+pub struct Shared {
+    /// As given.
+    pub config: Config,
+    /// By configured name.
+    pub upstreams: Upstreams,
+    /// The same names, where test keys go.
+    pub test_upstreams: Upstreams,
+    /// Other names of our headers.
+    pub aliases: Aliases,
+    /// Tenants, keys, limits.
+    pub directory: Arc<Directory>,
+    /// Keys that were verified.
+    pub identity: Identity,
+    /// Rates.
+    pub admission: admission::Admission,
+    /// Sessions' tenants.
+    pub sessions: Sessions,
+    /// The durable queue.
+    pub spool: Spool,
+    /// Calls without an intent.
+    pub unrecorded: Unrecorded,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// New calls are refused from here on.
+    pub draining: CancellationToken,
+    /// Wakes running streams to look whether they are cut.
+    pub cut: Arc<Notify>,
+    cutting_all: AtomicBool,
+}
+
+impl Shared {
+    /// The drain's bound has passed.
+    #[must_use]
+    pub fn is_cutting_all(&self) -> bool {
+        self.cutting_all.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's own.
+pub struct Worker {
+    /// What all share.
+    pub shared: Arc<Shared>,
+    /// Its connections to upstreams.
+    pub pool: Arc<Pool>,
+}
+
+/// Why the proxy cannot start. The text names the thing.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+fn cannot(what: impl fmt::Display) -> impl FnOnce(Box<dyn std::error::Error>) -> StartError {
+    move |error| StartError(format!("{what}: {error}"))
+}
+
+/// A proxy that runs.
+pub struct Running {
+    /// Plain HTTP, when configured.
+    pub plain_addr: Option<SocketAddr>,
+    /// TLS, when configured.
+    pub tls_addr: Option<SocketAddr>,
+    /// Metrics and health.
+    pub ops_addr: SocketAddr,
+    finished: oneshot::Receiver<()>,
+}
+
+impl Running {
+    /// Waits until the drain is over, whoever began it.
+    pub async fn finished(self) {
+        // A dropped sender is an end too.
+        let _ = self.finished.await;
+    }
+}
+
+/// Starts the proxy; `shutdown` begins the drain.
+pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
+    tls::install_provider();
+    grow_descriptor_table();
+    let upstreams = upstreams_of(&config).map_err(StartError)?;
+    let test_upstreams = test_twins(&config, &upstreams).map_err(StartError)?;
+    let aliases = Aliases::new(&config.proxy.header_aliases).map_err(StartError)?;
+
+    let directory = Arc::new(Directory::new());
+    directory.load_copy(&directory_source(&config));
+    let identity = Identity::new(Arc::clone(&directory), &config.key_secrets)
+        .map_err(|error| cannot("keys.secret")(error.into()))?;
+    let metrics = Metrics::new(&config.metrics);
+    let spool = open_spool(&config, &metrics)?;
+    let shared = Arc::new(Shared {
+        admission: admission::Admission::new(config.proxy.limits, Arc::clone(&directory)),
+        upstreams,
+        test_upstreams,
+        aliases,
+        identity,
+        directory,
+        sessions: Sessions::default(),
+        spool,
+        unrecorded: Unrecorded::default(),
+        metrics,
+        draining: CancellationToken::new(),
+        cut: Arc::new(Notify::new()),
+        cutting_all: AtomicBool::new(false),
+        config,
+    });
+
+    let proxy = &shared.config.proxy;
+    let plain = match proxy.listen {
+        Some(address) => Some(bind(address).await?),
+        None => None,
+    };
+    let secure = match &proxy.tls {
+        Some(config) => {
+            let acceptor = tls::Acceptor::load(config).map_err(|error| StartError(error.to_string()))?;
+            Some((bind(config.listen).await?, acceptor))
+        }
+        None => None,
+    };
+    let ops = bind(proxy.ops_listen).await?;
+    let local = |listener: &TcpListener| listener.local_addr().map_err(|error| cannot("listener")(error.into()));
+    let plain_addr = plain.as_ref().map(local).transpose()?;
+    let tls_addr = secure.as_ref().map(|(listener, _)| local(listener)).transpose()?;
+    let ops_addr = local(&ops)?;
+
+    let background = start_background(&shared, ops);
+    let (seats, workers) = start_workers(&shared)?;
+    if let Some(listener) = plain {
+        tokio::spawn(downstream::listen(listener, None, seats.clone(), proxy.connections_max, Arc::clone(&shared)));
+    }
+    if let Some((listener, acceptor)) = secure {
+        tokio::spawn(Arc::clone(&acceptor).reload_on_change());
+        tokio::spawn(downstream::listen(listener, Some(acceptor), seats, proxy.connections_max, Arc::clone(&shared)));
+    }
+    let (done, finished) = oneshot::channel();
+    tokio::spawn(async move {
+        shutdown.cancelled().await;
+        drain(shared, workers, background).await;
+        let _ = done.send(());
+    });
+    Ok(Running { plain_addr, tls_addr, ops_addr, finished })
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| cannot(format!("listen on {address}"))(error.into()))
+}
+
+/// Built-in upstreams, each as configured, and those that only configuration knows.
+fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
+    let mut all: BTreeMap<&str, UpstreamConfig> =
+        provider::ALL.iter().map(|provider| (provider.name, UpstreamConfig::default())).collect();
+    for (name, upstream) in &config.upstreams {
+        all.insert(name, upstream.clone());
+    }
+    let mut upstreams = Upstreams::new();
+    for (index, (name, upstream)) in all.into_iter().enumerate() {
+        if matches!(name, "t" | "s") || name.is_empty() || name.contains('/') {
+            return Err(format!("upstreams.{name}: the name is not allowed"));
+        }
+        let dialect = upstream.dialect.as_deref().unwrap_or(name);
+        let provider = provider::dialect(dialect)
+            .ok_or_else(|| format!("upstreams.{name}.dialect: {dialect} is not a known dialect"))?;
+        let base_url = match &upstream.base_url {
+            Some(base_url) => base_url.as_str(),
+            None if provider::find(name).is_some() => provider.base_url,
+            None => return Err(format!("upstreams.{name}.base_url: needed for an upstream that is not built in")),
+        };
+        let origin = Origin::parse(base_url, upstream.ca_file.as_ref())
+            .map_err(|error| format!("upstreams.{name}.{error}"))?;
+        let stream_usage = upstream.stream_usage.unwrap_or(match provider.stream_usage_default {
+            provider::StreamUsage::Ask if provider::find(name).is_some() => StreamUsage::Ask,
+            _ => StreamUsage::Untouched,
+        });
+        let built = Upstream {
+            index,
+            name: name.to_owned(),
+            provider,
+            origin,
+            credential: upstream.credential.clone(),
+            stream_usage,
+            has_shared_state: upstream.shared_state,
+            forwards_escape_routes: upstream.escape_routes == config::EscapeRoutes::Forward,
+            region: upstream.region.clone(),
+        };
+        upstreams.insert(name.to_owned(), Arc::new(built));
+    }
+    Ok(upstreams)
+}
+
+/// Each upstream's twin for test keys: the same dialect at the simulated upstream.
+fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, String> {
+    let Some(base_url) = &config.proxy.test_upstream else { return Ok(Upstreams::new()) };
+    let origin = Origin::parse(base_url, None).map_err(|error| format!("proxy.test_upstream: {error}"))?;
+    let twin = |(name, upstream): (&String, &Arc<Upstream>)| {
+        let twin = Upstream {
+            index: upstream.index + upstreams.len(),
+            name: name.clone(),
+            provider: upstream.provider,
+            origin: origin.clone(),
+            credential: Some(Secret::new(TEST_CREDENTIAL.to_owned())),
+            stream_usage: upstream.stream_usage,
+            has_shared_state: upstream.has_shared_state,
+            forwards_escape_routes: upstream.forwards_escape_routes,
+            region: None,
+        };
+        (name.clone(), Arc::new(twin))
+    };
+    Ok(upstreams.iter().map(twin).collect())
+}
+
+/// Opens the spool and settles what an earlier process left in flight.
+fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Spool, StartError> {
+    let section = &config.spool;
+    let directory = section.dir.as_ref().ok_or_else(|| StartError("spool.dir: not set".to_owned()))?;
+    let on_sync = Arc::clone(metrics);
+    let options = SpoolOptions {
+        segment_bytes: usize::try_from(section.segment_bytes).unwrap_or(usize::MAX),
+        bytes_max: section.bytes_max,
+        settlement_bytes_max: settle::SETTLEMENT_BYTES_MAX,
+        sync_interval: Duration::from_millis(section.sync_interval_ms),
+        on_sync: Some(Arc::new(move |took| on_sync.spool_synced(took))),
+        ..SpoolOptions::default()
+    };
+    let (spool, recovery) = Spool::open(directory, options).map_err(|error| StartError(error.to_string()))?;
+    if let Some(unclean) = recovery.unclean {
+        tracing::warn!(
+            epoch = unclean.epoch,
+            last_seq = unclean.last_seq,
+            may_have_lost = unclean.may_have_lost,
+            "the last epoch did not end in order"
+        );
+    }
+    let interrupted = recovery.orphans.len();
+    for orphan in recovery.orphans {
+        settle_interrupted(&spool, orphan);
+    }
+    if interrupted > 0 {
+        tracing::warn!(interrupted, "calls in flight at the last end are settled as interrupted");
+    }
+    Ok(spool)
+}
+
+/// An intent is the row of an interrupted call already.
+fn settle_interrupted(spool: &Spool, orphan: Orphan) {
+    let event_id = orphan.ticket.event_id();
+    let record = orphan.latest().map(<[u8]>::to_vec);
+    let Some(record) = record else {
+        tracing::error!(%event_id, "the intent of an interrupted call is lost; its row cannot be made");
+        return;
+    };
+    if let Err(unsettled) = spool.append_settlement(orphan.ticket, &record) {
+        tracing::error!(%event_id, error = %unsettled.refusal, "interrupted call cannot be settled yet");
+    }
+}
+
+fn directory_source(config: &Config) -> directory::follow::Source {
+    directory::follow::Source {
+        database_url: config.database_url.clone(),
+        database_listen_url: config.database_listen_url.clone(),
+        copy: config.directory_copy.clone(),
+        key_secrets: config.key_secrets.clone(),
+    }
+}
+
+struct Background {
+    stop: CancellationToken,
+    shipper: tokio::task::JoinHandle<()>,
+}
+
+/// Directory, shipper, operations and the small clocks.
+fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
+    let stop = CancellationToken::new();
+    tokio::spawn(Arc::clone(&shared.directory).follow(directory_source(&shared.config), stop.clone()));
+    tokio::spawn(ops::serve(ops, Arc::clone(shared), stop.clone()));
+    let shipper = tokio::spawn(shipper::run(Arc::clone(shared), stop.clone()));
+    let minute = Arc::clone(shared);
+    tokio::spawn(async move { minute.unrecorded.write_every_minute(&minute.spool).await });
+    let watching = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut revocations = watching.directory.revocations();
+        while revocations.changed().await.is_ok() {
+            watching.cut.notify_waiters();
+        }
+    });
+    Background { stop, shipper }
+}
+
+fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize>>), StartError> {
+    let config = &shared.config.proxy;
+    let count = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        count => count,
+    };
+    let mut seats = Vec::new();
+    let mut open_counts = Vec::new();
+    for number in 0..count {
+        let (hand_over, handed) = mpsc::unbounded_channel();
+        let open = Arc::new(AtomicUsize::new(0));
+        seats.push(Seat { hand_over, open: Arc::clone(&open) });
+        open_counts.push(Arc::clone(&open));
+        let worker = Arc::new(Worker {
+            shared: Arc::clone(shared),
+            pool: Pool::new(
+                shared.upstreams.len() + shared.test_upstreams.len(),
+                config.upstream_idle_max,
+                Duration::from_millis(config.upstream_keepalive_ms),
+                Duration::from_millis(config.connect_timeout_ms),
+            ),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| cannot("worker runtime")(error.into()))?;
+        std::thread::Builder::new()
+            .name(format!("worker-{number}"))
+            .spawn(move || runtime.block_on(downstream::serve(worker, handed, open)))
+            .map_err(|error| cannot("worker thread")(error.into()))?;
+    }
+    Ok((seats, open_counts))
+}
+
+/// New calls are refused, running ones finish within the bound, then are cut; the spool ships what it
+/// can and keeps the rest.
+async fn drain(shared: Arc<Shared>, workers: Vec<Arc<AtomicUsize>>, background: Background) {
+    shared.draining.cancel();
+    let bound = Duration::from_secs(shared.config.proxy.drain_seconds);
+    let open = || workers.iter().map(|open| open.load(Ordering::Relaxed)).sum::<usize>();
+    if !within(bound, || open() == 0).await {
+        tracing::warn!(open = open(), "drain: running streams are cut");
+        shared.cutting_all.store(true, Ordering::Relaxed);
+        shared.cut.notify_waiters();
+        within(CUT_SETTLE_TIME, || open() == 0).await;
+    }
+    shared.unrecorded.write(&shared.spool);
+    background.stop.cancel();
+    if background.shipper.await.is_err() {
+        tracing::error!("shipper ended by a panic");
+    }
+    if let Err(error) = shared.spool.close() {
+        tracing::error!(%error, "spool cannot be closed in order");
+    }
+}
+
+async fn within(bound: Duration, is_true: impl Fn() -> bool) -> bool {
+    let end = tokio::time::Instant::now() + bound;
+    while !is_true() {
+        if tokio::time::Instant::now() >= end {
+            return false;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    true
+}
+
+/// Raises the soft limit and touches a high descriptor once.
+#[expect(unsafe_code, reason = "resource limits and descriptors have no safe interface in std")]
+fn grow_descriptor_table() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write the struct that is passed.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
+            return;
+        }
+        limit.rlim_cur = limit.rlim_max.min(1 << 20);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    let highest = limit.rlim_cur.min(DESCRIPTORS_MIN).saturating_sub(1);
+    let Ok(highest) = i32::try_from(highest) else { return };
+    // SAFETY: F_DUPFD takes the lowest free descriptor at or above `highest`, so nothing open is
+    // replaced; the copy is ours alone and closed at once.
+    unsafe {
+        let copy = libc::fcntl(2, libc::F_DUPFD, highest);
+        if copy >= 0 {
+            libc::close(copy);
+        }
+    }
+}

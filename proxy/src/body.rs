@@ -1,0 +1,254 @@
+//! The request's body on its way to the upstream: whole where a decision needed it, else streamed
+//! with a bounded copy for the facts that pricing asks of a request.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+/// Most bytes of a streamed request that are copied for its facts; beyond it the facts are absent.
+pub const SNIFF_BYTES_MAX: usize = 256 * 1024;
+
+/// What went up so far, shared between the body and the call it belongs to.
+#[derive(Default)]
+pub struct Upload {
+    bytes: AtomicU64,
+    is_done: AtomicBool,
+    is_failed: AtomicBool,
+    is_paused: AtomicBool,
+    sniffed: Mutex<Sniffed>,
+}
+
+#[derive(Default)]
+struct Sniffed {
+    parts: Vec<Bytes>,
+    len: usize,
+    is_overrun: bool,
+}
+
+impl Upload {
+    /// Bytes handed to the upstream's connection.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// A held body goes up as a whole.
+    pub fn sent_whole(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
+        self.is_done.store(true, Ordering::Relaxed);
+    }
+
+    /// The body is through.
+    pub fn is_done(&self) -> bool {
+        self.is_done.load(Ordering::Relaxed)
+    }
+
+    /// The caller went away or sent what is no HTTP while it was sending the body.
+    pub fn is_failed(&self) -> bool {
+        self.is_failed.load(Ordering::Relaxed)
+    }
+
+    /// The caller paused longer than the bound.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused.load(Ordering::Relaxed)
+    }
+
+    /// The whole body, when it was copied and came to its end.
+    pub fn sniffed(&self) -> Option<Bytes> {
+        let mut sniffed = self.sniffed.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_done() || sniffed.is_overrun || sniffed.parts.is_empty() {
+            return None;
+        }
+        let mut parts = std::mem::take(&mut sniffed.parts);
+        if parts.len() == 1 {
+            return parts.pop();
+        }
+        let mut whole = BytesMut::with_capacity(sniffed.len);
+        parts.iter().for_each(|part| whole.extend_from_slice(part));
+        Some(whole.freeze())
+    }
+
+    fn saw(&self, chunk: &Bytes, is_sniffing: bool) {
+        self.bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+        if !is_sniffing {
+            return;
+        }
+        let mut sniffed = self.sniffed.lock().unwrap_or_else(PoisonError::into_inner);
+        sniffed.len += chunk.len();
+        if sniffed.len > SNIFF_BYTES_MAX {
+            sniffed.is_overrun = true;
+            sniffed.parts = Vec::new();
+        } else if !sniffed.is_overrun {
+            sniffed.parts.push(chunk.clone());
+        }
+    }
+}
+
+/// Why a body broke off.
+#[derive(Debug)]
+pub enum UploadError {
+    /// The caller went away or sent what is no HTTP.
+    Downstream(hyper::Error),
+    /// The caller paused longer than `body_timeout_ms`.
+    Paused,
+}
+
+impl fmt::Display for UploadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Downstream(error) => write!(f, "request body: {error}"),
+            Self::Paused => f.write_str("request body: the caller paused too long"),
+        }
+    }
+}
+
+impl std::error::Error for UploadError {}
+
+/// A bound on the time between two chunks; its timer is armed by the first wait.
+pub struct Pause {
+    bound: Duration,
+    since: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Pause {
+    /// Starts now.
+    pub fn new(bound: Duration) -> Self {
+        Self { bound, since: Instant::now(), timer: None }
+    }
+
+    fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let deadline = self.since + self.bound;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        while timer.as_mut().poll(cx).is_ready() {
+            if Instant::now() >= deadline {
+                return true;
+            }
+            timer.as_mut().reset(deadline.into());
+        }
+        false
+    }
+}
+
+/// The body as the upstream's connection polls it.
+pub enum RequestBody {
+    /// None, or already sent.
+    Empty,
+    /// Held whole, in pieces that are sent in turn.
+    Held(VecDeque<Bytes>, u64),
+    /// As it comes from the caller.
+    Streaming {
+        /// What was held and goes first.
+        first: VecDeque<Bytes>,
+        /// What is left to come.
+        incoming: Incoming,
+        /// What went up so far.
+        upload: Arc<Upload>,
+        /// Whether to keep a copy for the request's facts.
+        is_sniffing: bool,
+        /// Bounds the caller's pauses.
+        pause: Pause,
+    },
+}
+
+impl RequestBody {
+    /// A whole body in pieces.
+    pub fn held(parts: Vec<Bytes>) -> Self {
+        let parts: VecDeque<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        if len == 0 { Self::Empty } else { Self::Held(parts, len) }
+    }
+
+    /// What still comes from the caller.
+    pub fn streaming(incoming: Incoming, upload: Arc<Upload>, is_sniffing: bool, pause: Duration) -> Self {
+        if incoming.is_end_stream() {
+            upload.is_done.store(true, Ordering::Relaxed);
+            return Self::Empty;
+        }
+        Self::Streaming { first: VecDeque::new(), incoming, upload, is_sniffing, pause: Pause::new(pause) }
+    }
+
+    /// What was held before it grew too large, then what still comes.
+    pub fn spilled(first: Vec<Bytes>, incoming: Incoming, upload: Arc<Upload>, pause: Duration) -> Self {
+        Self::Streaming { first: first.into(), incoming, upload, is_sniffing: false, pause: Pause::new(pause) }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = UploadError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Held(parts, left) => {
+                let part = parts.pop_front();
+                *left -= part.as_ref().map_or(0, |part| part.len() as u64);
+                Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+            }
+            Self::Streaming { first, incoming, upload, is_sniffing, pause } => {
+                if let Some(chunk) = first.pop_front() {
+                    upload.saw(&chunk, *is_sniffing);
+                    if first.is_empty() && incoming.is_end_stream() {
+                        upload.is_done.store(true, Ordering::Relaxed);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(chunk))));
+                }
+                let Poll::Ready(polled) = Pin::new(&mut *incoming).poll_frame(cx) else {
+                    if pause.poll_over(cx) {
+                        upload.is_paused.store(true, Ordering::Relaxed);
+                        return Poll::Ready(Some(Err(UploadError::Paused)));
+                    }
+                    return Poll::Pending;
+                };
+                pause.since = Instant::now();
+                match &polled {
+                    Some(Ok(frame)) => {
+                        if let Some(chunk) = frame.data_ref() {
+                            upload.saw(chunk, *is_sniffing);
+                        }
+                        if incoming.is_end_stream() {
+                            upload.is_done.store(true, Ordering::Relaxed);
+                        }
+                    }
+                    Some(Err(_)) => upload.is_failed.store(true, Ordering::Relaxed),
+                    None => upload.is_done.store(true, Ordering::Relaxed),
+                }
+                Poll::Ready(polled.map(|frame| frame.map_err(UploadError::Downstream)))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Held(parts, _) => parts.is_empty(),
+            Self::Streaming { first, incoming, .. } => first.is_empty() && incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Held(_, left) => SizeHint::with_exact(*left),
+            Self::Streaming { first, incoming, .. } => {
+                let held: u64 = first.iter().map(|part| part.len() as u64).sum();
+                match incoming.size_hint().exact() {
+                    Some(left) => SizeHint::with_exact(held + left),
+                    None => SizeHint::default(),
+                }
+            }
+        }
+    }
+}

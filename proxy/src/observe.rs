@@ -1,0 +1,313 @@
+//! The answer on its way down: each byte goes on at once, a copy feeds the reader, and the end is
+//! settled before the caller sees the last byte.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use farebox_pricing::event::{Ending, Transport};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::sync::futures::OwnedNotified;
+use tokio::time::Sleep;
+
+use crate::amend::UsageStripper;
+use crate::decode::Decoder;
+use crate::downstream::EndOfAnswer;
+use crate::failure::Code;
+use crate::provider::ErrorText;
+use crate::reader::Reader;
+use crate::settle::Call;
+use crate::upstream::Lease;
+
+/// The answer broke off; the caller's connection ends the same way.
+#[derive(Debug)]
+pub struct BrokenOff(Code);
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl std::error::Error for BrokenOff {}
+
+/// The one body type that goes down.
+pub enum AnswerBody {
+    /// A refusal or a failure of ours, or an answer without a body.
+    Whole(Option<Bytes>),
+    /// An upstream's answer.
+    Observed(Box<Observed>),
+}
+
+/// Takes away what asking for usage added; a compressed answer is decoded for it.
+pub struct Rewrite {
+    /// For a compressed answer.
+    pub decoder: Option<Decoder>,
+    /// Removes the usage.
+    pub stripper: UsageStripper,
+}
+
+/// An upstream's answer while it passes.
+pub struct Observed {
+    call: Call,
+    incoming: Incoming,
+    reader: Option<Reader>,
+    lease: Lease,
+    rewrite: Option<Rewrite>,
+    queue: VecDeque<Bytes>,
+    is_over: bool,
+    is_undecodable: bool,
+    /// Tells the connection that the answer is through.
+    on_end: Option<EndOfAnswer>,
+    last_byte: Instant,
+    idle: Option<Pin<Box<Sleep>>>,
+    cut: Option<Pin<Box<OwnedNotified>>>,
+}
+
+impl Observed {
+    /// Watches `incoming` for `call`.
+    pub fn new(call: Call, incoming: Incoming, reader: Reader, lease: Lease, rewrite: Option<Rewrite>) -> Self {
+        call.shared.metrics.stream_opened(call.event.transport);
+        Self {
+            call,
+            incoming,
+            reader: Some(reader),
+            lease,
+            rewrite,
+            queue: VecDeque::new(),
+            is_over: false,
+            is_undecodable: false,
+            on_end: None,
+            last_byte: Instant::now(),
+            idle: None,
+            cut: None,
+        }
+    }
+
+    /// Keeps `on_end` until the answer is through or given up.
+    pub fn when_over(&mut self, on_end: EndOfAnswer) {
+        self.on_end = Some(on_end);
+    }
+
+    /// Whether nothing will follow, so that the call can be settled with the head.
+    pub fn is_empty(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// The head was all there is.
+    pub fn end_with_head(&mut self) {
+        self.end(self.whole_ending());
+    }
+
+    /// Ends the call. Only a whole exchange gives its connection back.
+    fn end(&mut self, ending: Ending) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        let is_whole = matches!(ending, Ending::Complete | Ending::RefusedByUpstream);
+        let evidence = self.reader.take().map(|reader| reader.finish(is_whole));
+        self.call.settle(ending, evidence);
+        self.call.shared.metrics.stream_closed(self.call.event.transport);
+        if is_whole && self.call.upload.is_done() {
+            self.lease.give_back();
+        }
+    }
+
+    fn whole_ending(&self) -> Ending {
+        if self.call.event.status.is_some_and(|status| status >= 400) {
+            Ending::RefusedByUpstream
+        } else {
+            Ending::Complete
+        }
+    }
+
+    /// A chunk came: the reader gets its copy, the caller what it would have got.
+    fn saw(&mut self, chunk: Bytes) {
+        self.last_byte = Instant::now();
+        let Some(reader) = &mut self.reader else { return };
+        match &mut self.rewrite {
+            None => {
+                reader.push(&chunk);
+                self.queue.push_back(chunk);
+            }
+            Some(Rewrite { decoder, stripper }) => {
+                let mut out = Vec::new();
+                match decoder {
+                    None => {
+                        reader.push(&chunk);
+                        stripper.push(chunk, &mut out);
+                    }
+                    Some(decoder) => {
+                        let decoded = decoder.push(&chunk, &mut |plain| {
+                            let plain = Bytes::copy_from_slice(plain);
+                            reader.push(&plain);
+                            stripper.push(plain, &mut out);
+                        });
+                        if decoded.is_err() {
+                            // What was promised decoded cannot be had; half an answer is none.
+                            self.is_undecodable = true;
+                        }
+                    }
+                }
+                self.queue.extend(out);
+            }
+        }
+        if self.call.clock.first_output.is_none() && self.reader.as_ref().is_some_and(Reader::has_output) {
+            self.call.clock.first_output = Some(self.last_byte);
+        }
+    }
+
+    fn flush_rewrite(&mut self) {
+        if let Some(rewrite) = &mut self.rewrite {
+            let mut out = Vec::new();
+            rewrite.stripper.finish(&mut out);
+            self.queue.extend(out);
+        }
+    }
+
+    /// Nothing to read now: whether something of ours ends the answer.
+    fn poll_bounds(&mut self, cx: &mut Context<'_>) -> Option<(Ending, Code)> {
+        let shared = Arc::clone(&self.call.shared);
+        loop {
+            let cut = self.cut.get_or_insert_with(|| Box::pin(Arc::clone(&shared.cut).notified_owned()));
+            // Registered before the state is looked at, so that no cut falls between the two.
+            let is_woken = cut.as_mut().poll(cx).is_ready();
+            if shared.is_cutting_all() {
+                return Some((Ending::Cut, Code::Draining));
+            }
+            let event = &self.call.event;
+            let tenant = event.tenant_id.as_ref().map(farebox_pricing::id::TenantId::as_str);
+            if is_woken {
+                if let Some(code) = shared.directory.cut_for(event.key_id, tenant) {
+                    return Some((Ending::Cut, code));
+                }
+                self.cut = None;
+                continue;
+            }
+            break;
+        }
+        let bound = Duration::from_millis(shared.config.proxy.upstream_idle_timeout_ms);
+        loop {
+            let deadline = self.last_byte + bound;
+            let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+            if idle.as_mut().poll(cx).is_pending() {
+                return None;
+            }
+            if Instant::now() >= deadline {
+                return Some((Ending::Timeout, Code::UpstreamTimeout));
+            }
+            idle.as_mut().reset(deadline.into());
+        }
+    }
+
+    /// Ends an answer that we cut: in the dialect's words where the form has room for them.
+    fn cut(&mut self, ending: Ending, code: Code) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let error = ErrorText { status: code.status(), code: code.name(), message: code.message(), request_id: None };
+        let is_stream = self.call.event.transport == Transport::Sse;
+        let provider = self.call.provider;
+        self.end(ending);
+        match (provider.cut_event)(&error) {
+            Some(bytes) if is_stream && ending == Ending::Cut => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
+            _ => Poll::Ready(Some(Err(BrokenOff(code)))),
+        }
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        // Dropping `incoming` unread closes the upstream's connection: nothing more is generated.
+        self.end(Ending::DownstreamGone);
+    }
+}
+
+impl Body for Observed {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(chunk) = this.queue.pop_front() {
+                return Poll::Ready(Some(Ok(Frame::data(chunk))));
+            }
+            if this.is_over {
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut this.incoming).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                    Ok(chunk) => {
+                        this.saw(chunk);
+                        if this.is_undecodable {
+                            this.end(Ending::UpstreamFailed);
+                            return Poll::Ready(Some(Err(BrokenOff(Code::UpstreamClosed))));
+                        }
+                        if this.incoming.is_end_stream() {
+                            this.flush_rewrite();
+                            this.end(this.whole_ending());
+                        }
+                    }
+                    Err(trailers) => {
+                        // Trailers are the last thing: the answer is whole.
+                        this.flush_rewrite();
+                        this.end(this.whole_ending());
+                        return Poll::Ready(Some(Ok(trailers)));
+                    }
+                },
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!(event_id = %this.call.event.event_id, %error, "answer broke off");
+                    this.end(Ending::UpstreamFailed);
+                    return Poll::Ready(Some(Err(BrokenOff(Code::UpstreamClosed))));
+                }
+                Poll::Ready(None) => {
+                    this.flush_rewrite();
+                    this.end(this.whole_ending());
+                }
+                Poll::Pending => match this.poll_bounds(cx) {
+                    Some((ending, code)) => return this.cut(ending, code),
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over && self.queue.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.rewrite.is_some() || self.is_over { SizeHint::default() } else { self.incoming.size_hint() }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_none(),
+            Self::Observed(observed) => observed.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Observed(observed) => observed.size_hint(),
+        }
+    }
+}

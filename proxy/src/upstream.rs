@@ -1,0 +1,358 @@
+//! Pooled connections to upstreams: one pool a worker, so no request crosses a thread.
+//!
+//! An HTTP/1.1 connection is idle in the pool or lent to one call; it comes back only when both the
+//! request and the answer ended as their framing says. An HTTP/2 connection is shared. Redirects are
+//! never followed: an answer is an answer.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+
+use crate::body::RequestBody;
+use crate::config::{Secret, StreamUsage};
+use crate::failure::Code;
+use crate::provider::Provider;
+use crate::tls::{self, Connector};
+
+/// Bytes hyper reads at once from an upstream; a slow stream keeps a buffer of this size.
+const UPSTREAM_READ_BYTES: usize = 8 * 1024;
+/// Largest head of an answer.
+const ANSWER_HEAD_BYTES_MAX: usize = 256 * 1024;
+/// An HTTP/2 connection without traffic is pinged this often.
+const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A configured upstream in its final form.
+pub struct Upstream {
+    /// Its place in the pools.
+    pub index: usize,
+    /// The configured name.
+    pub name: String,
+    /// The vendor's table.
+    pub provider: &'static Provider,
+    /// Where it is.
+    pub origin: Origin,
+    /// The operator's credential.
+    pub credential: Option<Secret>,
+    /// Whether usage is asked for on streams.
+    pub stream_usage: StreamUsage,
+    /// Every tenant reaches every stored object.
+    pub has_shared_state: bool,
+    /// Routes that mint tokens are forwarded.
+    pub forwards_escape_routes: bool,
+    /// For the event.
+    pub region: Option<String>,
+}
+
+/// Scheme, host, port and path prefix of a base URL.
+#[derive(Clone)]
+pub struct Origin {
+    /// Host without port.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// For `host` and `:authority`: the port only where it is not the scheme's own.
+    pub authority: HeaderValue,
+    /// Path prefix without a closing slash.
+    pub path: String,
+    /// Trust, when the scheme is https.
+    pub tls: Option<Connector>,
+}
+
+/// A base URL that cannot be used.
+#[derive(Debug)]
+pub struct InvalidBaseUrl(pub String);
+
+impl fmt::Display for InvalidBaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for InvalidBaseUrl {}
+
+impl Origin {
+    /// Reads `scheme://host[:port][/path]`. Userinfo, query and fragment are refused.
+    pub fn parse(base_url: &str, ca_file: Option<&std::path::PathBuf>) -> Result<Self, InvalidBaseUrl> {
+        let invalid = |why: &str| InvalidBaseUrl(format!("base_url {base_url}: {why}"));
+        let uri: http::Uri = base_url.parse().map_err(|_| invalid("not a URL"))?;
+        let is_https = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => return Err(invalid("the scheme must be http or https")),
+        };
+        let authority = uri.authority().ok_or_else(|| invalid("no host"))?;
+        if authority.as_str().contains('@') || uri.query().is_some() {
+            return Err(invalid("userinfo and query are not allowed"));
+        }
+        let tls = if is_https {
+            Some(Connector::new(ca_file, true).map_err(|error| invalid(&error.to_string()))?)
+        } else {
+            None
+        };
+        Ok(Self {
+            host: authority.host().to_owned(),
+            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
+            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("not a host"))?,
+            path: uri.path().trim_end_matches('/').to_owned(),
+            tls,
+        })
+    }
+}
+
+/// An idle HTTP/1.1 connection and since when.
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+#[derive(Default)]
+struct Slot {
+    idle: Vec<Idle>,
+    shared: Option<http2::SendRequest<RequestBody>>,
+}
+
+/// The connections of one worker.
+pub struct Pool {
+    slots: Vec<Mutex<Slot>>,
+    idle_max: usize,
+    keepalive: Duration,
+    connect_timeout: Duration,
+}
+
+/// Why a request got no answer.
+pub enum SendFailure {
+    /// No byte of it was written: it can be repeated as it is.
+    NotWritten(Box<Request<RequestBody>>, Code),
+    /// The upstream may have seen it.
+    Written(Code),
+}
+
+/// An answer's head and the connection it came on.
+pub struct Answer {
+    /// Status, headers and the body to come.
+    pub response: Response<Incoming>,
+    /// Gives the connection back.
+    pub lease: Lease,
+}
+
+/// A lent connection.
+pub struct Lease {
+    pool: Arc<Pool>,
+    index: usize,
+    sender: Option<http1::SendRequest<RequestBody>>,
+}
+
+impl Lease {
+    /// Both sides of the exchange are through: the connection may serve the next call.
+    pub fn give_back(&mut self) {
+        let Some(sender) = self.sender.take() else { return };
+        if sender.is_closed() {
+            return;
+        }
+        let mut slot = self.pool.slot(self.index);
+        if slot.idle.len() < self.pool.idle_max {
+            slot.idle.push(Idle { sender, since: Instant::now() });
+        }
+    }
+}
+
+enum Sender {
+    H1(http1::SendRequest<RequestBody>),
+    H2(http2::SendRequest<RequestBody>),
+}
+
+impl Pool {
+    /// Room for `upstreams` upstreams.
+    pub fn new(upstreams: usize, idle_max: usize, keepalive: Duration, connect_timeout: Duration) -> Arc<Self> {
+        let slots = (0..upstreams).map(|_| Mutex::default()).collect();
+        Arc::new(Self { slots, idle_max, keepalive, connect_timeout })
+    }
+
+    fn slot(&self, index: usize) -> std::sync::MutexGuard<'_, Slot> {
+        self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`.
+    pub async fn send(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        request: Request<RequestBody>,
+        is_repeat: bool,
+    ) -> Result<Answer, SendFailure> {
+        let pooled = if is_repeat { None } else { self.take_idle(upstream.index).await };
+        let sender = match pooled {
+            Some(sender) => sender,
+            None => match self.connect(upstream).await {
+                Ok(sender) => sender,
+                Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
+            },
+        };
+        match sender {
+            Sender::H1(mut sender) => match sender.try_send_request(with_relative_uri(upstream, request)).await {
+                Ok(response) => Ok(self.answer(upstream, response, Some(sender))),
+                Err(mut error) => Err(failure(error.take_message())),
+            },
+            Sender::H2(mut sender) => {
+                match sender.try_send_request(with_absolute_uri(upstream, request)).await {
+                    Ok(response) => Ok(self.answer(upstream, response, None)),
+                    Err(mut error) => Err(failure(error.take_message())),
+                }
+            }
+        }
+    }
+
+    fn answer(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        response: Response<Incoming>,
+        sender: Option<http1::SendRequest<RequestBody>>,
+    ) -> Answer {
+        Answer { response, lease: Lease { pool: Arc::clone(self), index: upstream.index, sender } }
+    }
+
+    async fn take_idle(&self, index: usize) -> Option<Sender> {
+        loop {
+            let mut idle = {
+                let mut slot = self.slot(index);
+                if let Some(shared) = &slot.shared {
+                    if !shared.is_closed() {
+                        return Some(Sender::H2(shared.clone()));
+                    }
+                    slot.shared = None;
+                }
+                slot.idle.pop()?
+            };
+            if idle.since.elapsed() > self.keepalive {
+                // The newest one is too old, so all are.
+                self.slot(index).idle.clear();
+                return None;
+            }
+            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
+                return Some(Sender::H1(idle.sender));
+            }
+        }
+    }
+
+    async fn connect(&self, upstream: &Upstream) -> Result<Sender, Code> {
+        match tokio::time::timeout(self.connect_timeout, self.connect_unbounded(upstream)).await {
+            Ok(result) => result,
+            Err(_) => Err(Code::UpstreamUnreachable),
+        }
+    }
+
+    async fn connect_unbounded(&self, upstream: &Upstream) -> Result<Sender, Code> {
+        let origin = &upstream.origin;
+        let host = origin.host.trim_matches(['[', ']']);
+        let stream = TcpStream::connect((host, origin.port)).await.map_err(|error| {
+            tracing::warn!(upstream = upstream.name, %error, "upstream cannot be reached");
+            Code::UpstreamUnreachable
+        })?;
+        // Without this small chunks wait up to 200 ms for an acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let Some(connector) = &origin.tls else {
+            return handshake_h1(TokioIo::new(stream)).await;
+        };
+        let stream = connector.connect(&origin.host, stream).await.map_err(|error| {
+            tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
+            Code::UpstreamTls
+        })?;
+        if !tls::client_speaks_h2(&stream) {
+            return handshake_h1(TokioIo::new(stream)).await;
+        }
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .adaptive_window(true)
+            .keep_alive_interval(H2_PING_INTERVAL)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|_| Code::UpstreamClosed)?;
+        tokio::spawn(async move {
+            // How a connection ends is told by the calls on it.
+            let _ = connection.await;
+        });
+        self.slot(upstream.index).shared = Some(sender.clone());
+        Ok(Sender::H2(sender))
+    }
+}
+
+async fn handshake_h1<S>(io: TokioIo<S>) -> Result<Sender, Code>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(ANSWER_HEAD_BYTES_MAX.max(UPSTREAM_READ_BYTES))
+        .handshake(io)
+        .await
+        .map_err(|_| Code::UpstreamClosed)?;
+    tokio::spawn(async move {
+        // How a connection ends is told by the call on it.
+        let _ = connection.await;
+    });
+    Ok(Sender::H1(sender))
+}
+
+fn failure(unsent: Option<Request<RequestBody>>) -> SendFailure {
+    match unsent {
+        Some(request) => SendFailure::NotWritten(Box::new(request), Code::UpstreamClosed),
+        None => SendFailure::Written(Code::UpstreamClosed),
+    }
+}
+
+/// HTTP/1.1 takes only the path; a request that was first meant for HTTP/2 has more.
+fn with_relative_uri(upstream: &Upstream, mut request: Request<RequestBody>) -> Request<RequestBody> {
+    if request.uri().scheme().is_some() {
+        let path = request.uri().path_and_query().cloned();
+        *request.uri_mut() = path.map_or_else(http::Uri::default, http::Uri::from);
+        request.headers_mut().insert(http::header::HOST, upstream.origin.authority.clone());
+    }
+    request
+}
+
+/// HTTP/2 takes scheme and authority from the URI, and knows no `host`.
+fn with_absolute_uri(upstream: &Upstream, mut request: Request<RequestBody>) -> Request<RequestBody> {
+    let mut parts = http::uri::Parts::default();
+    parts.scheme = Some(http::uri::Scheme::HTTPS);
+    parts.authority = http::uri::Authority::try_from(upstream.origin.authority.as_bytes()).ok();
+    parts.path_and_query = request.uri().path_and_query().cloned();
+    if let Ok(uri) = http::Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    request.headers_mut().remove(http::header::HOST);
+    request
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An upstream that is never connected to.
+    pub(crate) fn upstream(name: &str) -> Arc<Upstream> {
+        Arc::new(Upstream {
+            index: 0,
+            name: name.to_owned(),
+            provider: crate::provider::ALL[0],
+            origin: Origin::parse("http://127.0.0.1:1/base/", None).unwrap(),
+            credential: None,
+            stream_usage: StreamUsage::Untouched,
+            has_shared_state: false,
+            forwards_escape_routes: false,
+            region: None,
+        })
+    }
+
+    #[test]
+    fn base_urls_keep_their_path_and_refuse_what_is_no_origin() {
+        let origin = Origin::parse("http://127.0.0.1:81/v1/", None).unwrap();
+        assert_eq!((origin.host.as_str(), origin.port, origin.path.as_str()), ("127.0.0.1", 81, "/v1"));
+        assert_eq!(Origin::parse("http://h", None).unwrap().port, 80);
+        for wrong in ["ftp://h", "h:1", "http://u:p@h", "http://h/?q", ""] {
+            assert!(Origin::parse(wrong, None).is_err(), "{wrong}");
+        }
+    }
+}
