@@ -55,12 +55,33 @@ struct Job {
     row: Arc<KeyRow>,
     outcome: watch::Sender<Option<bool>>,
     shared: Arc<Shared>,
+    is_free: bool,
+}
+
+impl Job {
+    /// Says the result. The prefix is free before anybody hears of it, and the value remembered
+    /// before the prefix is free: so nobody waits for a verification that is over, and nobody
+    /// repeats it.
+    fn end(mut self, outcome: bool) {
+        if outcome {
+            self.row.remembered.remember(self.digest);
+        }
+        self.free_prefix();
+        // Nobody waits when every caller went away.
+        let _ = self.outcome.send(Some(outcome));
+    }
+
+    fn free_prefix(&mut self) {
+        if !std::mem::replace(&mut self.is_free, true) {
+            self.shared.running().remove(&self.row.prefix);
+        }
+    }
 }
 
 impl Drop for Job {
     // However a verification ends, its prefix is free again.
     fn drop(&mut self) {
-        self.shared.running().remove(&self.row.prefix);
+        self.free_prefix();
     }
 }
 
@@ -141,6 +162,7 @@ impl Verifiers {
             row: Arc::clone(row),
             outcome: sender,
             shared: Arc::clone(&self.shared),
+            is_free: false,
         };
         self.queue.try_send(job).map_err(|_| Busy)?;
         Ok(Some((outcome, true)))
@@ -160,13 +182,8 @@ fn work(jobs: &Mutex<mpsc::Receiver<Job>>) {
             return;
         };
         let outcome = is_made_of(&job.presented, &job.row.secret_hash);
-        if outcome {
-            // Before the prefix is free again, so that nobody verifies once more.
-            job.row.remembered.remember(job.digest);
-        }
         job.shared.verified.fetch_add(1, Ordering::Relaxed);
-        // Nobody waits when every caller went away.
-        let _ = job.outcome.send(Some(outcome));
+        job.end(outcome);
     }
 }
 
@@ -232,7 +249,8 @@ mod tests {
             while order.len() < 2 {
                 let job = jobs.recv().unwrap();
                 order.push(job.presented.clone());
-                job.outcome.send(Some(job.presented == "right")).unwrap();
+                let outcome = job.presented == "right";
+                job.end(outcome);
             }
             order
         });
