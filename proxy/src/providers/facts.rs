@@ -2,13 +2,13 @@
 //! drafts for answers that carry no usage.
 
 use farebox_pricing::event::MODEL_BYTES_MAX;
-use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence};
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, UsageObject};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::framing::json::{pick, text_of};
+use crate::framing::json::{kept, pick, text_of};
 
 /// Bytes of a request taken for one token, where nothing better is known.
 pub const BYTES_PER_TOKEN: u64 = 4;
@@ -64,20 +64,30 @@ pub fn is_present(raw: Option<&RawValue>) -> bool {
 
 /// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.
 pub fn keep_usage(evidence: &mut Evidence, at: &str, raw: Option<&RawValue>) -> bool {
-    let Some(raw) = raw.filter(|raw| raw.get().starts_with('{')) else {
+    let Some(value) = raw.filter(|raw| raw.get().starts_with('{')).and_then(kept) else {
         return false;
     };
-    let Ok(value) = serde_json::from_str::<Value>(raw.get()) else {
-        return false;
-    };
-    evidence.replace_object(at, &value);
+    keep_object(evidence, at, value);
     true
 }
 
-/// Counts read out of one usage object, with what was wrong about them.
+/// Keeps a value that is free of content already.
+pub fn keep_object(evidence: &mut Evidence, at: &str, value: Value) {
+    match evidence.objects.iter_mut().find(|object| object.at == at) {
+        Some(object) => object.value = value,
+        None => evidence.objects.push(UsageObject {
+            at: at.to_owned(),
+            value,
+        }),
+    }
+}
+
+/// Counts read out of one usage object, or of two of which the later holds where it says
+/// something, with what was wrong about them.
 #[derive(Debug)]
 pub struct Counted<'a> {
-    object: &'a Value,
+    earlier: Option<&'a Value>,
+    later: &'a Value,
     /// A count was below zero, or a part larger than its whole.
     pub is_clamped: bool,
 }
@@ -87,22 +97,38 @@ impl<'a> Counted<'a> {
     #[must_use]
     pub fn new(object: &'a Value) -> Self {
         Self {
-            object,
+            earlier: None,
+            later: object,
             is_clamped: false,
         }
     }
 
+    /// Over two: members of the later one that are not null go before.
+    #[must_use]
+    pub fn merged(earlier: &'a Value, later: &'a Value) -> Self {
+        Self {
+            earlier: Some(earlier),
+            later,
+            is_clamped: false,
+        }
+    }
+
+    /// The top-level member of a name.
+    #[must_use]
+    pub fn member(&self, name: &str) -> Option<&'a Value> {
+        self.later
+            .get(name)
+            .filter(|value| !value.is_null())
+            .or_else(|| self.earlier?.get(name))
+    }
+
     /// The count at a path of members; absent, null and what is no whole number are `None`.
     pub fn count(&mut self, path: &[&str]) -> Option<u64> {
-        let number = quantity(at(self.object, path)?)?;
-        if number.is_negative() {
-            self.is_clamped = true;
-            return Some(0);
-        }
-        if number.scale() > 0 {
-            return None;
-        }
-        u64::try_from(number.mantissa()).ok()
+        let (first, rest) = path.split_first()?;
+        let value = at(self.member(first)?, rest)?;
+        let (count, is_negative) = whole(value)?;
+        self.is_clamped |= is_negative;
+        Some(count)
     }
 
     /// What is left of a whole without a part; zero, and noted, when the part is larger.
@@ -137,22 +163,42 @@ pub fn quantity(value: &Value) -> Option<Decimal> {
     }
 }
 
+/// A whole number, zero for one below; and whether it was below.
+fn whole(value: &Value) -> Option<(u64, bool)> {
+    let Value::Number(number) = value else {
+        return None;
+    };
+    if let Ok(count) = number.as_str().parse() {
+        return Some((count, false));
+    }
+    let number = quantity(value)?;
+    if number.is_negative() {
+        return Some((0, true));
+    }
+    if number.scale() > 0 {
+        return None;
+    }
+    u64::try_from(number.mantissa())
+        .ok()
+        .map(|count| (count, false))
+}
+
 /// A whole number of the request.
 #[must_use]
 pub fn request_count(evidence: &Evidence, name: &str) -> Option<u64> {
-    evidence
-        .request
-        .get(name)
-        .and_then(|value| Counted::new(value).count(&[]))
+    whole(evidence.request.get(name)?).map(|(count, _)| count)
+}
+
+/// A whole number of the answer.
+#[must_use]
+pub fn response_count(evidence: &Evidence, name: &str) -> Option<u64> {
+    whole(evidence.response.get(name)?).map(|(count, _)| count)
 }
 
 /// The HTTP status of the answer; `None` when none came.
 #[must_use]
 pub fn status(evidence: &Evidence) -> Option<u64> {
-    evidence
-        .response
-        .get("status")
-        .and_then(|value| Counted::new(value).count(&[]))
+    response_count(evidence, "status")
 }
 
 /// A fact of the answer is set.
@@ -198,10 +244,7 @@ pub fn missing(reason: &'static str, low: Option<Usage>, high: Option<Usage>) ->
 #[must_use]
 pub fn output_high(evidence: &Evidence) -> u64 {
     request_count(evidence, "max_output_tokens").unwrap_or_else(|| {
-        let decoded = evidence
-            .response
-            .get("decoded_bytes")
-            .and_then(|value| Counted::new(value).count(&[]));
+        let decoded = response_count(evidence, "decoded_bytes");
         evidence
             .counts
             .response_bytes

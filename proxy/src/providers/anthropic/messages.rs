@@ -6,12 +6,13 @@
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::framing::json::{pick, pick_in, text_of};
+use crate::framing::json::{kept, pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::Glance;
 use crate::providers::facts::{
-    self, Counted, at, is_present, keep_request, keep_response_text, keep_usage,
+    self, Counted, is_present, keep_object, keep_request, keep_response_text, keep_usage,
 };
 
 /// Model, stream and the limit of the output.
@@ -115,63 +116,48 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
 }
 
 /// Several deltas become one object: each field's last value that is not null.
-fn merge_delta(evidence: &mut Evidence, usage: Option<&serde_json::value::RawValue>) {
-    let before = match evidence.object("message_delta") {
-        Some(Value::Object(members)) => members.clone(),
-        _ => serde_json::Map::new(),
-    };
-    if !keep_usage(evidence, "message_delta", usage) || before.is_empty() {
-        return;
-    }
-    let Some(Value::Object(latest)) = evidence.object("message_delta") else {
+fn merge_delta(evidence: &mut Evidence, usage: Option<&RawValue>) {
+    let Some(Value::Object(latest)) = usage.and_then(kept) else {
         return;
     };
-    let mut merged = before;
-    for (name, value) in latest.clone() {
-        if !value.is_null() {
-            merged.insert(name, value);
+    let place = evidence
+        .objects
+        .iter_mut()
+        .find(|object| object.at == "message_delta");
+    match place.map(|object| &mut object.value) {
+        Some(Value::Object(members)) => {
+            members.extend(latest.into_iter().filter(|(_, value)| !value.is_null()));
         }
+        _ => keep_object(evidence, "message_delta", Value::Object(latest)),
     }
-    evidence.replace_object("message_delta", &Value::Object(merged));
 }
 
 /// The lines of one message.
 pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let merged = merged(evidence);
-    if let Some(object) = &merged
-        && let Some(draft) = reported(evidence, object)
+    if let Some(counted) = counted(evidence)
+        && let Some(draft) = reported(evidence, counted)
     {
         return draft;
     }
-    if let Some(draft) = facts::refused(evidence) {
-        return draft;
-    }
-    unreported(evidence)
+    facts::refused(evidence).unwrap_or_else(|| unreported(evidence))
 }
 
-/// One usage object of whatever came.
-fn merged(evidence: &Evidence) -> Option<Value> {
+/// The usage objects of whatever came.
+fn counted(evidence: &Evidence) -> Option<Counted<'_>> {
     if let Some(object) = evidence.object("usage") {
-        return Some(object.clone());
+        return Some(Counted::new(object));
     }
-    let start = evidence.object("message_start");
-    let delta = evidence.object("message_delta");
-    let mut members = match start {
-        Some(Value::Object(members)) => members.clone(),
-        _ => serde_json::Map::new(),
-    };
-    if let Some(Value::Object(delta)) = delta {
-        for (name, value) in delta {
-            if !value.is_null() {
-                members.insert(name.clone(), value.clone());
-            }
-        }
+    match (
+        evidence.object("message_start"),
+        evidence.object("message_delta"),
+    ) {
+        (Some(start), Some(delta)) => Some(Counted::merged(start, delta)),
+        (Some(one), None) | (None, Some(one)) => Some(Counted::new(one)),
+        (None, None) => None,
     }
-    (!members.is_empty()).then_some(Value::Object(members))
 }
 
-fn reported(evidence: &Evidence, object: &Value) -> Option<UsageDraft> {
-    let mut counted = Counted::new(object);
+fn reported(evidence: &Evidence, mut counted: Counted<'_>) -> Option<UsageDraft> {
     let has_input = counted.count(&["input_tokens"]).is_some();
     let output = counted.count(&["output_tokens"]);
     if !has_input && output.is_none() {
@@ -182,14 +168,14 @@ fn reported(evidence: &Evidence, object: &Value) -> Option<UsageDraft> {
             && (facts::is_set(evidence, "finished")
                 || evidence.response_text("stop_reason").is_some()));
     let mut notes = Notes::default();
-    let mut usage = Usage::new();
-    tokens(object, &mut usage, &mut notes);
     let mut lines = vec![Line {
         model: facts::model(evidence),
-        conditions: conditions(evidence, object),
-        usage,
+        conditions: conditions(&counted),
+        usage: tokens(&mut counted, &mut notes),
     }];
-    iterations(object, &mut lines, &mut notes);
+    if let Some(Value::Array(items)) = counted.member("iterations") {
+        iterations(items, &mut lines, &mut notes);
+    }
     if is_final {
         return Some(UsageDraft {
             lines,
@@ -241,8 +227,8 @@ impl Notes {
     }
 }
 
-fn tokens(object: &Value, usage: &mut Usage, notes: &mut Notes) {
-    let mut counted = Counted::new(object);
+fn tokens(counted: &mut Counted<'_>, notes: &mut Notes) -> Usage {
+    let mut usage = Usage::new();
     let input = counted.count(&["input_tokens"]);
     let read = counted.count(&["cache_read_input_tokens"]);
     let written = counted.count(&["cache_creation_input_tokens"]);
@@ -294,30 +280,24 @@ fn tokens(object: &Value, usage: &mut Usage, notes: &mut Notes) {
     if counted.is_clamped {
         notes.add("negative_clamped");
     }
+    usage
 }
 
 /// Sampling passes that the top level does not hold (compaction, advisors), or that another model
 /// served (fallbacks).
-fn iterations(object: &Value, lines: &mut Vec<Line>, notes: &mut Notes) {
-    let Some(Value::Array(items)) = object.get("iterations") else {
-        return;
-    };
+fn iterations(items: &[Value], lines: &mut Vec<Line>, notes: &mut Notes) {
     let is_kind = |item: &Value, kind: &str| item.get("type").and_then(Value::as_str) == Some(kind);
     let Some(base) = lines.first().cloned() else {
         return;
     };
-    let priced = |item: &Value, notes: &mut Notes| {
-        let mut usage = Usage::new();
-        tokens(item, &mut usage, notes);
-        Line {
-            model: item
-                .get("model")
-                .and_then(Value::as_str)
-                .unwrap_or(&base.model)
-                .to_owned(),
-            conditions: base.conditions.clone(),
-            usage,
-        }
+    let priced = |item: &Value, notes: &mut Notes| Line {
+        model: item
+            .get("model")
+            .and_then(Value::as_str)
+            .unwrap_or(&base.model)
+            .to_owned(),
+        conditions: base.conditions.clone(),
+        usage: tokens(&mut Counted::new(item), notes),
     };
     let has_fallback = items.iter().any(|item| is_kind(item, "fallback_message"));
     if has_fallback {
@@ -338,10 +318,10 @@ fn iterations(object: &Value, lines: &mut Vec<Line>, notes: &mut Notes) {
     }
 }
 
-fn conditions(evidence: &Evidence, object: &Value) -> Conditions {
-    let text = |name| at(object, &[name]).and_then(Value::as_str);
+fn conditions(counted: &Counted<'_>) -> Conditions {
+    let text = |name| counted.member(name).and_then(Value::as_str);
     let mut conditions = Conditions::new();
-    match text("service_tier").or_else(|| evidence.response_text("service_tier")) {
+    match text("service_tier") {
         None | Some("standard") => {}
         Some("batch") => {
             conditions.insert("batch".into(), "true".into());

@@ -7,9 +7,11 @@ use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSo
 use serde_json::Value;
 
 use crate::framing::Frame;
-use crate::framing::json::{pick, pick_in};
+use crate::framing::json::{kept, pick, pick_in};
 use crate::provider::Glance;
-use crate::providers::facts::{self, Counted, at, keep_response_text, keep_usage, quantity};
+use crate::providers::facts::{
+    self, Counted, at, keep_object, keep_response_text, keep_usage, quantity,
+};
 
 /// The vendor's model when the query names none.
 const DEFAULT_MODEL: &str = "base-general";
@@ -86,13 +88,13 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     let names = ["request_id", "duration", "channels", "model_info"];
     if let Some(inner) = metadata.and_then(|raw| pick_in(raw, names)) {
         keep_response_text(evidence, "id", inner.members[0]);
-        let mut kept = serde_json::Map::new();
+        let mut members = serde_json::Map::new();
         for (name, raw) in names.iter().zip(inner.members).skip(1) {
-            if let Some(value) = raw.and_then(|raw| serde_json::from_str(raw.get()).ok()) {
-                kept.insert((*name).to_owned(), value);
+            if let Some(value) = raw.and_then(kept) {
+                members.insert((*name).to_owned(), value);
             }
         }
-        evidence.replace_object("metadata", &Value::Object(kept));
+        keep_object(evidence, "metadata", Value::Object(members));
     }
     let names = [
         "summary_info",
