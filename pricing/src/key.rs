@@ -253,6 +253,7 @@ mod tests {
         assert!(!secrets(NEW).verify(key.reveal()));
         let newer = VirtualKey::generate(&[7; RANDOM_BYTES], &both);
         assert!(secrets(NEW).verify(newer.reveal()));
+        assert!(both.verify(newer.reveal()));
         assert!(!tail_is_valid(newer.reveal(), &[]));
     }
 

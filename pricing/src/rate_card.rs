@@ -221,7 +221,7 @@ impl RateCard {
                 list.iter()
                     .any(|(name, value)| (name.as_str(), value.as_str()) == meant)
             };
-            if is_in(&revision.base) || facts.named[..facts.named_len].contains(&meant) {
+            if is_in(&revision.base) {
                 continue;
             }
             if !is_in(&revision.known) {

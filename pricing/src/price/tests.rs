@@ -591,7 +591,20 @@ fn the_collector_prices_by_the_revision_of_the_event() {
         price_event(&event, &back).rate_cards.cost.as_deref(),
         Some(old)
     );
+    assert_eq!(
+        back.with_revision("openai", old)
+            .unwrap()
+            .revision("openai"),
+        Some(old)
+    );
     assert!(cards.with_revision("openai", "00").is_none());
+    let known = built_in.with_known(dearer.clone());
+    assert_eq!(known.revision("openai"), Some(old));
+    assert!(
+        known
+            .card_of_revision("openai", dearer.revision())
+            .is_some()
+    );
     event.rate_cards.cost = Some("00".into());
     let refused = cost(&event).unwrap_err().to_string();
     assert_eq!(refused, "rate card openai: revision 00 is not known");

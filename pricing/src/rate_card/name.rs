@@ -35,11 +35,11 @@ pub(super) fn candidates<'a>(
 /// The name without `-YYYY-MM-DD`, `-YYYYMMDD`, `@date` or `-latest`.
 fn without_date(name: &str) -> Option<&str> {
     if let Some(rest) = name.strip_suffix("-latest") {
-        return is_name(rest);
+        return Some(rest);
     }
     if let Some((rest, date)) = name.rsplit_once('@') {
         let is_date = is_compact_date(date) || is_long_date(date) || date == "latest";
-        return is_date.then_some(rest).and_then(is_name);
+        return is_date.then_some(rest);
     }
     let split = |chars: usize| {
         let at = name.len().checked_sub(chars)?;
@@ -48,11 +48,7 @@ fn without_date(name: &str) -> Option<&str> {
     };
     let long = split(11).filter(|(_, date)| is_long_date(date));
     let compact = split(9).filter(|(_, date)| is_compact_date(date));
-    long.or(compact).and_then(|(rest, _)| is_name(rest))
-}
-
-fn is_name(rest: &str) -> Option<&str> {
-    (!rest.is_empty()).then_some(rest)
+    long.or(compact).map(|(rest, _)| rest)
 }
 
 fn is_long_date(text: &str) -> bool {

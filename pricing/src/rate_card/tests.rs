@@ -62,6 +62,15 @@ fn every_built_in_card_loads_and_is_told_from_the_others() {
 }
 
 #[test]
+fn the_card_of_the_readme_loads() {
+    let readme = include_str!("../../README.md");
+    let (_, text) = readme.split_once("```json\n").unwrap();
+    let (text, _) = text.split_once("```").unwrap();
+    let card = RateCard::from_json(text).unwrap();
+    assert_eq!(card.model("acme-ai/m-1-2026-01-01"), Some("m-1"));
+}
+
+#[test]
 fn the_revision_is_of_the_meaning_not_of_the_text() {
     let one = r#"{"schema":1,"provider":"p","notes":["caf\u00e9"],"models":[{"model":"m","revisions":[
         {"from":"2026-01-01","rates":[{"meter":"images","usd":"0.50","per":"1e3","source":"s","checked":"2026-11-22"}]}]}]}"#;
