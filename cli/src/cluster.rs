@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-pub(crate) use place::Place;
+use place::Place;
 use programs::Programs;
 pub(crate) use programs::install_line;
 
@@ -117,11 +117,6 @@ impl Cluster {
     /// Address of the database for a role, through the socket.
     pub(crate) fn url(&self, role: &str) -> String {
         url(&self.place.socket_dir, role)
-    }
-
-    /// Where it lives.
-    pub(crate) fn place(&self) -> &Place {
-        &self.place
     }
 
     /// Stops the postmaster; sessions still open are ended.

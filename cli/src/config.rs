@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use parse::Source;
 use secrets::Secrets;
+pub(crate) use secrets::key_secrets as key_secrets_of;
 
 /// The file read when none is named and it is there.
 pub(crate) const FILE_DEFAULT: &str = "farebox.toml";
@@ -118,6 +119,8 @@ pub(crate) struct Settings {
     pub(crate) ingest_token: Option<Secret>,
     /// The operator's token.
     pub(crate) admin_token: Option<Secret>,
+    /// Where `up` and `demo` put a TLS listener that nobody configured; no key of the file.
+    pub(crate) tls_listen: Option<SocketAddr>,
 }
 
 /// Reads the file, when there is one, and the environment.

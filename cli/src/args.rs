@@ -1,0 +1,452 @@
+//! The command line: every verb and flag there is, and nothing that is not.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+/// Meters the AI-provider traffic of tenants: proxy, collector, and the verbs to run them.
+///
+/// Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 something it needs is missing or cannot
+/// be reached.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// Write the log as JSON, one object a line; RUST_LOG says how much of it.
+    #[arg(long, global = true)]
+    pub(crate) log_json: bool,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Run everything on this machine: Postgres (unless DATABASE_URL names one), collector, proxy,
+    /// and a simulated upstream for test keys.
+    Up(UpArgs),
+    /// Run everything on a private cluster, send traffic of three tenants, show their invoices.
+    Demo(DemoArgs),
+    /// Run the proxy alone.
+    Proxy(RoleArgs),
+    /// Run the collector alone.
+    Collector(RoleArgs),
+    /// Bring the database's schema up to this version.
+    Migrate(MigrateArgs),
+    /// Run the simulated upstream alone.
+    Simulate(SimulateArgs),
+    /// Check configuration, rate cards, TLS files and connections; tell all mistakes at once.
+    Check(RoleArgs),
+    /// Tenants and their settings.
+    #[command(subcommand)]
+    Tenant(TenantVerb),
+    /// Virtual keys.
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Rates by tenant.
+    #[command(subcommand)]
+    Limit(LimitVerb),
+    /// Usage and money, grouped.
+    Usage(UsageArgs),
+    /// Usage events, newest first.
+    Events(EventsArgs),
+    /// The proxy's durable spool, safe beside a running proxy.
+    #[command(subcommand)]
+    Spool(SpoolVerb),
+    /// Tokens by which proxies ship their events.
+    #[command(subcommand)]
+    IngestToken(IngestTokenVerb),
+}
+
+/// Where the data are.
+#[derive(Debug, Args)]
+pub(crate) struct DataDirArg {
+    /// Data directory [default: $FAREBOX_DATA_DIR, else farebox in $XDG_DATA_HOME or ~/.local/share].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Configuration file [default: farebox.toml when present].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Data directory [default: $FAREBOX_DATA_DIR, else farebox-demo in $XDG_DATA_HOME or
+    /// ~/.local/share].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Compare the sums with what the simulated upstream says it served, remove the cluster, exit.
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RoleArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Configuration file [default: farebox.toml when present].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Configuration file [default: farebox.toml when present].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print the SQL that makes the roles, for the DBA, and do nothing.
+    #[arg(long)]
+    pub(crate) print_roles: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArgs {
+    /// Address to listen on; port 0 is any free one.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8085")]
+    pub(crate) listen: SocketAddr,
+    /// The only provider credential it takes [default: any that is no virtual key].
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) credential: Option<String>,
+    /// Listen off loopback, in plain text.
+    #[arg(long)]
+    pub(crate) allow_plaintext: bool,
+}
+
+/// How a verb reaches the collector.
+#[derive(Debug, Args)]
+pub(crate) struct Reach {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Collector, with the operator's token in FAREBOX_ADMIN_TOKEN [default: connection.json in the
+    /// data directory].
+    #[arg(long, value_name = "URL")]
+    pub(crate) collector: Option<String>,
+    /// Certificate authority of the collector, PEM.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantVerb {
+    /// All tenants.
+    List(Reach),
+    /// One tenant with its settings.
+    Show {
+        tenant: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Make a tenant.
+    Create {
+        tenant: String,
+        #[command(flatten)]
+        fields: TenantFields,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Change a tenant.
+    Set {
+        tenant: String,
+        #[command(flatten)]
+        fields: TenantFields,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Refuse the tenant's calls on every proxy, cutting those that run.
+    Suspend {
+        tenant: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Let a suspended or archived tenant call again.
+    Resume {
+        tenant: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Suspend the tenant for good and leave it out of lists; its ledger stays.
+    Archive {
+        tenant: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TenantFields {
+    /// A name for people.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// A plan; selling rules may go by it.
+    #[arg(long)]
+    pub(crate) plan: Option<String>,
+    /// Time zone of the tenant's days and months, such as Europe/Berlin.
+    #[arg(long, value_name = "ZONE")]
+    pub(crate) time_zone: Option<String>,
+    /// A setting, such as stream_usage=untouched; null takes it away. May be repeated.
+    #[arg(long = "setting", value_name = "NAME=VALUE")]
+    pub(crate) settings: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Environment {
+    Live,
+    Test,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum RevokeStreams {
+    Cut,
+    Finish,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyVerb {
+    /// Issue a key; its secret is shown this once.
+    Issue(Box<IssueArgs>),
+    /// All keys, by their visible prefixes.
+    List {
+        /// Only this tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+        /// Revoked ones too.
+        #[arg(long)]
+        revoked: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Revoke a key on every proxy.
+    Revoke {
+        /// The key's visible prefix or its id.
+        #[arg(value_name = "PREFIX-OR-ID")]
+        key: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("where").required(true).args(["out", "reveal"]))]
+pub(crate) struct IssueArgs {
+    /// A name for people.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// The key's own tenant; without one the key speaks for whom --may-attribute says.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Which tenants it may name: none, any, prefix:P or list:a,b.
+    #[arg(long, value_name = "RULE", default_value = "none")]
+    pub(crate) may_attribute: String,
+    /// What it may do [default: proxy]. May be repeated.
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(crate) scopes: Vec<String>,
+    /// A test key reaches the simulated upstream only and is on no invoice.
+    #[arg(long, value_enum, default_value = "live")]
+    pub(crate) environment: Environment,
+    /// The caller's own provider credential passes through.
+    #[arg(long)]
+    pub(crate) own_credential: bool,
+    /// An upstream it may reach [default: all]. May be repeated.
+    #[arg(long = "allowed-upstream", value_name = "NAME")]
+    pub(crate) allowed_upstreams: Vec<String>,
+    /// A model it may ask for [default: all]. May be repeated.
+    #[arg(long = "allowed-model", value_name = "NAME")]
+    pub(crate) allowed_models: Vec<String>,
+    /// A network it may be used from, such as 10.0.0.0/8 [default: all]. May be repeated.
+    #[arg(long = "network", value_name = "CIDR")]
+    pub(crate) networks: Vec<String>,
+    /// When it stops working, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) expires_at: Option<String>,
+    /// What becomes of its running streams when it is revoked.
+    #[arg(long, value_enum, default_value = "cut")]
+    pub(crate) revoke_streams: RevokeStreams,
+    /// Write the secret to this new file, readable by its owner alone.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Show the secret on the terminal.
+    #[arg(long)]
+    pub(crate) reveal: bool,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Window {
+    Second,
+    Minute,
+    Hour,
+    Day,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Action {
+    Refuse,
+    Warn,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitVerb {
+    /// Set how many requests a tenant may make in a window; an equal one before is replaced.
+    Set {
+        /// The tenant it binds [default: every tenant, each for itself].
+        #[arg(long)]
+        tenant: Option<String>,
+        /// What is counted.
+        #[arg(long, default_value = "requests")]
+        meter: String,
+        /// How much a window allows.
+        #[arg(long)]
+        amount: String,
+        /// The window.
+        #[arg(long, value_enum)]
+        window: Window,
+        /// What happens past it.
+        #[arg(long, value_enum, default_value = "refuse")]
+        action: Action,
+        /// Count and report, never enforce.
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// All limits.
+    List {
+        /// Only this tenant's.
+        #[arg(long)]
+        tenant: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Remove a limit.
+    Remove {
+        limit_id: Uuid,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// What to group by, with commas between: tenant, customer, project, key, environment, provider,
+    /// endpoint, model, meter, and one of hour, day, month.
+    #[arg(long, value_name = "FIELDS")]
+    pub(crate) group_by: Option<String>,
+    /// From this hour, inclusive, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// To this hour, exclusive, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only this tenant's.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// From this time, inclusive, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// To this time, exclusive, RFC 3339.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only this tenant's.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// At most this many.
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+}
+
+/// Which spool.
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDir {
+    #[command(flatten)]
+    pub(crate) data_dir: DataDirArg,
+    /// Its directory [default: spool.dir of the configuration, else spool in the data directory].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Configuration file [default: farebox.toml when present].
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which records that were set aside.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Every one.
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// The one of this event. May be repeated.
+    #[arg(long = "event", value_name = "EVENT-ID")]
+    pub(crate) events: Vec<Uuid>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolVerb {
+    /// How full it is and what waits in it.
+    Stats(SpoolDir),
+    /// Records that the collector refused and that were set aside.
+    ListFailed(SpoolDir),
+    /// Ship records again that were set aside.
+    Requeue {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        spool: SpoolDir,
+    },
+    /// Delete records that were set aside. They are gone.
+    Purge {
+        #[command(flatten)]
+        which: Which,
+        #[command(flatten)]
+        spool: SpoolDir,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IngestTokenVerb {
+    /// Issue a token for a proxy; its secret is shown this once.
+    #[command(group = clap::ArgGroup::new("where").required(true).args(["out", "reveal"]))]
+    Issue {
+        /// A name for people, usually the node's.
+        #[arg(long)]
+        name: String,
+        /// Write the secret to this new file, readable by its owner alone.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Show the secret on the terminal.
+        #[arg(long)]
+        reveal: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// All tokens, without their secrets.
+    List(Reach),
+    /// Revoke a token; the proxy keeps its events until it has another.
+    Revoke {
+        token_id: Uuid,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}

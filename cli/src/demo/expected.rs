@@ -1,0 +1,363 @@
+//! What the calls should cost, computed apart from everything that priced them: the simulated
+//! upstream's own counts times the rates that the published card prints, in whole numbers.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::invoice::{Booked, Sums};
+use super::traffic::{Call, TENANTS};
+use crate::failure::{Failure, Outcome};
+use crate::simulate::truth::Served;
+
+/// Units of 1e-12 USD in one USD.
+const PICO: i128 = 1_000_000_000_000;
+
+const CARDS: [(&str, &str); 3] = [
+    (
+        "openai",
+        include_str!("../../../pricing/rate_cards/openai.json"),
+    ),
+    (
+        "anthropic",
+        include_str!("../../../pricing/rate_cards/anthropic.json"),
+    ),
+    (
+        "deepgram",
+        include_str!("../../../pricing/rate_cards/deepgram.json"),
+    ),
+];
+
+/// Compares event by event and tenant by tenant; says what was compared, or every difference.
+pub(super) fn compare(
+    calls: &[Call],
+    served: &[Served],
+    booked: &HashMap<String, Booked>,
+    before: &BTreeMap<&'static str, Sums>,
+    after: &BTreeMap<&'static str, Sums>,
+) -> Outcome<String> {
+    let served: HashMap<&str, &Served> = served
+        .iter()
+        .map(|call| (call.response_id.as_str(), call))
+        .collect();
+    let mut differences = Vec::new();
+    let mut due: BTreeMap<&str, i128> = TENANTS.iter().map(|tenant| (*tenant, 0)).collect();
+    for call in calls {
+        let Some(truth) = served.get(call.response_id.as_str()) else {
+            differences.push(format!(
+                "{}: the simulated upstream knows no such answer",
+                call.response_id
+            ));
+            continue;
+        };
+        let cost =
+            cost(truth).map_err(|why| Failure::No(format!("{}: {why}", call.response_id)))?;
+        *due.entry(call.tenant).or_default() += cost;
+        let Some(row) = booked.get(&call.response_id) else {
+            differences.push(format!("{}: not booked", call.response_id));
+            continue;
+        };
+        let usage: BTreeMap<&str, String> = truth
+            .usage
+            .iter()
+            .map(|(meter, count)| (*meter, count.clone()))
+            .collect();
+        let row_usage: BTreeMap<&str, String> = row
+            .usage
+            .iter()
+            .filter(|(_, quantity)| quantity.as_str() != "0")
+            .map(|(meter, quantity)| (meter.as_str(), quantity.clone()))
+            .collect();
+        for (what, is_equal, should, is) in [
+            (
+                "tenant",
+                row.tenant == call.tenant,
+                call.tenant.to_owned(),
+                row.tenant.clone(),
+            ),
+            (
+                "event",
+                row.event_id == call.event_id,
+                call.event_id.clone(),
+                row.event_id.clone(),
+            ),
+            (
+                "usage",
+                row_usage == usage,
+                format!("{usage:?}"),
+                format!("{row_usage:?}"),
+            ),
+            (
+                "cost_usd",
+                row.cost_usd == text(cost),
+                text(cost),
+                row.cost_usd.clone(),
+            ),
+        ] {
+            if !is_equal {
+                differences.push(format!(
+                    "{}: {what} should be {should}, is {is}",
+                    call.response_id
+                ));
+            }
+        }
+    }
+    for tenant in TENANTS {
+        let sum = |sums: &BTreeMap<&'static str, Sums>| {
+            sums.get(tenant).map_or(0, |sums| sums.billed_pico)
+        };
+        let invoiced = sum(after) - sum(before);
+        let should = due.get(tenant).copied().unwrap_or_default();
+        if invoiced != should {
+            differences.push(format!(
+                "{tenant}: the invoice should be {}, is {}",
+                text(should),
+                text(invoiced)
+            ));
+        }
+    }
+    if differences.is_empty() {
+        let sums: Vec<String> = due
+            .iter()
+            .map(|(tenant, cost)| format!("{tenant} {} USD", text(*cost)))
+            .collect();
+        Ok(format!(
+            "{} calls are booked exactly as the simulated upstream served them: {}",
+            calls.len(),
+            sums.join(", ")
+        ))
+    } else {
+        Err(Failure::No(format!(
+            "the sums differ:\n  {}",
+            differences.join("\n  ")
+        )))
+    }
+}
+
+/// The sum of a call's charges, each rounded once.
+fn cost(served: &Served) -> Result<i128, String> {
+    let card = CARDS
+        .iter()
+        .find(|(provider, _)| *provider == served.provider)
+        .ok_or("no card")?;
+    let card: Value = serde_json::from_str(card.1).map_err(|error| error.to_string())?;
+    let prices =
+        prices(&card, &served.model).ok_or("the card has no such model with one revision")?;
+    let mut sum = 0;
+    for (meter, quantity) in &served.usage {
+        let rate = rate(prices, meter, served)
+            .or_else(|| {
+                (*meter == "reasoning_tokens").then(|| rate(prices, "output_tokens", served))?
+            })
+            .ok_or_else(|| format!("no rate for {meter}"))?;
+        let mut product = Exact::parse(quantity)?.times(Exact::parse(member(rate, "usd")?)?)?;
+        for factor in list(prices, "factors") {
+            if holds(factor, served) && speaks_of(factor, meter) {
+                product = product.times(Exact::parse(member(factor, "factor")?)?)?;
+            }
+        }
+        sum += product.pico_per(Exact::parse(member(rate, "per")?)?)?;
+    }
+    Ok(sum)
+}
+
+fn prices<'a>(card: &'a Value, model: &str) -> Option<&'a Value> {
+    let found = list(card, "models").find(|entry| {
+        entry.get("model").and_then(Value::as_str) == Some(model)
+            || list(entry, "aliases").any(|alias| alias.as_str() == Some(model))
+    })?;
+    let mut revisions = list(found, "revisions");
+    match (revisions.next(), revisions.next()) {
+        (Some(only), None) => Some(only),
+        _ => None,
+    }
+}
+
+/// The rate with the most conditions of those that hold.
+fn rate<'a>(prices: &'a Value, meter: &str, served: &Served) -> Option<&'a Value> {
+    list(prices, "rates")
+        .filter(|rate| rate.get("meter").and_then(Value::as_str) == Some(meter))
+        .filter(|rate| holds(rate, served))
+        .max_by_key(|rate| {
+            rate.get("when")
+                .and_then(Value::as_object)
+                .map_or(0, |when| when.len())
+        })
+}
+
+/// Bounds on the whole input never hold here: no call of the demo is that long.
+fn holds(priced: &Value, served: &Served) -> bool {
+    let Some(when) = priced.get("when").and_then(Value::as_object) else {
+        return true;
+    };
+    when.iter().all(|(name, value)| {
+        served.conditions.get(name.as_str()).map(String::as_str) == value.as_str()
+    })
+}
+
+fn speaks_of(factor: &Value, meter: &str) -> bool {
+    list(factor, "meters").any(|named| {
+        named.as_str() == Some(meter)
+            || (named.as_str() == Some("tokens") && meter.ends_with("_tokens"))
+    })
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    value
+        .get(name)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+}
+
+fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
+    value
+        .get(name)
+        .and_then(Value::as_str)
+        .ok_or_else(|| format!("no {name}"))
+}
+
+/// `digits × 10^-scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Exact {
+    digits: i128,
+    scale: u32,
+}
+
+impl Exact {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+        let digits = format!("{whole}{fraction}")
+            .parse()
+            .map_err(|_| format!("{text} is no decimal"))?;
+        let scale = u32::try_from(fraction.len()).map_err(|error| error.to_string())?;
+        Ok(Self { digits, scale })
+    }
+
+    fn times(self, other: Self) -> Result<Self, String> {
+        let digits = self
+            .digits
+            .checked_mul(other.digits)
+            .ok_or("too many digits")?;
+        Ok(Self {
+            digits,
+            scale: self.scale + other.scale,
+        })
+    }
+
+    /// Divided by `per`, in units of 1e-12, rounded half to even.
+    fn pico_per(self, per: Self) -> Result<i128, String> {
+        let overflow = || "too many digits".to_owned();
+        let up = 10i128
+            .checked_pow(per.scale)
+            .and_then(|power| power.checked_mul(PICO));
+        let over = up
+            .and_then(|up| self.digits.checked_mul(up))
+            .ok_or_else(overflow)?;
+        let under = 10i128
+            .checked_pow(self.scale)
+            .and_then(|power| power.checked_mul(per.digits))
+            .ok_or_else(overflow)?;
+        let (quotient, rest) = (over / under, over % under);
+        let is_up = match (rest * 2).cmp(&under) {
+            std::cmp::Ordering::Greater => true,
+            std::cmp::Ordering::Equal => quotient % 2 == 1,
+            std::cmp::Ordering::Less => false,
+        };
+        Ok(quotient + i128::from(is_up))
+    }
+}
+
+/// As Postgres prints it after `trim_scale`.
+pub(super) fn text(pico: i128) -> String {
+    let sign = if pico < 0 { "-" } else { "" };
+    let text = format!("{sign}{}.{:012}", pico.abs() / PICO, pico.abs() % PICO);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The inverse of [`text`].
+pub(super) fn pico(text: &str) -> Result<i128, String> {
+    let one = Exact {
+        digits: 1,
+        scale: 0,
+    };
+    Exact::parse(text)?.pico_per(one)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn served(provider: &'static str, model: &str, usage: &[(&'static str, &str)]) -> Served {
+        Served {
+            provider,
+            model: model.to_owned(),
+            response_id: String::new(),
+            conditions: BTreeMap::from([("mode", "prerecorded".to_owned())]),
+            usage: usage
+                .iter()
+                .map(|(meter, count)| (*meter, (*count).to_owned()))
+                .collect(),
+            is_finished: true,
+        }
+    }
+
+    #[test]
+    fn agrees_with_hand_worked_vectors() {
+        let check = |served: Served, expected: &str| {
+            assert_eq!(cost(&served).map(text), Ok(expected.to_owned()));
+        };
+        check(
+            served(
+                "openai",
+                "gpt-6-sol",
+                &[
+                    ("input_tokens", "464"),
+                    ("cache_read_tokens", "1024"),
+                    ("cache_write_tokens", "512"),
+                    ("output_tokens", "100"),
+                    ("reasoning_tokens", "200"),
+                ],
+            ),
+            "0.0054128",
+        );
+        check(
+            served(
+                "anthropic",
+                "claude-opus-5-5",
+                &[
+                    ("input_tokens", "120"),
+                    ("cache_write_tokens", "500"),
+                    ("cache_write_1h_tokens", "400"),
+                    ("cache_read_tokens", "3000"),
+                    ("output_tokens", "250"),
+                    ("web_searches", "2"),
+                ],
+            ),
+            "0.03178",
+        );
+        check(
+            served("deepgram", "nova-3", &[("audio_seconds", "51.866626")]),
+            "0.003717108197",
+        );
+    }
+
+    #[test]
+    fn rounds_half_to_even() {
+        let per = Exact {
+            digits: 2,
+            scale: 0,
+        };
+        for (digits, expected) in [(1, 0), (3, 2), (5, 2), (7, 4)] {
+            let half = Exact { digits, scale: 12 };
+            assert_eq!(half.pico_per(per), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn amounts_print_and_parse_back() {
+        for amount in ["0", "0.000000000001", "12.5", "3.000000000007"] {
+            assert_eq!(pico(amount).map(text), Ok(amount.to_owned()));
+        }
+    }
+}

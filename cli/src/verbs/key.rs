@@ -1,0 +1,162 @@
+//! `farebox key`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Column, ITEMS_MAX, hand_over, print_item, print_items, refuse_existing};
+use crate::api::{Api, path_segment};
+use crate::args::{Environment, IssueArgs, KeyVerb, RevokeStreams};
+use crate::failure::{Failure, Outcome};
+use crate::table::Align::Left;
+
+const COLUMNS: [Column; 8] = [
+    ("PREFIX", Left, "prefix"),
+    ("NAME", Left, "name"),
+    ("TENANT", Left, "tenant_id"),
+    ("MAY ATTRIBUTE", Left, "may_attribute"),
+    ("SCOPES", Left, "scopes"),
+    ("ENV", Left, "environment"),
+    ("EXPIRES", Left, "expires_at"),
+    ("REVOKED", Left, "revoked_at"),
+];
+
+pub(crate) fn run(verb: &KeyVerb) -> Outcome {
+    match verb {
+        KeyVerb::Issue(args) => issue(args),
+        KeyVerb::List {
+            tenant,
+            revoked,
+            reach,
+        } => {
+            let mut query: Vec<(&str, &str)> = tenant
+                .iter()
+                .map(|tenant| ("tenant", tenant.as_str()))
+                .collect();
+            if *revoked {
+                query.push(("revoked", "true"));
+            }
+            let items = Api::reach(reach)?.list("/api/v1/keys", &query, ITEMS_MAX)?;
+            print_items(&items, &COLUMNS, reach.json, "There is no key yet.");
+            Ok(())
+        }
+        KeyVerb::Revoke { key, reach } => {
+            let path = format!("/api/v1/keys/{}", path_segment(key));
+            print_item(&Api::reach(reach)?.delete(&path)?, reach.json);
+            Ok(())
+        }
+    }
+}
+
+fn issue(args: &IssueArgs) -> Outcome {
+    refuse_existing(args.out.as_deref())?;
+    let mut key = Api::reach(&args.reach)?.post("/api/v1/keys", &body(args)?)?;
+    let secret = key
+        .as_object_mut()
+        .and_then(|members| members.remove("secret"));
+    let secret = secret
+        .as_ref()
+        .and_then(Value::as_str)
+        .ok_or_else(|| Failure::missing("/api/v1/keys", "the answer holds no key"))?;
+    hand_over(secret, args.out.as_deref())?;
+    // What is kept of the key goes to standard error, so that the secret alone can be piped.
+    let prefix = key
+        .get("prefix")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    match &args.out {
+        Some(path) if args.reach.json => {
+            super::print_json(&json!({"key": key, "out": path}));
+        }
+        Some(path) => println!(
+            "{prefix}… is in {}; it is shown nowhere again",
+            path.display()
+        ),
+        None => eprintln!("{prefix}… is shown this once"),
+    }
+    Ok(())
+}
+
+fn body(args: &IssueArgs) -> Outcome<Value> {
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| {
+        body.insert(name.to_owned(), value);
+    };
+    set("name", json!(args.name));
+    if let Some(tenant) = &args.tenant {
+        set("tenant_id", json!(tenant));
+    }
+    let (rule, values) = may_attribute(&args.may_attribute)?;
+    set("may_attribute", json!(rule));
+    if !values.is_empty() {
+        set("may_attribute_values", json!(values));
+    }
+    if !args.scopes.is_empty() {
+        set("scopes", json!(args.scopes));
+    }
+    set(
+        "environment",
+        json!(match args.environment {
+            Environment::Live => "live",
+            Environment::Test => "test",
+        }),
+    );
+    set("own_credential", json!(args.own_credential));
+    for (name, values) in [
+        ("allowed_upstreams", &args.allowed_upstreams),
+        ("allowed_models", &args.allowed_models),
+        ("networks", &args.networks),
+    ] {
+        if !values.is_empty() {
+            set(name, json!(values));
+        }
+    }
+    if let Some(expires_at) = &args.expires_at {
+        set("expires_at", json!(expires_at));
+    }
+    set(
+        "revoke_streams",
+        json!(match args.revoke_streams {
+            RevokeStreams::Cut => "cut",
+            RevokeStreams::Finish => "finish",
+        }),
+    );
+    Ok(Value::Object(body))
+}
+
+/// `none`, `any`, `prefix:P` or `list:a,b`.
+fn may_attribute(rule: &str) -> Outcome<(&str, Vec<&str>)> {
+    match rule.split_once(':') {
+        None if matches!(rule, "none" | "any") => Ok((rule, Vec::new())),
+        Some(("prefix", prefix)) if !prefix.is_empty() => Ok(("prefix", vec![prefix])),
+        Some(("list", list)) if list.split(',').all(|item| !item.is_empty()) => {
+            Ok(("list", list.split(',').collect()))
+        }
+        _ => Err(Failure::Usage(format!(
+            "--may-attribute {rule}: write none, any, prefix:P or list:a,b"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_rule_of_attribution_and_nothing_else() {
+        let check = |rule: &str, expected: Option<(&str, &[&str])>| {
+            let read = may_attribute(rule).ok();
+            assert_eq!(
+                read.as_ref()
+                    .map(|(rule, values)| (*rule, values.as_slice())),
+                expected,
+                "{rule}"
+            );
+        };
+        check("none", Some(("none", &[])));
+        check("any", Some(("any", &[])));
+        check("prefix:eu-", Some(("prefix", &["eu-"])));
+        check("list:a,b", Some(("list", &["a", "b"])));
+        check("list:a,,b", None);
+        check("prefix:", None);
+        check("all", None);
+    }
+}

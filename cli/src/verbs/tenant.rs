@@ -1,0 +1,94 @@
+//! `farebox tenant`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Column, ITEMS_MAX, print_item, print_items};
+use crate::api::{Api, path_segment};
+use crate::args::{Reach, TenantFields, TenantVerb};
+use crate::failure::{Failure, Outcome};
+use crate::table::Align::Left;
+
+const COLUMNS: [Column; 5] = [
+    ("TENANT", Left, "tenant_id"),
+    ("NAME", Left, "name"),
+    ("STATUS", Left, "status"),
+    ("TIME ZONE", Left, "time_zone"),
+    ("CREATED", Left, "created_at"),
+];
+
+pub(crate) fn run(verb: &TenantVerb) -> Outcome {
+    match verb {
+        TenantVerb::List(reach) => {
+            let items = Api::reach(reach)?.list("/api/v1/tenants", &[], ITEMS_MAX)?;
+            print_items(&items, &COLUMNS, reach.json, "There is no tenant yet.");
+        }
+        TenantVerb::Show { tenant, reach } => {
+            let path = format!("/api/v1/tenants/{}", path_segment(tenant));
+            print_item(&Api::reach(reach)?.get(&path, &[])?, reach.json);
+        }
+        TenantVerb::Create {
+            tenant,
+            fields,
+            reach,
+        } => {
+            let mut body = body(fields)?;
+            body.insert("tenant_id".to_owned(), json!(tenant));
+            let made = Api::reach(reach)?.post("/api/v1/tenants", &Value::Object(body))?;
+            print_item(&made, reach.json);
+        }
+        TenantVerb::Set {
+            tenant,
+            fields,
+            reach,
+        } => {
+            let body = body(fields)?;
+            if body.is_empty() {
+                return Err(Failure::Usage(
+                    "nothing to set: give --name, --plan, --time-zone or --setting".to_owned(),
+                ));
+            }
+            let path = format!("/api/v1/tenants/{}", path_segment(tenant));
+            print_item(
+                &Api::reach(reach)?.patch(&path, &Value::Object(body))?,
+                reach.json,
+            );
+        }
+        TenantVerb::Suspend { tenant, reach } => set_status(tenant, "suspended", reach)?,
+        TenantVerb::Resume { tenant, reach } => set_status(tenant, "active", reach)?,
+        TenantVerb::Archive { tenant, reach } => set_status(tenant, "archived", reach)?,
+    }
+    Ok(())
+}
+
+fn set_status(tenant: &str, status: &str, reach: &Reach) -> Outcome {
+    let path = format!("/api/v1/tenants/{}", path_segment(tenant));
+    let changed = Api::reach(reach)?.patch(&path, &json!({ "status": status }))?;
+    print_item(&changed, reach.json);
+    Ok(())
+}
+
+fn body(fields: &TenantFields) -> Outcome<Map<String, Value>> {
+    let mut body = Map::new();
+    if let Some(name) = &fields.name {
+        body.insert("name".to_owned(), json!(name));
+    }
+    if let Some(plan) = &fields.plan {
+        body.insert("plan".to_owned(), json!(plan));
+    }
+    if let Some(zone) = &fields.time_zone {
+        body.insert("time_zone".to_owned(), json!(zone));
+    }
+    let mut settings = Map::new();
+    for setting in &fields.settings {
+        let (name, value) = setting
+            .split_once('=')
+            .ok_or_else(|| Failure::Usage(format!("--setting {setting}: write NAME=VALUE")))?;
+        // `true`, `3`, `["a"]` and `null` are meant as such; anything else is a text.
+        let value = serde_json::from_str(value).unwrap_or_else(|_| json!(value));
+        settings.insert(name.to_owned(), value);
+    }
+    if !settings.is_empty() {
+        body.insert("settings".to_owned(), Value::Object(settings));
+    }
+    Ok(body)
+}
