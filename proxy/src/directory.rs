@@ -17,7 +17,6 @@ use crate::failure::Code;
 
 pub mod copy;
 pub mod follow;
-mod gaps;
 mod rows;
 
 pub use rows::{
