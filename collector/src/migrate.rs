@@ -32,6 +32,8 @@ pub const MONTHS_AHEAD: i32 = 3;
 pub const MONTHS_BEHIND: i32 = 1;
 /// Longest prefix, so that every role's name stays below Postgres' 63 bytes.
 const ROLE_PREFIX_BYTES_MAX: usize = 40;
+/// Times the roles are tried again while another database of the cluster makes them too.
+const ROLE_ATTEMPTS_MAX: u32 = 10;
 /// A migration that cannot run in a transaction begins with this line; it holds one statement.
 const NO_TRANSACTION: &str = "-- no transaction";
 /// Held while migrating; the number is `farebox` in a phone's letters.
@@ -81,8 +83,8 @@ impl fmt::Display for MigrateError {
             Self::Store(cause) => cause.fmt(f),
             Self::RolesMissing(roles) => write!(
                 f,
-                "roles are missing and this login may not make them: {}; run the text of \
-                 `farebox migrate --print-roles` as a superuser",
+                "roles or their grants are missing and this login may not make them ({}): run the \
+                 text of `farebox migrate --print-roles` as a superuser",
                 roles.join(", ")
             ),
             Self::File { name, cause } => write!(f, "sql/{name}: {cause}"),
@@ -154,7 +156,7 @@ async fn run(client: &Client, role_prefix: &str) -> Result<Migrated, MigrateErro
         migrations: run_migrations(client, role_prefix).await?,
         ..Migrated::default()
     };
-    let replaced = files::FUNCTIONS.iter().chain(files::VIEWS);
+    let replaced = files::VIEWS.iter().chain(files::FUNCTIONS);
     let mut text = String::from("begin;\n");
     for (name, sql) in replaced {
         in_file(name, client.batch_execute(&(std::mem::take(&mut text) + &with_prefix(sql, role_prefix))).await)?;
@@ -173,40 +175,45 @@ async fn run(client: &Client, role_prefix: &str) -> Result<Migrated, MigrateErro
     Ok(migrated)
 }
 
-/// Makes the roles when this login may; else they must be there.
+/// Makes the roles when this login may; else they must be there. Roles belong to the whole cluster
+/// and our lock to one database, so somebody else may be making them at this moment.
 async fn ensure_roles(client: &Client, role_prefix: &str) -> Result<(), MigrateError> {
-    let may_create: bool = client
-        .query_one(
-            "select rolsuper or rolcreaterole from pg_roles where rolname = current_user",
-            &[],
-        )
-        .await?
-        .get(0);
     let names: Vec<String> = ROLES
         .iter()
         .map(|role| format!("{role_prefix}_{role}"))
         .collect();
-    let missing: Vec<String> = client
-        .query(
-            "select name from unnest($1::text[]) as name
-             where not exists (select from pg_roles where rolname = name)",
-            &[&names],
-        )
-        .await?
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    if may_create {
-        return in_file(
-            "roles.sql",
-            client
-                .batch_execute(&with_prefix(files::ROLES, role_prefix))
-                .await,
-        );
-    }
-    match missing.is_empty() {
-        true => Ok(()),
-        false => Err(MigrateError::RolesMissing(missing)),
+    let mut attempt = 1;
+    loop {
+        let row = client
+            .query_one(
+                "select
+                     array(
+                         select name from unnest($1::text[]) as name
+                         where not exists (select from pg_roles where rolname = name)
+                     ),
+                     exists (
+                         select from pg_roles where rolname = $1[1]
+                             and has_database_privilege(oid, current_database(), 'create')
+                     ),
+                     (select rolsuper or rolcreaterole from pg_roles where rolname = current_user)",
+                &[&names],
+            )
+            .await?;
+        let missing: Vec<String> = row.get(0);
+        let (is_granted, may_create): (bool, bool) = (row.get(1), row.get(2));
+        if missing.is_empty() && is_granted {
+            return Ok(());
+        }
+        if !may_create {
+            return Err(MigrateError::RolesMissing(missing));
+        }
+        let made = client
+            .batch_execute(&with_prefix(files::ROLES, role_prefix))
+            .await;
+        if made.is_ok() || attempt == ROLE_ATTEMPTS_MAX {
+            return in_file("roles.sql", made);
+        }
+        attempt += 1;
     }
 }
 

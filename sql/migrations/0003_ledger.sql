@@ -103,6 +103,7 @@ create index usage_events_of_tenant on farebox_private.usage_events (tenant_id, 
 create index usage_events_of_session on farebox_private.usage_events (tenant_id, session_id) where session_id is not null;
 create index usage_events_of_response on farebox_private.usage_events (response_id) where response_id is not null;
 create index usage_events_of_upstream_request on farebox_private.usage_events (upstream_request_id) where upstream_request_id is not null;
+create index usage_events_settling on farebox_private.usage_events (settles) where settles is not null;
 create index usage_events_without_price on farebox_private.usage_events (tenant_id, period) where pricing in ('unpriced', 'partial', 'unknown');
 
 comment on table farebox_private.usage_events is 'One row for each attempt of a call, or each part of a socket, as first booked; never changed.';

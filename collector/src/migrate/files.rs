@@ -1,4 +1,4 @@
-//! The files of `sql/`, compiled in. Functions come before views, and a view after those it reads.
+//! The files of `sql/`, compiled in. Views come before the functions that read them.
 
 /// Roles, by the default prefix.
 pub(super) const ROLES: &str = include_str!("../../../sql/roles.sql");
@@ -25,10 +25,30 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
 
 /// Made anew each time.
 pub(super) const FUNCTIONS: &[(&str, &str)] = &[
+    (
+        "explain.sql",
+        include_str!("../../../sql/functions/explain.sql"),
+    ),
+    (
+        "invoice_preview.sql",
+        include_str!("../../../sql/functions/invoice_preview.sql"),
+    ),
 ];
 
-/// Made anew each time, in this order.
+/// Made anew each time; each reads tables only.
 pub(super) const VIEWS: &[(&str, &str)] = &[
+    (
+        "adjustments.sql",
+        include_str!("../../../sql/views/adjustments.sql"),
+    ),
+    (
+        "audit_log.sql",
+        include_str!("../../../sql/views/audit_log.sql"),
+    ),
+    (
+        "customers.sql",
+        include_str!("../../../sql/views/customers.sql"),
+    ),
     (
         "directory_keys.sql",
         include_str!("../../../sql/views/directory_keys.sql"),
@@ -40,5 +60,77 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "directory_tenants.sql",
         include_str!("../../../sql/views/directory_tenants.sql"),
+    ),
+    (
+        "invoice_lines.sql",
+        include_str!("../../../sql/views/invoice_lines.sql"),
+    ),
+    (
+        "invoices.sql",
+        include_str!("../../../sql/views/invoices.sql"),
+    ),
+    (
+        "limit_events.sql",
+        include_str!("../../../sql/views/limit_events.sql"),
+    ),
+    (
+        "limits.sql",
+        include_str!("../../../sql/views/limits.sql"),
+    ),
+    (
+        "margins.sql",
+        include_str!("../../../sql/views/margins.sql"),
+    ),
+    (
+        "rate_cards.sql",
+        include_str!("../../../sql/views/rate_cards.sql"),
+    ),
+    (
+        "rates.sql",
+        include_str!("../../../sql/views/rates.sql"),
+    ),
+    (
+        "requests.sql",
+        include_str!("../../../sql/views/requests.sql"),
+    ),
+    (
+        "sessions.sql",
+        include_str!("../../../sql/views/sessions.sql"),
+    ),
+    (
+        "tenant_index.sql",
+        include_str!("../../../sql/views/tenant_index.sql"),
+    ),
+    (
+        "tenants.sql",
+        include_str!("../../../sql/views/tenants.sql"),
+    ),
+    (
+        "trace_events.sql",
+        include_str!("../../../sql/views/trace_events.sql"),
+    ),
+    (
+        "unattributed_usage.sql",
+        include_str!("../../../sql/views/unattributed_usage.sql"),
+    ),
+    (
+        "unpriced_usage.sql",
+        include_str!("../../../sql/views/unpriced_usage.sql"),
+    ),
+    (
+        "usage_daily.sql",
+        include_str!("../../../sql/views/usage_daily.sql"),
+    ),
+    (
+        "usage_events.sql",
+        include_str!("../../../sql/views/usage_events.sql"),
+    ),
+    (
+        "usage_hourly.sql",
+        include_str!("../../../sql/views/usage_hourly.sql"),
+    ),
+    (
+        "virtual_keys.sql",
+        include_str!("../../../sql/views/virtual_keys.sql"),
     ),
 ];

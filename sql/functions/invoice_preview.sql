@@ -1,0 +1,107 @@
+create or replace function farebox.invoice_preview(tenant text, month date)
+    returns table (
+        line bigint,
+        kind text,
+        provider text,
+        model text,
+        meter text,
+        quantity numeric,
+        billed_usd numeric,
+        unpriced_events bigint,
+        quantity_low numeric,
+        quantity_high numeric
+    )
+    language sql stable
+begin atomic
+    with daily as (
+        select *
+        from farebox.usage_daily
+        where usage_daily.tenant_id = invoice_preview.tenant
+            and usage_daily.period = date_trunc('month', invoice_preview.month)::date
+            and usage_daily.environment = 'live'
+    ),
+    lines as (
+        -- What has a price, adjustments included.
+        select
+            1 as place,
+            'usage' as kind,
+            daily.provider,
+            daily.model,
+            daily.meter,
+            sum(daily.quantity) as quantity,
+            sum(daily.billed_usd) as billed_usd,
+            0::bigint as unpriced_events,
+            null::numeric as quantity_low,
+            null::numeric as quantity_high
+        from daily
+        where daily.meter <> 'calls'
+            and daily.pricing <> 'unpriced'
+        group by daily.provider, daily.model, daily.meter
+        union all
+        -- What has none, and how many events wait for one.
+        select
+            2,
+            'unpriced',
+            daily.provider,
+            daily.model,
+            daily.meter,
+            sum(daily.quantity),
+            null,
+            sum(daily.unpriced_events)::bigint,
+            null,
+            null
+        from daily
+        where daily.pricing = 'unpriced'
+            or (daily.meter = 'calls' and daily.pricing = 'partial')
+        group by daily.provider, daily.model, daily.meter
+        union all
+        -- Calls of which no usage is known, within their bounds.
+        select
+            3,
+            'unknown',
+            unknown.provider,
+            coalesce(unknown.model, unknown.model_requested),
+            coalesce(bounds.meter, 'calls'),
+            case when bounds.meter is null then count(*) end,
+            null,
+            0,
+            sum(bounds.low),
+            sum(bounds.high)
+        from farebox.unpriced_usage as unknown
+        left join lateral (
+            select
+                meters.meter,
+                (unknown.usage_low ->> meters.meter)::numeric as low,
+                (unknown.usage_high ->> meters.meter)::numeric as high
+            from jsonb_object_keys(
+                coalesce(unknown.usage_low, '{}') || coalesce(unknown.usage_high, '{}')
+            ) as meters (meter)
+        ) as bounds on true
+        where unknown.tenant_id = invoice_preview.tenant
+            and unknown.period = date_trunc('month', invoice_preview.month)::date
+            and unknown.environment = 'live'
+            and unknown.pricing = 'unknown'
+        group by unknown.provider, coalesce(unknown.model, unknown.model_requested), bounds.meter
+    )
+    select
+        row_number() over (order by lines.place, lines.provider, lines.model, lines.meter),
+        lines.kind,
+        lines.provider,
+        lines.model,
+        lines.meter,
+        trim_scale(lines.quantity),
+        trim_scale(lines.billed_usd),
+        lines.unpriced_events,
+        trim_scale(lines.quantity_low),
+        trim_scale(lines.quantity_high)
+    from lines
+    where lines.place > 1
+        or lines.quantity <> 0
+        or lines.billed_usd <> 0
+    order by 1;
+end;
+
+revoke execute on function farebox.invoice_preview(text, date) from public;
+grant execute on function farebox.invoice_preview(text, date) to farebox_reader, farebox_collector, farebox_tenant;
+comment on function farebox.invoice_preview(text, date) is
+    'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter (billed_usd sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';

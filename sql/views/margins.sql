@@ -1,0 +1,25 @@
+create or replace view farebox.margins as
+select
+    daily.period,
+    daily.tenant_id,
+    daily.provider,
+    daily.model,
+    trim_scale(sum(daily.billed_usd)) as billed_usd,
+    trim_scale(sum(case when daily.paid_by = 'operator' then daily.cost_usd else 0 end)) as cost_usd,
+    trim_scale(sum(daily.billed_usd) - sum(case when daily.paid_by = 'operator' then daily.cost_usd else 0 end)) as margin_usd,
+    sum(daily.unpriced_events)::bigint as unpriced_events
+from farebox_private.usage_daily as daily
+where (select farebox_private.sees_all())
+    and daily.environment = 'live'
+group by daily.period, daily.tenant_id, daily.provider, daily.model;
+
+grant select on farebox.margins to farebox_reader, farebox_collector, farebox_tenant;
+comment on view farebox.margins is 'What was billed less what it cost, by month; cost counts where the operator pays. Empty for tenants.';
+comment on column farebox.margins.period is 'The month.';
+comment on column farebox.margins.tenant_id is 'The tenant; null: unattributed.';
+comment on column farebox.margins.provider is 'The vendor.';
+comment on column farebox.margins.model is 'The model.';
+comment on column farebox.margins.billed_usd is 'What the operator charges.';
+comment on column farebox.margins.cost_usd is 'What the operator pays.';
+comment on column farebox.margins.margin_usd is 'The difference.';
+comment on column farebox.margins.unpriced_events is 'Events that are missing from both.';

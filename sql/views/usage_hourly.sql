@@ -1,0 +1,42 @@
+create or replace view farebox.usage_hourly as
+select
+    sums.hour,
+    sums.period,
+    sums.tenant_id,
+    sums.customer_id,
+    sums.project,
+    sums.key_id,
+    sums.environment,
+    sums.paid_by,
+    sums.provider,
+    sums.endpoint,
+    sums.model,
+    sums.pricing,
+    sums.meter,
+    sums.quantity,
+    case when (select farebox_private.sees_all()) or sums.paid_by <> 'operator' then sums.cost_usd end as cost_usd,
+    sums.billed_usd,
+    sums.events,
+    sums.unpriced_events
+from farebox_private.usage_hourly as sums;
+
+grant select on farebox.usage_hourly to farebox_reader, farebox_collector, farebox_tenant;
+comment on view farebox.usage_hourly is 'Usage and money by UTC hour, meter and dimension; adjustments included.';
+comment on column farebox.usage_hourly.hour is 'The hour''s begin, UTC.';
+comment on column farebox.usage_hourly.period is 'Month it is invoiced in, by its first day.';
+comment on column farebox.usage_hourly.tenant_id is 'The tenant; null: unattributed.';
+comment on column farebox.usage_hourly.customer_id is 'The tenant''s end customer.';
+comment on column farebox.usage_hourly.project is 'A project of the tenant.';
+comment on column farebox.usage_hourly.key_id is 'The virtual key.';
+comment on column farebox.usage_hourly.environment is 'live or test.';
+comment on column farebox.usage_hourly.paid_by is 'Who the provider bills: operator, tenant, caller.';
+comment on column farebox.usage_hourly.provider is 'The vendor.';
+comment on column farebox.usage_hourly.endpoint is 'The kind of call.';
+comment on column farebox.usage_hourly.model is 'The model of the line; of the event on the row of the meter calls.';
+comment on column farebox.usage_hourly.pricing is 'How far the events are priced.';
+comment on column farebox.usage_hourly.meter is 'What is counted; calls is a meter of the roll-ups only.';
+comment on column farebox.usage_hourly.quantity is 'Sum of the meter.';
+comment on column farebox.usage_hourly.cost_usd is 'What the provider charges, as far as priced. Null for tenants where the operator pays.';
+comment on column farebox.usage_hourly.billed_usd is 'What the operator charges, as far as priced.';
+comment on column farebox.usage_hourly.events is 'Events, on the row of the meter calls; 0 elsewhere.';
+comment on column farebox.usage_hourly.unpriced_events is 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
