@@ -237,3 +237,81 @@ impl Zstd {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(encoding: &str, input: &[u8], bytes_max: u64) -> (u64, u64, Result<(), DecodeError>) {
+        let mut decoder = Decoder::new(encoding, bytes_max).expect("a known encoding");
+        let (mut made, mut largest) = (0, 0);
+        let result = decoder.push(input, &mut |piece| {
+            made += piece.len() as u64;
+            largest = largest.max(piece.len() as u64);
+        });
+        (made, largest, result)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_bomb_is_handed_on_in_pieces_and_stopped_at_the_bound() {
+        let zeros = vec![0; 32 * 1024 * 1024];
+        for (encoding, bomb) in [
+            ("gzip", gzip(&zeros)),
+            ("zstd", zstd::encode_all(zeros.as_slice(), 1).unwrap()),
+        ] {
+            let (made, largest, result) = decode(encoding, &bomb, 8 * 1024 * 1024);
+            assert_eq!(result, Err(DecodeError::TooLarge), "{encoding}");
+            assert!(made <= 8 * 1024 * 1024, "{encoding} made {made}");
+            assert!(largest <= 2 * 1024 * 1024, "{encoding} at once {largest}");
+            let (made, _, result) = decode(encoding, &bomb, u64::MAX);
+            assert_eq!((made, result), (zeros.len() as u64, Ok(())), "{encoding}");
+        }
+    }
+
+    #[test]
+    fn several_gzip_members_are_one_body() {
+        let body = [gzip(b"one "), gzip(b"two")].concat();
+        let mut text = Vec::new();
+        let mut decoder = Decoder::new("x-gzip", 100).unwrap();
+        for byte in body.chunks(1) {
+            decoder
+                .push(byte, &mut |piece| text.extend_from_slice(piece))
+                .unwrap();
+        }
+        assert_eq!(text, b"one two");
+    }
+
+    #[test]
+    fn deflate_is_read_with_and_without_its_header() {
+        let mut bare = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        bare.write_all(b"hello").unwrap();
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        zlib.write_all(b"hello").unwrap();
+        for body in [bare.finish().unwrap(), zlib.finish().unwrap()] {
+            assert_eq!(decode("deflate", &body, 100), (5, 5, Ok(())));
+        }
+    }
+
+    #[test]
+    fn what_is_not_what_it_says_ends_in_an_error() {
+        for encoding in ["gzip", "br", "zstd", "deflate"] {
+            let (_, _, result) = decode(encoding, &[0x7f; 64], 1 << 20);
+            assert_eq!(result, Err(DecodeError::Invalid), "{encoding}");
+        }
+    }
+
+    #[test]
+    fn only_single_known_encodings_are_decoded() {
+        for encoding in ["identity", "", "gzip, br", "compress"] {
+            assert!(Decoder::new(encoding, 1).is_none(), "{encoding}");
+        }
+        assert!(Decoder::new(" GZIP ", 1).is_some());
+        assert!(Decoder::is_identity(" Identity") && !Decoder::is_identity("gzip"));
+    }
+}

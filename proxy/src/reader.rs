@@ -30,6 +30,8 @@ const NAMING_EVENTS_MAX: u64 = 4;
 mod fixtures;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod tests;
 
 /// The reader of one answer.
 #[derive(Debug)]

@@ -187,3 +187,56 @@ pub(crate) fn data_of(line: &[u8]) -> Option<&[u8]> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(pieces: &[&[u8]]) -> (Vec<String>, u64) {
+        let mut events = Vec::new();
+        let mut framing = SseFraming::default();
+        for piece in pieces {
+            framing.push(piece, &mut |data| {
+                events.push(String::from_utf8_lossy(data).into_owned());
+            });
+        }
+        let skipped = framing.finish(&mut |data| {
+            events.push(String::from_utf8_lossy(data).into_owned());
+        });
+        (events, skipped)
+    }
+
+    #[test]
+    fn events_are_what_the_standard_says() {
+        let cases: [(&str, &[&str]); 9] = [
+            ("data: a\n\ndata:b\n\n", &["a", "b"]),
+            ("data: a\ndata: b\ndata\n\n", &["a\nb\n"]),
+            ("\n\n: x\nevent: y\nid: 1\nretry: 5\n\n", &[]),
+            ("data:  a \r\n\r\ndata: b\r\r", &[" a ", "b"]),
+            ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &["a"]),
+            ("database: a\n\ndata : b\n\n", &[]),
+            ("data: a", &["a"]),
+            ("data\n\n", &[""]),
+            ("", &[]),
+        ];
+        for (stream, expected) in cases {
+            assert_eq!(events(&[stream.as_bytes()]).0, expected, "{stream:?}");
+            let single: Vec<&[u8]> = stream.as_bytes().chunks(1).collect();
+            assert_eq!(events(&single).0, expected, "{stream:?} byte by byte");
+        }
+    }
+
+    #[test]
+    fn an_event_over_the_bound_is_skipped_and_the_next_is_read() {
+        let large = "x".repeat(2 * SSE_EVENT_BYTES_MAX);
+        for stream in [
+            format!("data: {large}y\nevent: z\n\ndata: next\n\n"),
+            format!("data: {large}\r\ndata: y\r\n\r\ndata: next\r\n\r\n"),
+            format!(": {large}\n\ndata: next\n\n"),
+        ] {
+            let pieces: Vec<&[u8]> = stream.as_bytes().chunks(60_000).collect();
+            let (events, skipped) = events(&pieces);
+            assert_eq!((events, skipped), (vec!["next".to_owned()], 1));
+        }
+    }
+}

@@ -59,24 +59,30 @@ impl<'a> Scan<'a> {
             b't' => self.word("true", Value::Bool(true)),
             b'f' => self.word("false", Value::Bool(false)),
             b'n' => self.word("null", Value::Null),
-            _ => {
-                let rest = self.text.get(self.at..)?;
-                let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-                let end = rest
-                    .bytes()
-                    .position(|byte| !is_part(byte))
-                    .unwrap_or(rest.len());
-                let number = &rest[..end];
-                self.at += end;
-                if !is_short(number) {
-                    return Some(None);
-                }
-                number
-                    .parse()
-                    .ok()
-                    .map(|number| Some(Value::Number(number)))
-            }
+            _ => self.number(),
         }
+    }
+
+    fn number(&mut self) -> Option<Option<Value>> {
+        let rest = self.text.get(self.at..)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let end = rest
+            .bytes()
+            .position(|byte| !is_part(byte))
+            .unwrap_or(rest.len());
+        let number = &rest[..end];
+        self.at += end;
+        if !is_short(number) {
+            return Some(None);
+        }
+        // Nearly all are counts, which need no second look at their grammar.
+        if let Ok(count) = number.parse::<u64>() {
+            return Some(Some(Value::from(count)));
+        }
+        number
+            .parse()
+            .ok()
+            .map(|number| Some(Value::Number(number)))
     }
 
     fn object(&mut self, depth: usize) -> Option<Value> {

@@ -85,29 +85,34 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     evidence
         .response
         .insert("finished".into(), Value::Bool(true));
-    let names = ["request_id", "duration", "channels", "model_info"];
-    if let Some(inner) = metadata.and_then(|raw| pick_in(raw, names)) {
-        keep_response_text(evidence, "id", inner.members[0]);
-        let mut members = serde_json::Map::new();
-        for (name, raw) in names.iter().zip(inner.members).skip(1) {
-            if let Some(value) = raw.and_then(kept) {
-                members.insert((*name).to_owned(), value);
-            }
+    let Some(metadata) = metadata.and_then(|raw| pick_in(raw, METADATA)) else {
+        return;
+    };
+    let [request_id, facts @ .., _, _, _, _] = metadata.members;
+    keep_response_text(evidence, "id", request_id);
+    let mut members = serde_json::Map::new();
+    for (name, raw) in METADATA[1..].iter().zip(facts) {
+        if let Some(value) = raw.and_then(kept) {
+            members.insert((*name).to_owned(), value);
         }
-        keep_object(evidence, "metadata", Value::Object(members));
     }
-    let names = [
-        "summary_info",
-        "sentiment_info",
-        "topics_info",
-        "intents_info",
-    ];
-    if let Some(inner) = metadata.and_then(|raw| pick_in(raw, names)) {
-        for (name, raw) in names.iter().zip(inner.members) {
-            keep_usage(evidence, name, raw);
-        }
+    keep_object(evidence, "metadata", Value::Object(members));
+    for (name, raw) in METADATA.iter().zip(metadata.members).skip(4) {
+        keep_usage(evidence, name, raw);
     }
 }
+
+/// The id, the facts of the audio, and what text intelligence counted.
+const METADATA: [&str; 8] = [
+    "request_id",
+    "duration",
+    "channels",
+    "model_info",
+    "summary_info",
+    "sentiment_info",
+    "topics_info",
+    "intents_info",
+];
 
 /// The line of one transcription.
 pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {

@@ -1,0 +1,104 @@
+//! What a reader says about answers that it cannot read whole.
+
+use bytes::Bytes;
+use farebox_pricing::evidence::Evidence;
+use farebox_pricing::usage::UsageSource;
+use http::Method;
+
+use super::{JSON_BODY_BYTES_MAX, Reader};
+use crate::provider::{Endpoint, find};
+
+fn chat() -> &'static Endpoint {
+    let provider = find("openai").expect("it is built in");
+    provider
+        .endpoint(&Method::POST, "/v1/chat/completions")
+        .expect("it is listed")
+}
+
+fn read(content_type: Option<&str>, encoding: Option<&str>, pieces: &[&[u8]]) -> Evidence {
+    let mut reader = Reader::new(chat(), Evidence::default(), 200, content_type, encoding);
+    for piece in pieces {
+        reader.push(&Bytes::copy_from_slice(piece));
+    }
+    reader.finish(true)
+}
+
+const USAGE: &[u8] = br#"{"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
+
+#[test]
+fn a_body_over_the_bound_is_not_held() {
+    let piece = vec![b' '; JSON_BODY_BYTES_MAX / 8 + 1];
+    let mut pieces: Vec<&[u8]> = vec![&piece; 8];
+    let mut reader = Reader::new(chat(), Evidence::default(), 200, None, None);
+    for piece in &pieces {
+        reader.push(&Bytes::copy_from_slice(piece));
+    }
+    assert!(matches!(reader.body, super::Body::Unread));
+    pieces.push(USAGE);
+    let evidence = read(Some("application/json"), None, &pieces);
+    assert!(evidence.has_flag("body_too_large"));
+    assert_eq!((chat().usage_of)(&evidence).source, UsageSource::Estimated);
+    let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+    assert_eq!(evidence.counts.response_bytes, bytes as u64);
+}
+
+#[test]
+fn other_types_and_encodings_are_counted_and_not_read() {
+    for (content_type, encoding, flag) in [
+        (Some("audio/mpeg"), None, None),
+        (
+            Some("application/json"),
+            Some("gzip, gzip"),
+            Some("unknown_encoding"),
+        ),
+        (
+            Some("application/json"),
+            Some("gzip"),
+            Some("invalid_encoding"),
+        ),
+    ] {
+        let evidence = read(content_type, encoding, &[USAGE]);
+        assert!(evidence.objects.is_empty());
+        assert_eq!(evidence.counts.response_bytes, USAGE.len() as u64);
+        assert_eq!(
+            evidence.flags,
+            flag.map(str::to_owned).into_iter().collect::<Vec<_>>()
+        );
+    }
+    for content_type in [
+        None,
+        Some("application/problem+json"),
+        Some("Application/JSON;x=y"),
+    ] {
+        assert_eq!(
+            read(content_type, Some("identity"), &[USAGE]).objects.len(),
+            1
+        );
+    }
+}
+
+#[test]
+fn usage_objects_are_left_out_where_evidence_would_grow_too_large() {
+    let member = |n: usize| format!("\"m{n}\":\"{}\"", "x".repeat(60));
+    let members: Vec<String> = (0..400).map(member).collect();
+    let body = format!("{{\"usage\":{{{}}}}}", members.join(","));
+    let evidence = read(None, None, &[body.as_bytes()]);
+    assert!(evidence.objects.is_empty() && evidence.has_flag("objects_dropped"));
+}
+
+#[test]
+fn output_is_noticed_with_the_first_event_that_carries_some() {
+    let mut reader = Reader::new(
+        chat(),
+        Evidence::default(),
+        200,
+        Some("text/event-stream"),
+        None,
+    );
+    reader.push(&Bytes::from_static(b": hello\n\n"));
+    assert!(reader.is_stream() && !reader.has_output());
+    reader.push(&Bytes::from_static(
+        b"data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n",
+    ));
+    assert!(reader.has_output());
+}
