@@ -153,6 +153,8 @@ impl Running {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     tls::install_provider();
     grow_descriptor_table();
+    // Parsing the cards takes milliseconds; the first call shall not wait for it.
+    let _ = farebox_pricing::rate_card::CardSet::built_in();
     let upstreams = upstreams_of(&config).map_err(StartError)?;
     let test_upstreams = test_twins(&config, &upstreams).map_err(StartError)?;
     let aliases = Aliases::new(&config.proxy.header_aliases).map_err(StartError)?;

@@ -240,7 +240,13 @@ impl Body for Observed {
             if this.is_over {
                 return Poll::Ready(None);
             }
-            match Pin::new(&mut this.incoming).poll_frame(cx) {
+            let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
+            if polled.is_pending() {
+                // What has arrived goes down in this turn; an ended connection tells why.
+                this.lease.drive(cx);
+                polled = Pin::new(&mut this.incoming).poll_frame(cx);
+            }
+            match polled {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) => {
                         this.saw(chunk);

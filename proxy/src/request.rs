@@ -7,40 +7,37 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use farebox_pricing::event::{
-    Attribution, Ending, Environment, Event, PaidBy, Pricing, RateCards, SCHEMA, Transport,
-};
+use farebox_pricing::event::{Attribution, Ending, Environment, PaidBy};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
-use farebox_pricing::time::Timestamp;
-use farebox_pricing::usage::{Usage, UsageSource};
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
-use http_body::Body as _;
-use http_body_util::BodyExt;
+use http::{Request, Response};
 use hyper::body::Incoming;
-use uuid::Uuid;
 
 use crate::Worker;
 use crate::admission::Permit;
-use crate::amend::UsageStripper;
 use crate::attribution::{self, Labels};
 use crate::body::RequestBody;
 use crate::config::{Anonymous, BodyTenant, OnUnrecordable, SpoolSync, StreamUsage, Unattributed, UnknownRoutes, UnknownTenant};
-use crate::decode::Decoder;
 use crate::directory::{KeyRow, Tenant};
 use crate::failure::{Code, Refusal};
-use crate::headers::{self, Credentials, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
+use crate::headers::{self, Credentials};
 use crate::identity::{self, Lookup};
-use crate::observe::{AnswerBody, Observed, Rewrite};
-use crate::provider::{self, Class, Endpoint, ErrorText, Keeps, Provider};
-use crate::reader::{DECODED_BYTES_MAX, Reader};
+use crate::observe::AnswerBody;
+use crate::provider::{Class, Endpoint, Keeps, Provider};
 use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
 use crate::spool::Ticket;
-use crate::upstream::{SendFailure, Upstream};
+use crate::upstream::{Answer, SendFailure, Upstream};
+
+mod answer;
+mod held;
+mod record;
+
+use answer::{observe, say_no};
+use held::Body;
+use record::{begin_event, content_length};
 
 /// Times a call is sent upstream at most; the second time only when no byte of the first was written.
 pub const ATTEMPTS_MAX: u32 = 2;
@@ -51,7 +48,7 @@ struct Stop {
     provider: Option<&'static Provider>,
     tenant: Option<TenantId>,
     /// The call has its row.
-    event_id: Option<Uuid>,
+    event_id: Option<uuid::Uuid>,
 }
 
 impl From<Refusal> for Stop {
@@ -299,93 +296,6 @@ fn check_class(endpoint: &Endpoint, upstream: &Upstream, paid_by: PaidBy) -> Res
     }
 }
 
-/// The request's body, as far as it was needed yet.
-enum Body {
-    Coming(Incoming),
-    Held(Bytes),
-    /// Held up to the bound; the rest comes after it. Nothing is amended.
-    Spilled(Vec<Bytes>, Incoming),
-}
-
-impl Body {
-    /// Waits for the whole body; one over the named bound is refused.
-    async fn hold(&mut self, worker: &Worker) -> Result<&[u8], Refusal> {
-        self.hold_if_it_fits(worker).await?;
-        self.known().ok_or_else(|| Code::RequestTooLarge.into())
-    }
-
-    /// Waits for the whole body, up to the named bound; one over it goes on as it comes.
-    async fn hold_if_it_fits(&mut self, worker: &Worker) -> Result<(), Refusal> {
-        if let Self::Coming(_) = self
-            && let Self::Coming(incoming) = std::mem::replace(self, Self::Held(Bytes::new()))
-        {
-            *self = collect(worker, incoming).await?;
-        }
-        Ok(())
-    }
-
-    fn known(&self) -> Option<&[u8]> {
-        match self {
-            Self::Held(bytes) => Some(bytes),
-            Self::Coming(_) | Self::Spilled(..) => None,
-        }
-    }
-
-    /// Splices the usage option into a held body that needs it.
-    fn amend(&mut self, call: &mut Call) -> bool {
-        let (Self::Held(bytes), Some(amend), true) = (&mut *self, call.endpoint.amend_request, call.is_asking) else {
-            return false;
-        };
-        let Some(splice) = amend(bytes) else { return false };
-        *bytes = splice.apply(bytes);
-        call.event.request_amended = true;
-        true
-    }
-
-    fn into_request_body(self, worker: &Worker, call: &Call) -> RequestBody {
-        match self {
-            Self::Held(bytes) => {
-                call.upload.sent_whole(bytes.len() as u64);
-                RequestBody::held(vec![bytes])
-            }
-            Self::Coming(incoming) => {
-                let pause = std::time::Duration::from_millis(worker.shared.config.proxy.body_timeout_ms);
-                RequestBody::streaming(incoming, Arc::clone(&call.upload), call.endpoint.is_read, pause)
-            }
-            Self::Spilled(parts, incoming) => {
-                let pause = std::time::Duration::from_millis(worker.shared.config.proxy.body_timeout_ms);
-                RequestBody::spilled(parts, incoming, Arc::clone(&call.upload), pause)
-            }
-        }
-    }
-}
-
-async fn collect(worker: &Worker, mut incoming: Incoming) -> Result<Body, Refusal> {
-    let config = &worker.shared.config.proxy;
-    let pause = std::time::Duration::from_millis(config.body_timeout_ms);
-    let mut parts: Vec<Bytes> = Vec::new();
-    let mut held = 0;
-    while !incoming.is_end_stream() {
-        let frame = match tokio::time::timeout(pause, incoming.frame()).await {
-            Err(_) => return Err(Code::RequestTimeout.into()),
-            Ok(None) => break,
-            Ok(Some(Err(_))) => return Err(Code::MalformedRequest.into()),
-            Ok(Some(Ok(frame))) => frame,
-        };
-        let Ok(chunk) = frame.into_data() else { continue };
-        held += chunk.len();
-        parts.push(chunk);
-        if held > config.request_hold_bytes_max {
-            return Ok(Body::Spilled(parts, incoming));
-        }
-    }
-    Ok(Body::Held(match parts.len() {
-        0 => Bytes::new(),
-        1 => parts.swap_remove(0),
-        _ => parts.concat().into(),
-    }))
-}
-
 /// Puts the intent into the spool. Without room the tenant's own choice holds.
 async fn intend(
     worker: &Worker,
@@ -408,7 +318,9 @@ async fn intend(
     };
     let bounds = (passage.endpoint.usage_of)(&evidence);
     let mut event = begin_event(settle::now(), caller, &passage, &evidence);
-    (event.usage_low, event.usage_high) = (bounds.low, bounds.high);
+    event.usage_low = bounds.low;
+    // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
+    event.usage_high = bounds.high.map(|high| high.iter().filter(|(_, quantity)| !quantity.is_zero()).collect());
     let event_id = event.event_id;
     let appended = settle::with_record(&mut event, |record| shared.spool.append_intent(event_id, record));
     let ticket = match appended {
@@ -452,85 +364,6 @@ async fn intend(
     Ok(call)
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
-}
-
-/// The record of a call of which nothing is known but that it began.
-fn begin_event(
-    started_at: Timestamp,
-    caller: Caller,
-    passage: &Passage,
-    evidence: &Evidence,
-) -> Event {
-    let event_id = settle::new_event_id(started_at);
-    let labels = caller.labels;
-    let upstream = &passage.upstream;
-    Event {
-        event_id,
-        call_id: event_id,
-        part: 1,
-        is_final: true,
-        schema: SCHEMA,
-        tenant_id: caller.tenant_id,
-        customer_id: labels.customer_id,
-        project: labels.project,
-        agent: labels.agent,
-        revision: labels.revision,
-        session_id: labels.session_id,
-        run_id: labels.run_id,
-        span_id: labels.span_id,
-        parent_span_id: labels.parent_span_id,
-        section: labels.section,
-        metadata: labels.metadata,
-        synthetic: labels.synthetic,
-        environment: caller.key.as_ref().map_or(Environment::Live, |key| key.environment),
-        attribution: caller.attribution,
-        key_id: caller.key.as_ref().map(|key| key.key_id),
-        credential_id: (passage.paid_by == PaidBy::Operator).then(|| upstream.name.clone()),
-        paid_by: passage.paid_by,
-        upstream: upstream.name.clone(),
-        provider: upstream.provider.name.to_owned(),
-        endpoint: passage.endpoint.kind,
-        region: upstream.region.clone(),
-        model_requested: evidence.request_text("model").map(str::to_owned),
-        model: None,
-        service_tier: None,
-        started_at,
-        ended_at: None,
-        ttfb_ms: None,
-        ttft_ms: None,
-        duration_ms: None,
-        overhead_ms: None,
-        status: None,
-        ending: Ending::Interrupted,
-        streaming: false,
-        transport: Transport::Http,
-        request_bytes: Some(evidence.counts.request_bytes),
-        response_bytes: None,
-        request_amended: false,
-        attempt: 1,
-        client_retry: labels.client_retry,
-        sanitised: labels.sanitised,
-        lines: Vec::new(),
-        usage: Usage::new(),
-        usage_source: UsageSource::Missing,
-        usage_reason: Some("interrupted".to_owned()),
-        usage_low: None,
-        usage_high: None,
-        evidence: None,
-        claimed_usd: None,
-        pricing: Pricing::Unknown,
-        rate_cards: RateCards::default(),
-        upstream_request_id: None,
-        response_id: None,
-        node: None,
-        epoch: None,
-        seq: None,
-        content_sha256: None,
-    }
-}
-
 /// The request as the upstream sees it.
 fn prepare(head: &Parts, route: &Route<'_>, call: &Call, body: RequestBody, is_amended: bool) -> Request<RequestBody> {
     let shared = &call.shared;
@@ -567,7 +400,7 @@ async fn forward(
     worker: &Worker,
     call: &mut Call,
     mut request: Request<RequestBody>,
-) -> Result<crate::upstream::Answer, Code> {
+) -> Result<Answer, Code> {
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     loop {
         call.clock.sent = Some(std::time::Instant::now());
@@ -601,104 +434,3 @@ async fn forward(
     }
 }
 
-/// Hands the answer down with a reader beside it.
-fn observe(mut call: Call, answer: crate::upstream::Answer, is_amended: bool) -> Response<AnswerBody> {
-    let (mut head, incoming) = answer.response.into_parts();
-    headers::clean_answer(&mut head.headers);
-    let content_type = text(&head.headers, header::CONTENT_TYPE);
-    let encoding = text(&head.headers, header::CONTENT_ENCODING);
-    let event = &mut call.event;
-    event.status = Some(head.status.as_u16());
-    event.upstream_request_id = head
-        .headers
-        .get(call.provider.request_id_header)
-        .and_then(|value| value.to_str().ok())
-        .map(|id| farebox_pricing::id::sanitise(id, farebox_pricing::id::SCALARS_MAX).0);
-    let is_sse = content_type.as_deref().is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
-    if is_sse {
-        event.transport = Transport::Sse;
-        event.streaming = true;
-    }
-    let decoder = encoding
-        .as_deref()
-        .filter(|encoding| !Decoder::is_identity(encoding))
-        .map(|encoding| Decoder::new(encoding, DECODED_BYTES_MAX));
-    let rewrite = match decoder {
-        _ if !(is_amended && is_sse) => None,
-        None => Some(Rewrite { decoder: None, stripper: UsageStripper::new() }),
-        Some(Some(decoder)) => Some(Rewrite { decoder: Some(decoder), stripper: UsageStripper::new() }),
-        // An encoding that we do not know was not ours to ask for; it passes as it is.
-        Some(None) => None,
-    };
-    let reader_encoding = match &rewrite {
-        Some(Rewrite { decoder: Some(_), .. }) => {
-            head.headers.remove(header::CONTENT_ENCODING);
-            None
-        }
-        _ => encoding,
-    };
-    if rewrite.is_some() {
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
-    let reader = Reader::new(
-        call.endpoint,
-        std::mem::take(&mut call.evidence),
-        head.status.as_u16(),
-        content_type.as_deref(),
-        reader_encoding.as_deref(),
-    );
-    if call.is_recorded {
-        head.headers.insert(EVENT_HEADER, id_value(call.event.call_id));
-    }
-    if let Some(warning) = call.permit.warning().and_then(|text| HeaderValue::from_str(text).ok()) {
-        head.headers.insert(WARNING_HEADER, warning);
-    }
-    call.clock.answered = Some(std::time::Instant::now());
-    let mut observed = Observed::new(call, incoming, reader, answer.lease, rewrite);
-    if observed.is_empty() {
-        observed.end_with_head();
-    }
-    Response::from_parts(head, AnswerBody::Observed(Box::new(observed)))
-}
-
-fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
-}
-
-fn id_value(id: Uuid) -> HeaderValue {
-    let mut buffer = Uuid::encode_buffer();
-    let text = id.hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(text).expect("a UUID is hexadecimal digits and hyphens")
-}
-
-/// A refusal or a failure of ours, in the dialect's own shape.
-fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
-    let code = stop.refusal.code;
-    if stop.event_id.is_none() {
-        worker.shared.metrics.refusal(stop.tenant.as_ref(), code);
-    }
-    let message = stop.refusal.message();
-    let provider = stop.provider.unwrap_or(provider::ALL[0]);
-    let id = stop.event_id.map(|id| id.to_string());
-    let body = (provider.error_body)(&ErrorText {
-        status: code.status(),
-        code: code.name(),
-        message: &message,
-        request_id: id.as_deref(),
-    });
-    let mut response = Response::new(AnswerBody::Whole(Some(body.into())));
-    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(provider.error_content_type));
-    headers.insert(ERROR_HEADER, HeaderValue::from_static(code.name()));
-    if let Some(id) = stop.event_id {
-        headers.insert(EVENT_HEADER, id_value(id));
-    }
-    if let Some(seconds) = stop.refusal.retry_after_seconds {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if !code.can_retry() {
-        headers.insert("x-should-retry", HeaderValue::from_static("false"));
-    }
-    response
-}

@@ -1,27 +1,33 @@
 //! Pooled connections to upstreams: one pool a worker, so no request crosses a thread.
 //!
 //! An HTTP/1.1 connection is idle in the pool or lent to one call; it comes back only when both the
-//! request and the answer ended as their framing says. An HTTP/2 connection is shared. Redirects are
-//! never followed: an answer is an answer.
+//! request and the answer ended as their framing says. Whoever holds it drives it: the call's own task
+//! polls the connection, so no chunk waits for another task's turn, an answer that is already here
+//! goes down in one write with its head, and a call that is dropped closes its connection at once. An
+//! HTTP/2 connection is shared and has a task of its own. Redirects are never followed: an answer is
+//! an answer.
 
 use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
 use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
 use crate::provider::Provider;
-use crate::tls::{self, Connector};
+use crate::tls::{self, ClientStream, Connector};
 
-/// Bytes hyper reads at once from an upstream; a slow stream keeps a buffer of this size.
-const UPSTREAM_READ_BYTES: usize = 8 * 1024;
 /// Largest head of an answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 256 * 1024;
 /// An HTTP/2 connection without traffic is pinged this often.
@@ -105,9 +111,29 @@ impl Origin {
     }
 }
 
-/// An idle HTTP/1.1 connection and since when.
-struct Idle {
+/// An HTTP/1.1 connection with both its ends.
+pub struct Driven {
     sender: http1::SendRequest<RequestBody>,
+    /// `None` once it has ended.
+    connection: Option<Pin<Box<http1::Connection<TokioIo<Wire>, RequestBody>>>>,
+}
+
+impl Driven {
+    /// Lets the connection read and write what it can; `false` once it has ended.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(connection) = &mut self.connection else { return false };
+        if connection.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        // How it ended is told by the call on it, once its other end is gone.
+        self.connection = None;
+        false
+    }
+}
+
+/// An idle connection and since when.
+struct Idle {
+    driven: Driven,
     since: Instant,
 }
 
@@ -141,29 +167,35 @@ pub struct Answer {
     pub lease: Lease,
 }
 
-/// A lent connection.
+/// A lent connection; without one of its own on HTTP/2.
 pub struct Lease {
     pool: Arc<Pool>,
     index: usize,
-    sender: Option<http1::SendRequest<RequestBody>>,
+    driven: Option<Driven>,
 }
 
 impl Lease {
+    /// Lets the connection make progress for the call that holds it; `false` once there is nothing
+    /// more to gain by it.
+    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        self.driven.as_mut().is_some_and(|driven| driven.drive(cx))
+    }
+
     /// Both sides of the exchange are through: the connection may serve the next call.
     pub fn give_back(&mut self) {
-        let Some(sender) = self.sender.take() else { return };
-        if sender.is_closed() {
+        let Some(driven) = self.driven.take() else { return };
+        if driven.connection.is_none() {
             return;
         }
         let mut slot = self.pool.slot(self.index);
         if slot.idle.len() < self.pool.idle_max {
-            slot.idle.push(Idle { sender, since: Instant::now() });
+            slot.idle.push(Idle { driven, since: Instant::now() });
         }
     }
 }
 
 enum Sender {
-    H1(http1::SendRequest<RequestBody>),
+    H1(Driven),
     H2(http2::SendRequest<RequestBody>),
 }
 
@@ -194,26 +226,27 @@ impl Pool {
             },
         };
         match sender {
-            Sender::H1(mut sender) => match sender.try_send_request(with_relative_uri(upstream, request)).await {
-                Ok(response) => Ok(self.answer(upstream, response, Some(sender))),
-                Err(mut error) => Err(failure(error.take_message())),
-            },
-            Sender::H2(mut sender) => {
-                match sender.try_send_request(with_absolute_uri(upstream, request)).await {
-                    Ok(response) => Ok(self.answer(upstream, response, None)),
+            Sender::H1(mut driven) => {
+                let sending = driven.sender.try_send_request(with_relative_uri(upstream, request));
+                let mut sending = std::pin::pin!(sending);
+                let sent = std::future::poll_fn(|cx| {
+                    driven.drive(cx);
+                    sending.as_mut().poll(cx)
+                });
+                match sent.await {
+                    Ok(response) => Ok(self.answer(upstream, response, Some(driven))),
                     Err(mut error) => Err(failure(error.take_message())),
                 }
             }
+            Sender::H2(mut sender) => match sender.try_send_request(with_absolute_uri(upstream, request)).await {
+                Ok(response) => Ok(self.answer(upstream, response, None)),
+                Err(mut error) => Err(failure(error.take_message())),
+            },
         }
     }
 
-    fn answer(
-        self: &Arc<Self>,
-        upstream: &Upstream,
-        response: Response<Incoming>,
-        sender: Option<http1::SendRequest<RequestBody>>,
-    ) -> Answer {
-        Answer { response, lease: Lease { pool: Arc::clone(self), index: upstream.index, sender } }
+    fn answer(self: &Arc<Self>, upstream: &Upstream, response: Response<Incoming>, driven: Option<Driven>) -> Answer {
+        Answer { response, lease: Lease { pool: Arc::clone(self), index: upstream.index, driven } }
     }
 
     async fn take_idle(&self, index: usize) -> Option<Sender> {
@@ -233,8 +266,13 @@ impl Pool {
                 self.slot(index).idle.clear();
                 return None;
             }
-            if idle.sender.is_ready() || idle.sender.ready().await.is_ok() {
-                return Some(Sender::H1(idle.sender));
+            // A poll tells whether the upstream has closed it meanwhile, and makes it ready if not.
+            let is_open = std::future::poll_fn(|cx| {
+                let is_open = idle.driven.drive(cx) && idle.driven.sender.poll_ready(cx).is_ready();
+                Poll::Ready(is_open && idle.driven.sender.is_ready())
+            });
+            if is_open.await {
+                return Some(Sender::H1(idle.driven));
             }
         }
     }
@@ -256,14 +294,14 @@ impl Pool {
         // Without this small chunks wait up to 200 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(connector) = &origin.tls else {
-            return handshake_h1(TokioIo::new(stream)).await;
+            return handshake_h1(Wire::Plain(stream)).await;
         };
         let stream = connector.connect(&origin.host, stream).await.map_err(|error| {
             tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
             Code::UpstreamTls
         })?;
         if !tls::client_speaks_h2(&stream) {
-            return handshake_h1(TokioIo::new(stream)).await;
+            return handshake_h1(Wire::Tls(Box::new(stream))).await;
         }
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -281,20 +319,69 @@ impl Pool {
     }
 }
 
-async fn handshake_h1<S>(io: TokioIo<S>) -> Result<Sender, Code>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
-{
+async fn handshake_h1(wire: Wire) -> Result<Sender, Code> {
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(ANSWER_HEAD_BYTES_MAX.max(UPSTREAM_READ_BYTES))
-        .handshake(io)
+        .max_buf_size(ANSWER_HEAD_BYTES_MAX)
+        .handshake(TokioIo::new(wire))
         .await
         .map_err(|_| Code::UpstreamClosed)?;
-    tokio::spawn(async move {
-        // How a connection ends is told by the call on it.
-        let _ = connection.await;
-    });
-    Ok(Sender::H1(sender))
+    Ok(Sender::H1(Driven { sender, connection: Some(Box::pin(connection)) }))
+}
+
+/// A socket to an upstream, plain or not.
+enum Wire {
+    Plain(TcpStream),
+    Tls(Box<ClientStream>),
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
 }
 
 fn failure(unsent: Option<Request<RequestBody>>) -> SendFailure {

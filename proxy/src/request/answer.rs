@@ -1,0 +1,120 @@
+//! What goes down: the upstream's answer with a reader beside it, or an error in the dialect's shape.
+
+use farebox_pricing::event::Transport;
+use farebox_pricing::id;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+use uuid::Uuid;
+
+use super::Stop;
+use crate::Worker;
+use crate::amend::UsageStripper;
+use crate::decode::Decoder;
+use crate::headers::{self, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
+use crate::observe::{AnswerBody, Observed, Rewrite};
+use crate::provider::{self, ErrorText};
+use crate::reader::{DECODED_BYTES_MAX, Reader};
+use crate::settle::Call;
+use crate::upstream::Answer;
+
+/// Hands the answer down with a reader beside it.
+pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Response<AnswerBody> {
+    let (mut head, incoming) = answer.response.into_parts();
+    headers::clean_answer(&mut head.headers);
+    let content_type = text(&head.headers, header::CONTENT_TYPE);
+    let encoding = text(&head.headers, header::CONTENT_ENCODING);
+    let event = &mut call.event;
+    event.status = Some(head.status.as_u16());
+    event.upstream_request_id = head
+        .headers
+        .get(call.provider.request_id_header)
+        .and_then(|value| value.to_str().ok())
+        .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
+    let is_sse = content_type.as_deref().is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
+    if is_sse {
+        event.transport = Transport::Sse;
+        event.streaming = true;
+    }
+    let decoder = encoding
+        .as_deref()
+        .filter(|encoding| !Decoder::is_identity(encoding))
+        .map(|encoding| Decoder::new(encoding, DECODED_BYTES_MAX));
+    let rewrite = match decoder {
+        _ if !(is_amended && is_sse) => None,
+        None => Some(Rewrite { decoder: None, stripper: UsageStripper::new() }),
+        Some(Some(decoder)) => Some(Rewrite { decoder: Some(decoder), stripper: UsageStripper::new() }),
+        // An encoding that we do not know was not ours to ask for; it passes as it is.
+        Some(None) => None,
+    };
+    let reader_encoding = match &rewrite {
+        Some(Rewrite { decoder: Some(_), .. }) => {
+            head.headers.remove(header::CONTENT_ENCODING);
+            None
+        }
+        _ => encoding,
+    };
+    if rewrite.is_some() {
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
+    let reader = Reader::new(
+        call.endpoint,
+        std::mem::take(&mut call.evidence),
+        head.status.as_u16(),
+        content_type.as_deref(),
+        reader_encoding.as_deref(),
+    );
+    if call.is_recorded {
+        head.headers.insert(EVENT_HEADER, id_value(call.event.call_id));
+    }
+    if let Some(warning) = call.permit.warning().and_then(|text| HeaderValue::from_str(text).ok()) {
+        head.headers.insert(WARNING_HEADER, warning);
+    }
+    call.clock.answered = Some(std::time::Instant::now());
+    let mut observed = Observed::new(call, incoming, reader, answer.lease, rewrite);
+    if observed.is_empty() {
+        observed.end_with_head();
+    }
+    Response::from_parts(head, AnswerBody::Observed(Box::new(observed)))
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+fn id_value(id: Uuid) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    let text = id.hyphenated().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).expect("a UUID is hexadecimal digits and hyphens")
+}
+
+/// A refusal or a failure of ours, in the dialect's own shape.
+pub(super) fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
+    let code = stop.refusal.code;
+    if stop.event_id.is_none() {
+        worker.shared.metrics.refusal(stop.tenant.as_ref(), code);
+    }
+    let message = stop.refusal.message();
+    let provider = stop.provider.unwrap_or(provider::ALL[0]);
+    let id = stop.event_id.map(|id| id.to_string());
+    let body = (provider.error_body)(&ErrorText {
+        status: code.status(),
+        code: code.name(),
+        message: &message,
+        request_id: id.as_deref(),
+    });
+    let mut response = Response::new(AnswerBody::Whole(Some(body.into())));
+    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(provider.error_content_type));
+    headers.insert(ERROR_HEADER, HeaderValue::from_static(code.name()));
+    if let Some(id) = stop.event_id {
+        headers.insert(EVENT_HEADER, id_value(id));
+    }
+    if let Some(seconds) = stop.refusal.retry_after_seconds {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if !code.can_retry() {
+        headers.insert("x-should-retry", HeaderValue::from_static("false"));
+    }
+    response
+}
