@@ -13,14 +13,16 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{JoinHandle, Thread};
+use std::thread::Thread;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
 mod append;
+mod calls;
+mod error;
 mod failed;
 mod identity;
 mod inspect;
@@ -29,8 +31,10 @@ mod kill_tests;
 mod mapping;
 #[cfg(test)]
 mod model_tests;
+mod options;
 mod record;
 mod recovery;
+mod room;
 mod segment;
 mod ship;
 mod state;
@@ -38,61 +42,24 @@ mod stats;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod upkeep;
 
 pub use append::{Ticket, Unsettled};
+pub use error::{Refusal, SpoolError};
 pub use failed::{
     FAILED_BYTES_MAX, FailedRecord, Requeued, Selection, list_failed, purge, requeue,
 };
 pub use inspect::{SpoolStats, inspect};
+pub use options::{BeforeSync, OnSync, SpoolOptions};
+pub use recovery::{Orphan, Recovery, UncleanEpoch};
 pub use ship::Spooled;
 pub use stats::Stats;
 
 use identity::Epoch;
-use state::{Limits, State};
-
-/// A hook around syncs.
-pub type BeforeSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
-/// Told how long each sync took.
-pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
-
-/// Fewest segments `bytes_max` must hold: the one written, one ahead, one kept, one being shipped.
-const SEGMENTS_MIN: u64 = 4;
-/// Fewest of the longest records a segment must hold.
-const RECORDS_MIN: usize = 4;
-
-/// How a spool is opened.
-#[derive(Clone)]
-pub struct SpoolOptions {
-    /// Bytes of a segment file, allocated when it is made.
-    pub segment_bytes: usize,
-    /// Most bytes of all segment files.
-    pub bytes_max: u64,
-    /// Longest settlement, intent or checkpoint; room for one is held for each open call.
-    pub settlement_bytes_max: usize,
-    /// Longest time a record stays unsynced on a disk that works.
-    pub sync_interval: Duration,
-    /// The node's id; without one it is made once and kept in the directory.
-    pub node: Option<String>,
-    /// Called before each sync; an error counts as that sync's failure. For tests.
-    pub before_sync: Option<BeforeSync>,
-    /// Told how long each sync took.
-    pub on_sync: Option<OnSync>,
-}
-
-impl Default for SpoolOptions {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 16 << 20,
-            bytes_max: 1 << 30,
-            settlement_bytes_max: 64 << 10,
-            sync_interval: Duration::from_millis(20),
-            node: None,
-            before_sync: None,
-            on_sync: None,
-        }
-    }
-}
+use room::Limits;
+use state::State;
+use threads::Threads;
 
 /// A place in the spool. Later records have greater ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -121,133 +88,6 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why something was not appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// Only the settlements of open calls still have room.
-    Full,
-    /// The disk refuses to sync.
-    Failing,
-    /// Longer than the spool takes.
-    TooLarge {
-        /// How long it is.
-        bytes: usize,
-        /// How long it may be.
-        bytes_max: usize,
-    },
-    /// The spool has been closed.
-    Closed,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Full => f.write_str("the spool is full"),
-            Self::Failing => f.write_str("the spool's disk is failing"),
-            Self::TooLarge { bytes, bytes_max } => {
-                write!(f, "{bytes} bytes are more than the spool's {bytes_max}")
-            }
-            Self::Closed => f.write_str("the spool is closed"),
-        }
-    }
-}
-
-impl std::error::Error for Refusal {}
-
-/// Why a spool cannot be opened.
-#[derive(Debug)]
-pub enum SpoolError {
-    /// Another process writes it.
-    InUse(PathBuf),
-    /// The sizes do not fit together.
-    Options(String),
-    /// The disk or the directory.
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// Where.
-        directory: PathBuf,
-        /// What happened.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for SpoolError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::InUse(directory) => write!(
-                f,
-                "spool {}: another process writes it",
-                directory.display()
-            ),
-            Self::Options(why) => write!(f, "spool: {why}"),
-            Self::Io {
-                doing,
-                directory,
-                source,
-            } => {
-                write!(f, "spool {}: {doing}: {source}", directory.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for SpoolError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            Self::InUse(_) | Self::Options(_) => None,
-        }
-    }
-}
-
-/// A call an earlier process, or a dropped ticket, left without a settlement.
-#[derive(Debug)]
-pub struct Orphan {
-    /// The right to settle it.
-    pub ticket: Ticket,
-    /// Its intent; none when the disk lost it.
-    pub intent: Option<Vec<u8>>,
-    /// Its last checkpoint.
-    pub checkpoint: Option<Vec<u8>>,
-}
-
-impl Orphan {
-    /// The newest thing known of it.
-    #[must_use]
-    pub fn latest(&self) -> Option<&[u8]> {
-        self.checkpoint.as_deref().or(self.intent.as_deref())
-    }
-}
-
-/// An epoch that did not end with [`Spool::close`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UncleanEpoch {
-    /// Which.
-    pub epoch: u64,
-    /// Where its last surviving record lies.
-    pub last_position: Option<Position>,
-    /// Its last surviving settlement's number.
-    pub last_seq: u64,
-    /// Whether the machine went down too, so that its last `sync_interval` may be lost.
-    pub may_have_lost: bool,
-}
-
-/// What a start found.
-#[derive(Debug)]
-pub struct Recovery {
-    /// The last epoch, unless it ended in order.
-    pub unclean: Option<UncleanEpoch>,
-    /// Whole records.
-    pub records: u64,
-    /// Settlements to be shipped.
-    pub unshipped: u64,
-    /// Records whose checksum does not match; they are skipped.
-    pub damaged: u64,
-    /// Calls to be settled as interrupted.
-    pub orphans: Vec<Orphan>,
-}
-
 #[derive(Clone, Copy)]
 struct SyncState {
     synced: Position,
@@ -270,6 +110,8 @@ struct Shared {
     is_sync_urgent: AtomicBool,
     is_upkeep_stopping: AtomicBool,
     is_sync_stopping: AtomicBool,
+    /// At least what `failed/` takes.
+    failed_bytes: AtomicU64,
     sync_thread: OnceLock<Thread>,
     upkeep_thread: OnceLock<Thread>,
 }
@@ -324,68 +166,6 @@ impl Shared {
     }
 }
 
-/// The threads, and the lock on the directory; the last handle's drop ends them.
-struct Threads {
-    shared: Arc<Shared>,
-    running: Mutex<Option<Running>>,
-}
-
-struct Running {
-    sync: JoinHandle<()>,
-    upkeep: JoinHandle<()>,
-    lock: std::fs::File,
-}
-
-impl Threads {
-    fn close(&self) -> io::Result<()> {
-        let running = self
-            .running
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(Running { sync, upkeep, lock }) = running else {
-            return Ok(());
-        };
-        let shared = &self.shared;
-        shared.lock().is_closed = true;
-        // Upkeep first: it appends copies of open calls, which are still to be synced.
-        for (thread, is_stopping) in [
-            (upkeep, &shared.is_upkeep_stopping),
-            (sync, &shared.is_sync_stopping),
-        ] {
-            is_stopping.store(true, Ordering::Release);
-            thread.thread().unpark();
-            if thread.join().is_err() {
-                tracing::error!("spool: a thread of it panicked");
-            }
-        }
-        let is_synced = !shared.lock().has_unsynced;
-        let mut noted = Position::START;
-        upkeep::note_acknowledged(shared, &mut noted);
-        if is_synced {
-            Epoch {
-                is_closed: true,
-                ..shared.epoch.clone()
-            }
-            .write(&shared.directory)?;
-        }
-        drop(lock);
-        if is_synced {
-            Ok(())
-        } else {
-            Err(io::Error::other("the last records could not be synced"))
-        }
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::error!(%error, "spool: not closed in order");
-        }
-    }
-}
-
 /// A handle on the spool; clones are the same spool.
 #[derive(Clone)]
 pub struct Spool {
@@ -398,7 +178,7 @@ impl Spool {
     ///
     /// Settle the orphans before anything else; they keep their segments and their room.
     pub fn open(directory: &Path, options: SpoolOptions) -> Result<(Self, Recovery), SpoolError> {
-        check_options(&options)?;
+        options::check(&options)?;
         let fail = |doing| {
             move |source| SpoolError::Io {
                 doing,
@@ -441,6 +221,8 @@ impl Spool {
             }
         });
 
+        let failed_bytes = failed::bytes(&directory.join(failed::FAILED))
+            .map_err(fail("counting failed records"))?;
         let unshipped = state.unshipped_count() as u64;
         let synced = SyncState {
             synced: state.synced,
@@ -461,17 +243,17 @@ impl Spool {
             is_sync_urgent: AtomicBool::new(false),
             is_upkeep_stopping: AtomicBool::new(false),
             is_sync_stopping: AtomicBool::new(false),
+            failed_bytes: AtomicU64::new(failed_bytes),
             sync_thread: OnceLock::new(),
             upkeep_thread: OnceLock::new(),
         });
-        upkeep::make_spares(&shared).map_err(fail("making segments"))?;
+        if let Err(error) = upkeep::make_spares(&shared) {
+            // A full disk: what is spooled can still be shipped, which makes room.
+            tracing::error!(%error, "spool: no segment can be made ahead");
+        }
         let orphans = recovery::orphans(&shared, open);
-        let (sync, upkeep) = start(&shared).map_err(fail("starting threads"))?;
-        let running = Mutex::new(Some(Running { sync, upkeep, lock }));
-        let threads = Arc::new(Threads {
-            shared: Arc::clone(&shared),
-            running,
-        });
+        let threads = Threads::start(&shared, lock).map_err(fail("starting threads"))?;
+        let threads = Arc::new(threads);
         let recovery = Recovery {
             unclean,
             records: found.records,
@@ -508,43 +290,4 @@ impl fmt::Debug for Spool {
             .field("directory", &self.shared.directory)
             .finish_non_exhaustive()
     }
-}
-
-fn check_options(options: &SpoolOptions) -> Result<(), SpoolError> {
-    let record = record::turn_bytes(options.settlement_bytes_max, options.settlement_bytes_max);
-    if options.segment_bytes < RECORDS_MIN * record + segment::PREFIX_BYTES {
-        let why = format!(
-            "a segment of {} bytes must hold {RECORDS_MIN} records of {record}",
-            options.segment_bytes
-        );
-        return Err(SpoolError::Options(why));
-    }
-    if u32::try_from(options.segment_bytes).is_err() {
-        return Err(SpoolError::Options(
-            "a segment must be shorter than 4 GiB".to_owned(),
-        ));
-    }
-    if options.bytes_max < SEGMENTS_MIN * options.segment_bytes as u64 {
-        let why = format!(
-            "bytes_max {} must hold {SEGMENTS_MIN} segments of {}",
-            options.bytes_max, options.segment_bytes
-        );
-        return Err(SpoolError::Options(why));
-    }
-    Ok(())
-}
-
-fn start(shared: &Arc<Shared>) -> io::Result<(JoinHandle<()>, JoinHandle<()>)> {
-    let of_sync = Arc::clone(shared);
-    let sync = std::thread::Builder::new()
-        .name("spool-sync".into())
-        .spawn(move || sync::run(&of_sync))?;
-    let of_upkeep = Arc::clone(shared);
-    let upkeep = std::thread::Builder::new()
-        .name("spool-upkeep".into())
-        .spawn(move || upkeep::run(&of_upkeep))?;
-    // Set once here; whoever appended before this is found by the threads' first look.
-    let _ = shared.sync_thread.set(sync.thread().clone());
-    let _ = shared.upkeep_thread.set(upkeep.thread().clone());
-    Ok((sync, upkeep))
 }

@@ -11,9 +11,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
 
+use super::calls::Open;
 use super::record::{Draft, Kind};
 use super::recovery;
-use super::state::{Open, State};
+use super::state::State;
 use super::{Orphan, Position, Refusal, Shared, Spool};
 
 /// An intent in the spool whose settlement is to come.
@@ -64,7 +65,7 @@ impl Drop for Ticket {
         }
         let slot = self.slot;
         self.shared.with(|state| {
-            if let Some(open) = state.slot_mut(slot) {
+            if let Some(open) = state.calls.of_slot(slot) {
                 open.is_abandoned = true;
                 state.counts.abandoned += 1;
             }
@@ -235,12 +236,13 @@ impl Spool {
     pub fn take_abandoned(&self) -> Vec<Orphan> {
         let abandoned = self.shared.with(|state| {
             let abandoned: Vec<(u32, Open)> = state
-                .open_calls()
+                .calls
+                .iter()
                 .filter(|(_, open)| open.is_abandoned)
                 .map(|(slot, open)| (slot, *open))
                 .collect();
             for (slot, _) in &abandoned {
-                if let Some(open) = state.slot_mut(*slot) {
+                if let Some(open) = state.calls.of_slot(*slot) {
                     open.is_abandoned = false;
                 }
             }

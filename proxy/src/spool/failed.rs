@@ -6,6 +6,7 @@
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -177,31 +178,17 @@ fn read(path: &Path) -> io::Result<Option<FailedRecord>> {
     }
 }
 
-/// How many records a directory of them holds, and their bytes.
-pub(super) fn count(directory: &Path) -> io::Result<(u64, u64)> {
-    let (mut count, mut bytes) = (0, 0);
-    for (path, _) in names(directory)? {
-        if let Ok(metadata) = fs::metadata(path) {
-            count += 1;
-            bytes += metadata.len();
-        }
-    }
-    Ok((count, bytes))
+/// How many records a directory of them holds.
+pub(super) fn count(directory: &Path) -> io::Result<u64> {
+    Ok(names(directory)?.len() as u64)
 }
 
-/// Writes a record into `failed/`, durably.
-pub(super) fn write(spool: &Path, record: &FailedRecord) -> io::Result<()> {
-    let directory = spool.join(FAILED);
-    fs::create_dir_all(&directory)?;
-    let text = serde_json::to_vec(record).map_err(io::Error::other)?;
-    let (_, bytes) = count(&directory)?;
-    if bytes + text.len() as u64 > FAILED_BYTES_MAX {
-        return Err(io::Error::new(
-            ErrorKind::StorageFull,
-            "spool: too many failed records",
-        ));
-    }
-    write_durably(&directory.join(record.file_name()), &text)
+/// How many bytes they take.
+pub(super) fn bytes(directory: &Path) -> io::Result<u64> {
+    let sizes = names(directory)?
+        .into_iter()
+        .filter_map(|(path, _)| fs::metadata(path).ok());
+    Ok(sizes.map(|metadata| metadata.len()).sum())
 }
 
 /// Writes a whole file that is there after a power cut, or the old one.
@@ -238,6 +225,25 @@ impl Spool {
         Ok(requeued)
     }
 
+    /// Writes a record into `failed/`, durably.
+    pub(super) fn write_failed(&self, record: &FailedRecord) -> io::Result<()> {
+        let directory = self.shared.directory.join(FAILED);
+        fs::create_dir_all(&directory)?;
+        let text = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let more = text.len() as u64;
+        let known = &self.shared.failed_bytes;
+        if known.load(Ordering::Relaxed) + more > FAILED_BYTES_MAX {
+            // Others may have purged some since.
+            known.store(bytes(&directory)?, Ordering::Relaxed);
+        }
+        if known.fetch_add(more, Ordering::Relaxed) + more > FAILED_BYTES_MAX {
+            known.fetch_sub(more, Ordering::Relaxed);
+            let message = "spool: failed records take all the room they may";
+            return Err(io::Error::new(ErrorKind::StorageFull, message));
+        }
+        write_durably(&directory.join(record.file_name()), &text)
+    }
+
     /// A requeued record has been received for good.
     pub fn acknowledge_requeued(&self, requeued: &Requeued) -> io::Result<()> {
         match fs::remove_file(&requeued.path) {
@@ -259,7 +265,7 @@ impl Spool {
             set_aside_ms: now_ms(),
             ..requeued.record.clone()
         };
-        write(&self.shared.directory, &record)?;
+        self.write_failed(&record)?;
         self.acknowledge_requeued(requeued)
     }
 }

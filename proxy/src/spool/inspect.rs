@@ -68,7 +68,7 @@ pub fn inspect(directory: &Path) -> io::Result<SpoolStats> {
             .map(second_of)
             .min()
             .map(|second| u64::from(second) * 1000),
-        failed: failed::count(&directory.join(FAILED))?.0,
-        requeued: failed::count(&directory.join(REQUEUE))?.0,
+        failed: failed::count(&directory.join(FAILED))?,
+        requeued: failed::count(&directory.join(REQUEUE))?,
     })
 }

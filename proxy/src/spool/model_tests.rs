@@ -555,8 +555,10 @@ impl World {
             if orphan.intent.is_none() {
                 event.intent = None;
             }
-            let last = place.map(|place| event.checkpoints[place].clone());
-            event.checkpoints = last.into_iter().collect();
+            // Older ones may show again, should a bit of this one flip.
+            event
+                .checkpoints
+                .truncate(place.map_or(0, |place| place + 1));
         }
         self.tickets.push(orphan.ticket);
     }

@@ -8,14 +8,63 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::append::Ticket;
+use super::calls::Open;
 use super::record::scan;
 use super::segment::{self, PREFIX_BYTES, SegmentFile};
-use super::state::{Open, SegmentState, State, second_of};
-use super::{Orphan, Position, Shared};
+use super::state::{SegmentState, State, second_of};
+use super::{Position, Shared};
+
+/// A call an earlier process, or a dropped ticket, left without a settlement.
+#[derive(Debug)]
+pub struct Orphan {
+    /// The right to settle it.
+    pub ticket: Ticket,
+    /// Its intent; none when the disk lost it.
+    pub intent: Option<Vec<u8>>,
+    /// Its last checkpoint.
+    pub checkpoint: Option<Vec<u8>>,
+}
+
+impl Orphan {
+    /// The newest thing known of it.
+    #[must_use]
+    pub fn latest(&self) -> Option<&[u8]> {
+        self.checkpoint.as_deref().or(self.intent.as_deref())
+    }
+}
+
+/// An epoch that did not end with [`Spool::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UncleanEpoch {
+    /// Which.
+    pub epoch: u64,
+    /// Where its last surviving record lies.
+    pub last_position: Option<Position>,
+    /// Its last surviving settlement's number.
+    pub last_seq: u64,
+    /// Whether the machine went down too, so that its last `sync_interval` may be lost.
+    pub may_have_lost: bool,
+}
+
+/// What a start found.
+#[derive(Debug)]
+pub struct Recovery {
+    /// The last epoch, unless it ended in order.
+    pub unclean: Option<UncleanEpoch>,
+    /// Whole records.
+    pub records: u64,
+    /// Settlements to be shipped.
+    pub unshipped: u64,
+    /// Records whose checksum does not match; they are skipped.
+    pub damaged: u64,
+    /// Calls to be settled as interrupted.
+    pub orphans: Vec<Orphan>,
+}
 
 /// A segment is cut to its records when that frees at least this.
 const CUT_BYTES_MIN: u64 = 1 << 14;
@@ -38,7 +87,7 @@ pub(super) struct Found {
 pub(super) fn find(directory: &Path) -> io::Result<Found> {
     let mut found = Found::default();
     for file in segment::list(directory)? {
-        let bytes = match segment::read_whole(&file) {
+        let bytes = match std::fs::read(&file.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             bytes => bytes?,
         };
@@ -146,7 +195,7 @@ pub(super) fn adopt(
 }
 
 /// Reads what the open calls' records say.
-pub(super) fn orphans(shared: &std::sync::Arc<Shared>, open: Vec<(u32, Open)>) -> Vec<Orphan> {
+pub(super) fn orphans(shared: &Arc<Shared>, open: Vec<(u32, Open)>) -> Vec<Orphan> {
     let files = shared.lock().files();
     let read = |position: Option<Position>| {
         let position = position?;

@@ -1,7 +1,7 @@
 //! Segment files: their names, how one is made for real, how records are read back.
 //!
-//! The nonce is part of the file's name, so that no flipped bit inside can make a whole segment
-//! unreadable. Records are read with plain reads, never through a mapping: another process that cuts a file
+//! The nonce and the version are part of the file's name, so that no flipped bit inside can make a whole
+//! segment unreadable. Records are read with plain reads, never through a mapping: another process that cuts a file
 //! short costs records, not this process.
 
 use std::fs::{self, File, OpenOptions};
@@ -15,11 +15,12 @@ use super::record::{HEADER_BYTES, Head, Record};
 
 /// Bytes at the front of a segment, before its first record.
 pub(super) const PREFIX_BYTES: usize = 64;
-/// What a segment file begins with; the last digit is the version of the layout.
-const PREFIX: &[u8] = b"farebox-spool-1\n";
-/// How much of [`PREFIX`] every version shares.
-const PREFIX_FAMILY: &[u8] = b"farebox-spool-";
+/// What a segment file begins with, for people; only its name is read.
+const PREFIX: &[u8] = b"farebox spool segment\n";
+/// How the name of every version's segments ends.
 const SUFFIX: &str = ".segment";
+/// The version of the layout, before [`SUFFIX`].
+const VERSION: &str = ".v1";
 /// The name a segment has until it is whole.
 const UNFINISHED: &str = "unfinished.tmp";
 
@@ -43,7 +44,7 @@ pub(super) struct Fresh {
 /// It is made under another name and renamed when whole; `unfinished` keeps two makers apart.
 pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Fresh> {
     let nonce = RandomState::new().build_hasher().finish();
-    let path = directory.join(format!("{id:010}-{nonce:016x}{SUFFIX}"));
+    let path = directory.join(format!("{id:010}-{nonce:016x}{VERSION}{SUFFIX}"));
     let unfinished = directory.join(format!("{id:010}-{UNFINISHED}"));
     let made = allocate(&unfinished, bytes).and_then(|file| {
         file.write_all_at(PREFIX, 0)?;
@@ -92,8 +93,13 @@ pub(super) fn list(directory: &Path) -> io::Result<Vec<SegmentFile>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        let Some((id, nonce)) = entry.file_name().to_str().and_then(parse_name) else {
+        let name = entry.file_name();
+        let Some(name) = name.to_str().and_then(|name| name.strip_suffix(SUFFIX)) else {
             continue;
+        };
+        let Some((id, nonce)) = parse_name(name) else {
+            let message = format!("spool segment {name}: of another version than {VERSION}");
+            return Err(io::Error::new(ErrorKind::Unsupported, message));
         };
         let bytes = match entry.metadata() {
             Ok(metadata) => metadata.len(),
@@ -127,20 +133,8 @@ pub(super) fn remove_unfinished(directory: &Path) -> io::Result<()> {
 }
 
 fn parse_name(name: &str) -> Option<(u32, u64)> {
-    let (id, nonce) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    let (id, nonce) = name.strip_suffix(VERSION)?.split_once('-')?;
     Some((id.parse().ok()?, u64::from_str_radix(nonce, 16).ok()?))
-}
-
-/// The bytes of a whole segment, or why it cannot be read by this version.
-pub(super) fn read_whole(segment: &SegmentFile) -> io::Result<Vec<u8>> {
-    let bytes = fs::read(&segment.path)?;
-    let is_other_version = bytes.starts_with(PREFIX_FAMILY) && !bytes.starts_with(PREFIX);
-    let next = bytes.get(PREFIX_FAMILY.len()).copied().unwrap_or_default();
-    if is_other_version && next.is_ascii_digit() && next > b'1' {
-        let message = format!("spool segment {}: written by a newer version", segment.id);
-        return Err(io::Error::new(ErrorKind::Unsupported, message));
-    }
-    Ok(bytes)
 }
 
 /// The bytes of one record, whole or not; empty when there is none.

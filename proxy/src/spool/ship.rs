@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 
 use uuid::Uuid;
 
-use super::failed::{self, FailedRecord};
+use super::failed::FailedRecord;
 use super::segment::{self, SegmentFile};
 use super::state::State;
 use super::{Position, Spool};
@@ -123,10 +123,7 @@ impl Spool {
             self.give_up(position, "its checksum does not match");
             return Ok(());
         };
-        failed::write(
-            &self.shared.directory,
-            &FailedRecord::new(&spooled, reason, receipt),
-        )?;
+        self.write_failed(&FailedRecord::new(&spooled, reason, receipt))?;
         self.acknowledge(&[position]);
         Ok(())
     }

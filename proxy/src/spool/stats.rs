@@ -61,7 +61,7 @@ impl Spool {
                 segments: state.segments.len() as u64,
                 unshipped: state.unshipped_count() as u64,
                 in_flight: state.in_flight.len() as u64,
-                intents_open: state.open_count() as u64,
+                intents_open: state.calls.count() as u64,
                 oldest_ms: 0,
                 failed: 0,
                 epoch: state.epoch,
@@ -80,8 +80,7 @@ impl Spool {
             let appended = Head::read(&bytes).map(|head| head.appended_ms);
             stats.oldest_ms = appended.map_or(0, |appended| now_ms().saturating_sub(appended));
         }
-        stats.failed =
-            failed::count(&self.shared.directory.join(FAILED)).map_or(0, |(count, _)| count);
+        stats.failed = failed::count(&self.shared.directory.join(FAILED)).unwrap_or(0);
         stats
     }
 }

@@ -148,7 +148,7 @@ fn sync(shared: &Shared) -> io::Result<()> {
         // Dropped outside the lock: unmapping takes its time.
         let is_done = |writing: &mut Writing| writing.synced == writing.tail();
         done.extend(state.rolled.extract_if(.., is_done));
-        state.wake.upkeep |= !done.is_empty();
+        state.wake.upkeep |= state.is_oldest_obsolete();
     });
     drop(done);
     shared.publish_sync_state();
@@ -278,7 +278,7 @@ impl State {
             self.pending.push_back((new, second));
         }
         let mut changes = Vec::new();
-        for open in self.open_calls_mut() {
+        for open in self.calls.iter_mut() {
             for place in [&mut open.intent, &mut open.checkpoint] {
                 let new = place.and_then(|old| moved.get(&old).copied());
                 if let Some((old, new)) = place.zip(new) {

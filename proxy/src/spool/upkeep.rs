@@ -9,11 +9,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::record::{CARRIED, Draft, Kind};
+use super::room::POPULATE_AHEAD_BYTES;
 use super::segment::{self, PREFIX_BYTES, SegmentFile};
-use super::state::{POPULATE_AHEAD_BYTES, State};
+use super::state::State;
 use super::{Position, Shared};
 
 /// How often it looks without being woken.
@@ -26,6 +27,7 @@ const CURSOR_FILE: &str = "acknowledged";
 /// The upkeep thread.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut noted = Position::START;
+    let mut noted_at = Instant::now();
     let mut is_disk_refusing = false;
     loop {
         populate(shared);
@@ -38,7 +40,10 @@ pub(super) fn run(shared: &Arc<Shared>) {
             Err(_) => {}
         }
         carry(shared);
-        note_acknowledged(shared, &mut noted);
+        if noted_at.elapsed() >= REST {
+            note_acknowledged(shared, &mut noted);
+            noted_at = Instant::now();
+        }
         remove_obsolete(shared);
         if shared.is_upkeep_stopping.load(Ordering::Acquire) {
             return;
@@ -133,7 +138,7 @@ fn carry(shared: &Shared) {
         };
         let draft = Draft::new(kind, event_id, payload, record.head.appended_ms).flagged(CARRIED);
         let is_carried = shared.with(|state| {
-            let is_same = state.slot_mut(slot).is_some_and(|open| {
+            let is_same = state.calls.of_slot(slot).is_some_and(|open| {
                 let place = if kind == Kind::Checkpoint {
                     open.checkpoint
                 } else {
@@ -164,15 +169,13 @@ fn carry(shared: &Shared) {
 impl State {
     fn pinned_in_oldest(&self) -> Option<(SegmentFile, Vec<Pinned>)> {
         let (&id, segment) = self.segments.first_key_value()?;
-        let is_written =
-            id == self.active.id() || self.rolled.iter().any(|rolled| rolled.id() == id);
         let is_crowded =
             self.segments.len() >= CARRY_SEGMENTS || self.bytes >= self.limits.bytes_max / 2;
-        if is_written || !is_crowded || segment.pins == 0 || segment.unshipped > 0 {
+        if self.is_written(id) || !is_crowded || segment.pins == 0 || segment.unshipped > 0 {
             return None;
         }
         let mut pinned = Vec::new();
-        for (slot, open) in self.open_calls() {
+        for (slot, open) in self.calls.iter() {
             for (kind, place) in [
                 (Kind::Intent, open.intent),
                 (Kind::Checkpoint, open.checkpoint),
