@@ -360,6 +360,24 @@ mod tests {
         assert_eq!(identity.verifiers.verified(), 1);
     }
 
+    /// Prints what a warm key costs: `cargo test --release -- --ignored --nocapture warm`.
+    #[tokio::test]
+    #[ignore = "a measurement, not a check"]
+    async fn a_warm_key_costs() {
+        const ROUNDS: u32 = 200_000;
+        let (key, row) = issue(1);
+        let (_, identity) = identity(vec![row]);
+        identity.verify(&key, PEER, now()).await.unwrap();
+        let started = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            assert!(matches!(
+                identity.lookup(&key, PEER, now()),
+                Lookup::Known(_)
+            ));
+        }
+        println!("{:?} a look-up", started.elapsed() / ROUNDS);
+    }
+
     #[test]
     fn a_short_secret_is_refused() {
         let directory = Arc::new(Directory::new());

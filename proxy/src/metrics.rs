@@ -12,8 +12,8 @@ use farebox_pricing::id::TenantId;
 use farebox_pricing::money::Usd;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::config::MetricsConfig;
@@ -21,6 +21,7 @@ use crate::failure::Code;
 use crate::spool::Stats;
 
 mod events;
+mod histogram;
 mod names;
 mod scrape;
 mod text;
@@ -31,15 +32,6 @@ use names::Names;
 /// Tenant of calls that name none.
 const UNATTRIBUTED: &str = "unattributed";
 
-/// Seconds of whole calls, and to their first byte.
-const CALL_BUCKETS: &[f64] = &[
-    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
-];
-/// Seconds that are ours alone.
-const OVERHEAD_BUCKETS: &[f64] = &[
-    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05,
-    0.25, 1.0,
-];
 /// Seconds of one sync of the spool.
 const FSYNC_BUCKETS: &[f64] = &[
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
@@ -102,10 +94,6 @@ impl Metrics {
             let made = IntCounterVec::new(Opts::new(name, help), labels);
             registered(&registry, made)
         };
-        let histogram = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-            registered(&registry, HistogramVec::new(options, labels))
-        };
         let refusals = counters(
             "farebox_refusals_total",
             "Calls that the proxy refused.",
@@ -138,34 +126,14 @@ impl Metrics {
                 &["transport"],
             ),
         );
-        let call = ["provider", "endpoint"];
-        let duration = histogram(
-            "farebox_request_duration_seconds",
-            "To the answer's last byte.",
-            &call,
-            CALL_BUCKETS,
+        let fsync = Histogram::with_opts(
+            HistogramOpts::new("farebox_spool_fsync_seconds", "One sync of the spool.")
+                .buckets(FSYNC_BUCKETS.to_vec()),
         );
-        let ttfb = histogram(
-            "farebox_ttfb_seconds",
-            "To the answer's first byte.",
-            &call,
-            CALL_BUCKETS,
-        );
-        let overhead = histogram(
-            "farebox_overhead_seconds",
-            "Time that is the proxy's alone.",
-            &["endpoint"],
-            OVERHEAD_BUCKETS,
-        );
-        let fsync = histogram(
-            "farebox_spool_fsync_seconds",
-            "One sync of the spool.",
-            &[],
-            FSYNC_BUCKETS,
-        );
+        let fsync = registered(&registry, fsync);
         Arc::new(Self {
             names: Names::new(config),
-            events: Events::new(upstream_errors, duration, ttfb, overhead),
+            events: Events::new(upstream_errors),
             refusals,
             unrecorded,
             streams: Transport::ALL
@@ -173,7 +141,7 @@ impl Metrics {
                 .map(|transport| streams.with_label_values(&[transport.name()]))
                 .collect(),
             session_conflicts: session_conflicts.with_label_values::<&str>(&[]),
-            fsync: fsync.with_label_values::<&str>(&[]),
+            fsync,
             shipped: ShipOutcome::ALL
                 .iter()
                 .map(|outcome| shipped.with_label_values(&[outcome.name()]))

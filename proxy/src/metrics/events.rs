@@ -5,15 +5,15 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
 
 use farebox_pricing::event::{Ending, EndpointKind, Event, Pricing};
 use farebox_pricing::money::{Decimal, SCALE_MAX, Usd};
 use farebox_pricing::usage::{Meter, UsageSource};
-use prometheus::{Histogram, HistogramVec, IntCounterVec};
+use prometheus::IntCounterVec;
 
+use super::histogram::{CALL_BOUNDS, Histogram, OVERHEAD_BOUNDS};
 use super::names::Names;
 use super::{scrape, tenant_name};
 
@@ -23,15 +23,32 @@ const SHARDS: usize = 16;
 const MODEL_UNKNOWN: &str = "unknown";
 const ENDINGS: usize = Ending::ALL.len();
 
-type Shard = RwLock<HashMap<u64, Vec<Arc<Series>>>>;
+type Shard = RwLock<HashMap<u64, Vec<Arc<Series>>, BuildHasherDefault<Hashed>>>;
+
+/// Takes a number that is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 pub(super) struct Events {
     hasher: RandomState,
     shards: [Shard; SHARDS],
     upstream_errors: IntCounterVec,
-    duration: HistogramVec,
-    ttfb: HistogramVec,
-    overhead: HistogramVec,
 }
 
 pub(super) struct Series {
@@ -56,25 +73,17 @@ pub(super) struct EndpointTotals {
     pub(super) endpoint: EndpointKind,
     pub(super) calls: [u64; ENDINGS],
     pub(super) usage_missing: u64,
-    duration: Histogram,
-    ttfb: Histogram,
-    overhead: Histogram,
+    pub(super) duration: Histogram<{ CALL_BOUNDS.len() }>,
+    pub(super) ttfb: Histogram<{ CALL_BOUNDS.len() }>,
+    pub(super) overhead: Histogram<{ OVERHEAD_BOUNDS.len() }>,
 }
 
 impl Events {
-    pub(super) fn new(
-        upstream_errors: IntCounterVec,
-        duration: HistogramVec,
-        ttfb: HistogramVec,
-        overhead: HistogramVec,
-    ) -> Self {
+    pub(super) fn new(upstream_errors: IntCounterVec) -> Self {
         Self {
             hasher: RandomState::new(),
             shards: std::array::from_fn(|_| Shard::default()),
             upstream_errors,
-            duration,
-            ttfb,
-            overhead,
         }
     }
 
@@ -82,78 +91,46 @@ impl Events {
         let tenant = tenant_name(event.tenant_id.as_ref());
         let provider = event.provider.as_str();
         let model = event.model.as_deref().unwrap_or(MODEL_UNKNOWN);
-        let series = self.find(tenant, provider, model).unwrap_or_else(|| {
-            self.find_or_make(names.tenant(tenant), provider, names.model(model))
-        });
-        {
-            let mut totals = series.totals();
-            let endpoint = self.endpoint(&mut totals.endpoints, event);
-            endpoint.add(event);
-            totals.add(event, cost_usd);
+        let add = |series: &Series| series.totals().add(event, cost_usd);
+        if !self.with(tenant, provider, model, add) {
+            let (tenant, model) = (names.tenant(tenant), names.model(model));
+            self.make(tenant, provider, model);
+            self.with(tenant, provider, model, add);
         }
         self.note_upstream_error(event);
     }
 
-    fn find(&self, tenant: &str, provider: &str, model: &str) -> Option<Arc<Series>> {
+    /// Does it with the series, when there is one.
+    fn with(&self, tenant: &str, provider: &str, model: &str, work: impl FnOnce(&Series)) -> bool {
         let hash = self.hasher.hash_one((tenant, provider, model));
         let shard = self
             .shard(hash)
             .read()
             .unwrap_or_else(PoisonError::into_inner);
-        let all = shard.get(&hash)?;
-        all.iter()
-            .find(|series| series.is(tenant, provider, model))
-            .cloned()
+        let all = shard.get(&hash).map_or(&[][..], Vec::as_slice);
+        let series = all.iter().find(|series| series.is(tenant, provider, model));
+        series.map(|series| work(series)).is_some()
     }
 
-    fn find_or_make(&self, tenant: &str, provider: &str, model: &str) -> Arc<Series> {
-        if let Some(series) = self.find(tenant, provider, model) {
-            return series;
-        }
+    fn make(&self, tenant: &str, provider: &str, model: &str) {
         let hash = self.hasher.hash_one((tenant, provider, model));
         let mut shard = self
             .shard(hash)
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         let all = shard.entry(hash).or_default();
-        if let Some(series) = all.iter().find(|series| series.is(tenant, provider, model)) {
-            return Arc::clone(series);
+        if !all.iter().any(|series| series.is(tenant, provider, model)) {
+            all.push(Arc::new(Series {
+                tenant: tenant.to_owned(),
+                provider: provider.to_owned(),
+                model: model.to_owned(),
+                totals: Mutex::default(),
+            }));
         }
-        let series = Arc::new(Series {
-            tenant: tenant.to_owned(),
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-            totals: Mutex::default(),
-        });
-        all.push(Arc::clone(&series));
-        series
     }
 
     fn shard(&self, hash: u64) -> &Shard {
         &self.shards[hash as usize % SHARDS]
-    }
-
-    fn endpoint<'a>(
-        &self,
-        endpoints: &'a mut Vec<EndpointTotals>,
-        event: &Event,
-    ) -> &'a mut EndpointTotals {
-        let found = endpoints
-            .iter()
-            .position(|totals| totals.endpoint == event.endpoint);
-        let place = found.unwrap_or_else(|| {
-            let call = [event.provider.as_str(), event.endpoint.name()];
-            endpoints.push(EndpointTotals {
-                endpoint: event.endpoint,
-                calls: [0; ENDINGS],
-                usage_missing: 0,
-                duration: self.duration.with_label_values(&call),
-                ttfb: self.ttfb.with_label_values(&call),
-                overhead: self.overhead.with_label_values(&call[1..]),
-            });
-            endpoints.len() - 1
-        });
-        &mut endpoints[place]
     }
 
     fn note_upstream_error(&self, event: &Event) {
@@ -185,6 +162,7 @@ impl Events {
         scrape::money(&all, text);
         scrape::unpriced(&all, text);
         scrape::usage_missing(&all, text);
+        scrape::durations(&all, text);
     }
 }
 
@@ -205,6 +183,7 @@ impl Series {
 
 impl Totals {
     fn add(&mut self, event: &Event, cost_usd: Option<Usd>) {
+        self.endpoint(event.endpoint).add(event);
         for (meter, quantity) in event.usage.iter() {
             let units = units_of(quantity);
             match self.usage.iter_mut().find(|(known, _)| *known == meter) {
@@ -218,6 +197,23 @@ impl Totals {
             self.unpriced += 1;
         }
     }
+
+    fn endpoint(&mut self, endpoint: EndpointKind) -> &mut EndpointTotals {
+        let mut known = self.endpoints.iter();
+        let place = known.position(|totals| totals.endpoint == endpoint);
+        let place = place.unwrap_or_else(|| {
+            self.endpoints.push(EndpointTotals {
+                endpoint,
+                calls: [0; ENDINGS],
+                usage_missing: 0,
+                duration: Histogram::default(),
+                ttfb: Histogram::default(),
+                overhead: Histogram::default(),
+            });
+            self.endpoints.len() - 1
+        });
+        &mut self.endpoints[place]
+    }
 }
 
 impl EndpointTotals {
@@ -229,15 +225,9 @@ impl EndpointTotals {
         if event.usage_source == UsageSource::Missing {
             self.usage_missing += 1;
         }
-        for (histogram, millis) in [
-            (&self.duration, event.duration_ms),
-            (&self.ttfb, event.ttfb_ms),
-            (&self.overhead, event.overhead_ms),
-        ] {
-            if let Some(duration) = millis.and_then(duration_of) {
-                histogram.observe(duration.as_secs_f64());
-            }
-        }
+        self.duration.observe(&CALL_BOUNDS, event.duration_ms);
+        self.ttfb.observe(&CALL_BOUNDS, event.ttfb_ms);
+        self.overhead.observe(&OVERHEAD_BOUNDS, event.overhead_ms);
     }
 }
 
@@ -252,14 +242,4 @@ fn units_of(quantity: Decimal) -> u128 {
     let scale = u32::from(SCALE_MAX - quantity.scale());
     u128::try_from(quantity.mantissa())
         .map_or(0, |mantissa| mantissa.saturating_mul(10u128.pow(scale)))
-}
-
-/// Milliseconds with at most three decimals, as events have them; more are cut off.
-fn duration_of(millis: Decimal) -> Option<Duration> {
-    let mantissa = u64::try_from(millis.mantissa()).ok()?;
-    let nanos = match 6u32.checked_sub(millis.scale().into()) {
-        Some(scale) => mantissa.checked_mul(10u64.pow(scale))?,
-        None => mantissa / 10u64.pow(u32::from(millis.scale()) - 6),
-    };
-    Some(Duration::from_nanos(nanos))
 }

@@ -9,6 +9,7 @@ use farebox_pricing::event::Ending;
 use farebox_pricing::money::{SCALE_MAX, Usd};
 
 use super::events::{Series, Totals};
+use super::histogram::{CALL_BOUNDS, Histogram, OVERHEAD_BOUNDS};
 use super::text::{Family, decimal};
 use crate::spool::Stats;
 
@@ -102,6 +103,66 @@ pub(super) fn usage_missing(all: &[Arc<Series>], text: &mut String) {
     for ((provider, endpoint), events) in sums.into_iter().filter(|(_, events)| *events > 0) {
         let labels = [("provider", provider), ("endpoint", endpoint)];
         family.line(text, &labels, &events.to_string());
+    }
+}
+
+pub(super) fn durations(all: &[Arc<Series>], text: &mut String) {
+    let mut durations = BTreeMap::new();
+    let mut ttfbs = BTreeMap::new();
+    let mut overheads = BTreeMap::new();
+    for series in all {
+        let (_, provider, _) = series.labels();
+        for totals in &series.totals().endpoints {
+            let endpoint = ("endpoint", totals.endpoint.name());
+            let call = vec![("provider", provider), endpoint];
+            let sum = durations
+                .entry(call.clone())
+                .or_insert_with(Histogram::default);
+            sum.add(&totals.duration);
+            ttfbs
+                .entry(call)
+                .or_insert_with(Histogram::default)
+                .add(&totals.ttfb);
+            let overhead = overheads.entry(vec![endpoint]);
+            overhead
+                .or_insert_with(Histogram::default)
+                .add(&totals.overhead);
+        }
+    }
+    let duration = Family::histogram(
+        "farebox_request_duration_seconds",
+        "To the answer's last byte.",
+    );
+    histograms(text, duration, &CALL_BOUNDS, durations);
+    let ttfb = Family::histogram("farebox_ttfb_seconds", "To the answer's first byte.");
+    histograms(text, ttfb, &CALL_BOUNDS, ttfbs);
+    let overhead = Family::histogram(
+        "farebox_overhead_seconds",
+        "Time that is the proxy's alone.",
+    );
+    histograms(text, overhead, &OVERHEAD_BOUNDS, overheads);
+}
+
+fn histograms<const N: usize>(
+    text: &mut String,
+    mut family: Family,
+    bounds: &[u64; N],
+    sums: BTreeMap<Vec<(&str, &str)>, Histogram<N>>,
+) {
+    for (labels, histogram) in sums {
+        let mut up_to = 0;
+        for (bound, count) in bounds.iter().zip(histogram.counts) {
+            up_to += count;
+            let bound = decimal(u128::from(*bound), 6);
+            let labels = [&labels[..], &[("le", bound.as_str())]].concat();
+            family.line_of("_bucket", text, &labels, &up_to.to_string());
+        }
+        let count = histogram.count.to_string();
+        let whole = [&labels[..], &[("le", "+Inf")]].concat();
+        family.line_of("_bucket", text, &whole, &count);
+        let sum = decimal(u128::from(histogram.sum_micros), 6);
+        family.line_of("_sum", text, &labels, &sum);
+        family.line_of("_count", text, &labels, &count);
     }
 }
 

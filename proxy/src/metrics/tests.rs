@@ -147,11 +147,11 @@ fn events_add_up_exactly() {
     );
     has(
         &text,
-        r#"farebox_ttfb_seconds_bucket{endpoint="chat",provider="openai",le="0.005"} 3"#,
+        r#"farebox_ttfb_seconds_bucket{provider="openai",endpoint="chat",le="0.005"} 3"#,
     );
     has(
         &text,
-        r#"farebox_request_duration_seconds_sum{endpoint="chat",provider="openai"} 7.5"#,
+        r#"farebox_request_duration_seconds_sum{provider="openai",endpoint="chat"} 7.5"#,
     );
     has(
         &text,

@@ -27,8 +27,26 @@ impl Family {
         }
     }
 
+    pub(super) fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self {
+            kind: "histogram",
+            ..Self::counter(name, help)
+        }
+    }
+
     /// One series.
     pub(super) fn line(&mut self, text: &mut String, labels: &[(&str, &str)], value: &str) {
+        self.line_of("", text, labels, value);
+    }
+
+    /// One number of a series that has several.
+    pub(super) fn line_of(
+        &mut self,
+        suffix: &str,
+        text: &mut String,
+        labels: &[(&str, &str)],
+        value: &str,
+    ) {
         let Self {
             name, help, kind, ..
         } = self;
@@ -37,6 +55,7 @@ impl Family {
             let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
         }
         text.push_str(name);
+        text.push_str(suffix);
         for (place, (label, value)) in labels.iter().enumerate() {
             text.push(if place == 0 { '{' } else { ',' });
             text.push_str(label);
