@@ -88,7 +88,7 @@ pub fn for_upstream(
         if is_credential(name) && (credentials == Credentials::Replace || holds_virtual_key(value)) {
             continue;
         }
-        if named.contains(name) {
+        if named.contains(name) || (name == header::SEC_WEBSOCKET_PROTOCOL && holds_virtual_key(value)) {
             continue;
         }
         if name == header::COOKIE {

@@ -91,6 +91,10 @@ async fn walk(
     let mut stop = Stopper { provider: route.upstream.provider, tenant: None };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
+    if head.headers.contains_key(header::UPGRADE) && head.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
+        return Err(stop.no(Refusal::from(Code::BadHandshake).with_detail("WebSocket is not served yet.")));
+    }
+
     // Identify: whose key, whose tenant.
     let labels = attribution::read(&head.headers, &route, &shared.aliases).map_err(|refusal| stop.no(refusal))?;
     let key = identify(worker, peer, head).await.map_err(|refusal| stop.no(refusal))?;
@@ -383,9 +387,13 @@ fn prepare(head: &Parts, route: &Route<'_>, call: &Call, body: RequestBody, is_a
     let mut path = String::with_capacity(origin.path.len() + route.path.len() + 1);
     path.push_str(&origin.path);
     path.push_str(route.path);
-    if let Some(query) = &route.query {
+    let query = route.query.as_deref().map(|query| match call.credentials {
+        Credentials::Replace => route::without_credential(query),
+        Credentials::KeepOwn => query.into(),
+    });
+    if let Some(query) = query.filter(|query| !query.is_empty()) {
         path.push('?');
-        path.push_str(query);
+        path.push_str(&query);
     }
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();

@@ -99,34 +99,54 @@ fn take_prefix<'a>(rest: &mut &'a str, prefix: &str) -> Result<Option<Cow<'a, st
     Ok(Some(decoded))
 }
 
-/// Takes our parameters out of a query; the rest keeps its bytes and its order.
+/// Takes our parameters out of a query; the rest keeps its bytes and its order. Names and values are
+/// compared decoded, as the identity reads them, so that no spelling of a virtual key goes on.
 fn read_query<'a>(query: &'a str, route: &mut Route<'a>) -> Option<Cow<'a, str>> {
-    if !query.contains("farebox-") && !query.contains(KEY_START) {
+    if !query.contains("farebox-") && !query.contains(KEY_START) && !query.contains('%') {
         return Some(Cow::Borrowed(query));
     }
     let mut kept = String::with_capacity(query.len());
     for pair in query.split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let place = match name {
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        let place = match &*percent_decode_str(name).decode_utf8_lossy() {
             TENANT_PARAMETER => &mut route.query_tenant,
             SESSION_PARAMETER => &mut route.query_session,
-            // The identity has read it from the query as it came.
             KEY_PARAMETER => continue,
             VENDOR_KEY_PARAMETER if value.starts_with(KEY_START) => continue,
             _ => {
-                if !kept.is_empty() {
-                    kept.push('&');
-                }
-                kept.push_str(pair);
+                push_pair(&mut kept, pair);
                 continue;
             }
         };
-        // The first one holds; that a text is no UTF-8 is found out by whoever validates it.
+        // The first one holds; what is no UTF-8 is found out by whoever validates it.
         if place.is_none() {
-            *place = Some(percent_decode_str(value).decode_utf8_lossy());
+            *place = Some(value);
         }
     }
     (!kept.is_empty()).then_some(Cow::Owned(kept))
+}
+
+/// A query without the caller's own credential, for a call that goes with the operator's.
+#[must_use]
+pub fn without_credential(query: &str) -> Cow<'_, str> {
+    let is_credential = |pair: &str| {
+        let name = pair.split_once('=').map_or(pair, |(name, _)| name);
+        percent_decode_str(name).decode_utf8_lossy() == VENDOR_KEY_PARAMETER
+    };
+    if !query.split('&').any(is_credential) {
+        return Cow::Borrowed(query);
+    }
+    let mut kept = String::with_capacity(query.len());
+    query.split('&').filter(|pair| !is_credential(pair)).for_each(|pair| push_pair(&mut kept, pair));
+    Cow::Owned(kept)
+}
+
+fn push_pair(query: &mut String, pair: &str) {
+    if !query.is_empty() {
+        query.push('&');
+    }
+    query.push_str(pair);
 }
 
 #[cfg(test)]
@@ -154,6 +174,9 @@ mod tests {
         assert_eq!(query("a=1&farebox-tenant=ac%20me&b"), (Some("a=1&b".into()), Some("ac me".into())));
         assert_eq!(query("farebox-key=vk_x&key=vk_y"), (None, None));
         assert_eq!(query("key=AIza&farebox-session=s"), (Some("key=AIza".into()), None));
+        assert_eq!(query("k%65y=%76k_AAAA&a=%20"), (Some("a=%20".into()), None));
+        assert_eq!(without_credential("a=1&key=AIza&b"), "a=1&b");
+        assert_eq!(without_credential("keys=1&a"), "keys=1&a");
     }
 
     #[test]
