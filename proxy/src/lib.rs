@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -93,12 +93,24 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// New calls are refused from here on.
     pub draining: CancellationToken,
-    /// Wakes running streams to look whether they are cut.
+    /// Wakes running streams to look whether they are cut; [`Self::cuts`] tells that it did.
     pub cut: Arc<Notify>,
+    cuts: AtomicU64,
     cutting_all: AtomicBool,
 }
 
 impl Shared {
+    /// How often running streams had to look whether they are cut.
+    #[must_use]
+    pub fn cuts(&self) -> u64 {
+        self.cuts.load(Ordering::Acquire)
+    }
+
+    fn wake_streams(&self) {
+        self.cuts.fetch_add(1, Ordering::AcqRel);
+        self.cut.notify_waiters();
+    }
+
     /// The drain's bound has passed.
     #[must_use]
     pub fn is_cutting_all(&self) -> bool {
@@ -178,6 +190,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         metrics,
         draining: CancellationToken::new(),
         cut: Arc::new(Notify::new()),
+        cuts: AtomicU64::new(0),
         cutting_all: AtomicBool::new(false),
         config,
     });
@@ -356,7 +369,7 @@ fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
     tokio::spawn(async move {
         let mut revocations = watching.directory.revocations();
         while revocations.changed().await.is_ok() {
-            watching.cut.notify_waiters();
+            watching.wake_streams();
         }
     });
     Background { stop, shipper }
@@ -405,7 +418,7 @@ async fn drain(shared: Arc<Shared>, workers: Vec<Arc<AtomicUsize>>, background: 
     if !within(bound, || open() == 0).await {
         tracing::warn!(open = open(), "drain: running streams are cut");
         shared.cutting_all.store(true, Ordering::Relaxed);
-        shared.cut.notify_waiters();
+        shared.wake_streams();
         within(CUT_SETTLE_TIME, || open() == 0).await;
     }
     shared.unrecorded.write(&shared.spool);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use farebox_pricing::event::{Ending, Transport};
+use farebox_pricing::id::TenantId;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::sync::futures::OwnedNotified;
@@ -66,8 +67,10 @@ pub struct Observed {
     /// Tells the connection that the answer is through.
     on_end: Option<EndOfAnswer>,
     last_byte: Instant,
-    idle: Option<Pin<Box<Sleep>>>,
+    /// The armed timer and when it wakes us.
+    idle: Option<(Pin<Box<Sleep>>, Instant)>,
     cut: Option<Pin<Box<OwnedNotified>>>,
+    cuts_seen: u64,
 }
 
 impl Observed {
@@ -87,6 +90,7 @@ impl Observed {
             last_byte: Instant::now(),
             idle: None,
             cut: None,
+            cuts_seen: 0,
         }
     }
 
@@ -172,39 +176,41 @@ impl Observed {
         }
     }
 
-    /// Nothing to read now: whether something of ours ends the answer.
+    /// Nothing to read now: whether something of ours ends the answer. Timer and notification are
+    /// registered once for a wait; polling them again for each chunk would cost more than the chunk.
     fn poll_bounds(&mut self, cx: &mut Context<'_>) -> Option<(Ending, Code)> {
-        let shared = Arc::clone(&self.call.shared);
-        loop {
-            let cut = self.cut.get_or_insert_with(|| Box::pin(Arc::clone(&shared.cut).notified_owned()));
+        let shared = &self.call.shared;
+        let cuts = shared.cuts();
+        if self.cut.is_none() || self.cuts_seen != cuts {
+            let mut notified = Box::pin(Arc::clone(&shared.cut).notified_owned());
             // Registered before the state is looked at, so that no cut falls between the two.
-            let is_woken = cut.as_mut().poll(cx).is_ready();
+            let _ = notified.as_mut().poll(cx);
+            self.cut = Some(notified);
+            self.cuts_seen = cuts;
             if shared.is_cutting_all() {
                 return Some((Ending::Cut, Code::Draining));
             }
             let event = &self.call.event;
-            let tenant = event.tenant_id.as_ref().map(farebox_pricing::id::TenantId::as_str);
-            if is_woken {
-                if let Some(code) = shared.directory.cut_for(event.key_id, tenant) {
-                    return Some((Ending::Cut, code));
-                }
-                self.cut = None;
-                continue;
+            let tenant = event.tenant_id.as_ref().map(TenantId::as_str);
+            if let Some(code) = shared.directory.cut_for(event.key_id, tenant) {
+                return Some((Ending::Cut, code));
             }
-            break;
         }
         let bound = Duration::from_millis(shared.config.proxy.upstream_idle_timeout_ms);
-        loop {
-            let deadline = self.last_byte + bound;
-            let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-            if idle.as_mut().poll(cx).is_pending() {
-                return None;
-            }
-            if Instant::now() >= deadline {
-                return Some((Ending::Timeout, Code::UpstreamTimeout));
-            }
-            idle.as_mut().reset(deadline.into());
+        let now = Instant::now();
+        if let Some((_, armed)) = &self.idle
+            && now < *armed
+        {
+            return None;
         }
+        let deadline = self.last_byte + bound;
+        if now >= deadline {
+            return Some((Ending::Timeout, Code::UpstreamTimeout));
+        }
+        let mut sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
+        let _ = sleep.as_mut().poll(cx);
+        self.idle = Some((sleep, deadline));
+        None
     }
 
     /// Ends an answer that we cut: in the dialect's words where the form has room for them.
