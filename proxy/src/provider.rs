@@ -144,6 +144,9 @@ pub enum Glance {
     Telling,
 }
 
+/// Finds the splice that makes a request ask for its usage.
+pub type AmendRequest = fn(&[u8]) -> Option<Splice>;
+
 /// One kind of call.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -160,7 +163,7 @@ pub struct Endpoint {
     /// Whether its usage is read. Where it is not, the draft says so: `missing`, never zero.
     pub is_read: bool,
     /// Makes a streaming request ask for its usage.
-    pub amend_request: Option<fn(&[u8]) -> Option<Splice>>,
+    pub amend_request: Option<AmendRequest>,
     /// Keeps the facts of a request that can decide its price. The body may be absent (it was not
     /// held) or no JSON at all.
     pub request_facts: fn(&mut Evidence, Option<&str>, Option<&[u8]>),

@@ -208,9 +208,10 @@ mod tests {
 
     #[test]
     fn events_are_what_the_standard_says() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 10] = [
             ("data: a\n\ndata:b\n\n", &["a", "b"]),
             ("data: a\ndata: b\ndata\n\n", &["a\nb\n"]),
+            ("data: a\r\ndata: b\r\n\r\n", &["a\nb"]),
             ("\n\n: x\nevent: y\nid: 1\nretry: 5\n\n", &[]),
             ("data:  a \r\n\r\ndata: b\r\r", &[" a ", "b"]),
             ("\u{feff}data: a\n\n\u{feff}data: b\n\n", &["a"]),
