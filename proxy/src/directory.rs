@@ -17,6 +17,7 @@ use crate::failure::Code;
 
 pub mod copy;
 pub mod follow;
+mod read;
 mod rows;
 
 pub use rows::{

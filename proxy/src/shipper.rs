@@ -28,8 +28,8 @@ use link::{Link, Sent, Stamp};
 
 /// How time passes for the shipper.
 struct Pace {
-    /// Without records the collector hears of us this often.
-    idle: Duration,
+    /// The collector hears of us this often, records or not.
+    report: Duration,
     /// Once there is something to ship, this long more of it is waited for.
     linger: Duration,
     /// A record that the collector cannot take yet, or that cannot be set aside, waits this long.
@@ -37,7 +37,7 @@ struct Pace {
 }
 
 const PACE: Pace = Pace {
-    idle: Duration::from_secs(5),
+    report: Duration::from_secs(5),
     linger: Duration::from_millis(50),
     hold: Duration::from_secs(15),
 };
@@ -125,21 +125,22 @@ impl Shipper {
 
     /// Until the stop, and from then on until nothing is left that can be shipped.
     async fn work(&mut self, stop: &CancellationToken) {
-        let mut next_idle = Instant::now();
+        let mut next_report = Instant::now();
         loop {
             self.release_held(Instant::now());
             let draining = stop.is_cancelled();
             if draining && !self.is_anything_left().await {
                 return;
             }
-            let is_idle = tokio::select! {
+            let is_report = tokio::select! {
                 biased;
+                () = sleep_until(next_report) => true,
                 () = self.spool.shippable() => false,
-                () = sleep_until(next_idle) => true,
                 () = sleep_until(self.next_release()) => continue,
                 () = stop.cancelled(), if !draining => continue,
             };
-            let done = if is_idle {
+            let done = if is_report {
+                next_report = Instant::now() + self.pace.report;
                 self.report_and_requeue().await
             } else {
                 if !draining {
@@ -150,10 +151,8 @@ impl Shipper {
                 }
                 self.ship_what_is_there().await
             };
-            next_idle = Instant::now() + self.pace.idle;
             if let Err(away) = done {
                 self.wait_out(&away, stop, draining).await;
-                next_idle = Instant::now();
             }
         }
     }

@@ -152,7 +152,7 @@ impl Bench {
         let metrics = Arc::clone(&self.metrics);
         let mut shipper = Shipper::new(self.spool.clone(), metrics, &ship_to, &config).unwrap();
         shipper.pace = Pace {
-            idle: Duration::from_millis(50),
+            report: Duration::from_millis(50),
             linger: Duration::from_millis(1),
             hold: Duration::from_millis(50),
         };
@@ -200,7 +200,7 @@ async fn every_record_arrives_once_with_its_place_and_digest() {
     bench.append(50);
     bench.start(PATIENCE);
     bench.until_shipped().await;
-    until("an idle report", || {
+    until("a report", || {
         log.batches
             .lock()
             .unwrap()
@@ -304,7 +304,13 @@ async fn a_collector_that_refuses_everything_costs_no_record() {
     let (mut bench, log) = Bench::with(Box::new(|_, _| (400, None, json!({})))).await;
     bench.append(2);
     bench.start(Duration::from_millis(100));
-    until("some tries", || log.posts() > 8).await;
+    let has_halved = || {
+        let batches = log.batches.lock().unwrap();
+        batches.iter().any(|(_, records)| records.len() == 1)
+    };
+    until("a record refused alone", has_halved).await;
+    let posts = log.posts();
+    until("a try after it", || log.posts() > posts + 1).await;
     bench.end().await;
     assert_eq!(list_failed(bench.folder.path()).unwrap(), []);
     assert_eq!(bench.spool.stats().unshipped, 2);
@@ -412,6 +418,26 @@ async fn the_stop_leaves_the_rest_in_the_spool_when_nobody_takes_it() {
     bench.end().await;
     assert!(started.elapsed() >= Duration::from_millis(300));
     assert_eq!(bench.spool.stats().unshipped, 3);
+}
+
+#[tokio::test]
+async fn a_busy_proxy_reports_and_requeues_as_an_idle_one() {
+    let (mut bench, log) = Bench::with(accepting()).await;
+    bench.start(PATIENCE);
+    let reports = || {
+        let batches = log.batches.lock().unwrap();
+        batches
+            .iter()
+            .filter(|(_, records)| records.is_empty())
+            .count()
+    };
+    let before = reports();
+    until("reports between batches", || {
+        bench.append(1);
+        reports() > before + 3
+    })
+    .await;
+    bench.end().await;
 }
 
 #[tokio::test]

@@ -3,6 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use farebox_pricing::time::Timestamp;
+use uuid::Uuid;
+
+use super::super::TenantStatus;
 use super::*;
 use crate::failure::Code;
 

@@ -1,0 +1,224 @@
+//! The rows of the collector's views, and what they mean to the proxy.
+//!
+//! A row that cannot be understood is left out and said so; it never keeps the others from serving.
+
+use std::collections::HashSet;
+
+use farebox_pricing::event::Environment;
+use farebox_pricing::id::TenantId;
+use farebox_pricing::time::Timestamp;
+use tokio_postgres::{Client, Error, Row, Transaction};
+use uuid::Uuid;
+
+use super::{
+    Change, Content, KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered, RevokeStreams,
+    SecretHash, Tenant, TenantStatus, WindowKind,
+};
+
+const TENANTS: &str = "
+    select tenant_id::text, status::text, coalesce(settings, '{}')::text
+    from farebox_private.directory_tenants";
+
+// An infinite time is none: such a key never expires, and one revoked since ever is revoked.
+const KEYS: &str = "
+    select key_id, prefix::text, secret_hash::text, name::text, tenant_id::text,
+           may_attribute::text, may_attribute_values::text[], scopes::text[], environment::text,
+           own_credential, allowed_upstreams::text[], allowed_models::text[], networks::text[],
+           case when isfinite(expires_at) then (extract(epoch from expires_at) * 1000)::bigint
+                when expires_at = '-infinity' then 0 end,
+           case when isfinite(revoked_at) then (extract(epoch from revoked_at) * 1000)::bigint
+                when revoked_at is not null then 0 end,
+           revoke_streams::text
+    from farebox_private.directory_keys";
+
+const LIMITS: &str = "
+    select limit_id, tenant_id::text, meter::text, amount::text, window_kind::text, action::text,
+           dry_run,
+           case when isfinite(expires_at) then (extract(epoch from expires_at) * 1000)::bigint
+                when expires_at = '-infinity' then 0 end
+    from farebox_private.directory_limits";
+
+/// Everything, as one snapshot sees it.
+pub(super) async fn everything(snapshot: &Transaction<'_>) -> Result<Content, Error> {
+    let tenants = snapshot.query(TENANTS, &[]).await?;
+    let keys = snapshot.query(KEYS, &[]).await?;
+    let limits = snapshot.query(LIMITS, &[]).await?;
+    Ok(Content {
+        tenants: tenants.iter().filter_map(read_tenant).collect(),
+        keys: keys.iter().filter_map(read_key).collect(),
+        limits: limits.iter().filter_map(read_limit).collect(),
+    })
+}
+
+pub(super) async fn changed_tenants(
+    client: &Client,
+    ids: HashSet<String>,
+) -> Result<Vec<Change>, Error> {
+    let asked: Vec<&String> = ids.iter().collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let select = format!("{TENANTS} where tenant_id = any($1)");
+    let rows = client.query(&select, &[&asked]).await?;
+    let mut found: Vec<Tenant> = rows.iter().filter_map(read_tenant).collect();
+    let changes = ids
+        .iter()
+        .filter_map(|id| TenantId::new(id).ok())
+        .map(|id| {
+            let at = found.iter().position(|tenant| tenant.tenant_id == id);
+            let tenant = at.map(|at| found.swap_remove(at));
+            Change::Tenant(id, tenant)
+        });
+    Ok(changes.collect())
+}
+
+pub(super) async fn changed_keys(
+    client: &Client,
+    ids: HashSet<Uuid>,
+) -> Result<Vec<Change>, Error> {
+    let asked: Vec<Uuid> = ids.into_iter().collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let select = format!("{KEYS} where key_id = any($1)");
+    let rows = client.query(&select, &[&asked]).await?;
+    let mut found: Vec<KeyRow> = rows.iter().filter_map(read_key).collect();
+    let changes = asked.into_iter().map(|id| {
+        let at = found.iter().position(|key| key.key_id == id);
+        Change::Key(id, at.map(|at| found.swap_remove(at)))
+    });
+    Ok(changes.collect())
+}
+
+pub(super) async fn changed_limits(
+    client: &Client,
+    ids: HashSet<Uuid>,
+) -> Result<Vec<Change>, Error> {
+    let asked: Vec<Uuid> = ids.into_iter().collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let select = format!("{LIMITS} where limit_id = any($1)");
+    let rows = client.query(&select, &[&asked]).await?;
+    let mut found: Vec<Limit> = rows.iter().filter_map(read_limit).collect();
+    let changes = asked.into_iter().map(|id| {
+        let at = found.iter().position(|limit| limit.limit_id == id);
+        Change::Limit(id, at.map(|at| found.swap_remove(at)))
+    });
+    Ok(changes.collect())
+}
+
+/// A row that cannot be read is left out and said so: it must not keep the others from serving.
+fn understood<T>(what: &'static str, read: Result<T, Misread>) -> Option<T> {
+    match read {
+        Ok(row) => Some(row),
+        Err(error) => {
+            tracing::error!(what, ?error, "directory row left out");
+            None
+        }
+    }
+}
+
+#[derive(Debug)]
+#[expect(dead_code, reason = "read by Debug, in the log")]
+enum Misread {
+    Column(Error),
+    Word(&'static str),
+}
+
+impl From<Error> for Misread {
+    fn from(error: Error) -> Self {
+        Self::Column(error)
+    }
+}
+
+fn read_tenant(row: &Row) -> Option<Tenant> {
+    let read = || -> Result<Tenant, Misread> {
+        let tenant_id = TenantId::new(row.try_get(0)?).map_err(|_| Misread::Word("tenant_id"))?;
+        let status = match row.try_get(1)? {
+            "active" => TenantStatus::Active,
+            "archived" => TenantStatus::Archived,
+            _ => TenantStatus::Suspended,
+        };
+        let settings = serde_json::from_str(row.try_get(2)?);
+        let settings = settings.map_err(|_| Misread::Word("settings"))?;
+        Ok(Tenant::new(tenant_id, status, settings))
+    };
+    understood("tenant", read())
+}
+
+fn read_key(row: &Row) -> Option<KeyRow> {
+    let read = || -> Result<KeyRow, Misread> {
+        let tenant_id = row.try_get::<_, Option<&str>>(4)?.map(TenantId::new);
+        let networks: Option<Vec<String>> = row.try_get(12)?;
+        Ok(KeyRow {
+            key_id: row.try_get(0)?,
+            prefix: row.try_get(1)?,
+            secret_hash: SecretHash::new(row.try_get(2)?),
+            name: row.try_get(3)?,
+            tenant_id: tenant_id
+                .transpose()
+                .map_err(|_| Misread::Word("tenant_id"))?,
+            may_attribute: match row.try_get(5)? {
+                "any" => MayAttribute::Any,
+                "list" => MayAttribute::List,
+                "prefix" => MayAttribute::Prefix,
+                _ => MayAttribute::None,
+            },
+            may_attribute_values: row.try_get::<_, Option<_>>(6)?.unwrap_or_default(),
+            scopes: row.try_get::<_, Option<_>>(7)?.unwrap_or_default(),
+            environment: match row.try_get(8)? {
+                "live" => Environment::Live,
+                _ => Environment::Test,
+            },
+            own_credential: row.try_get(9)?,
+            allowed_upstreams: row.try_get(10)?,
+            allowed_models: row.try_get(11)?,
+            networks: networks.map(|all| all.iter().map(|text| Network::new(text)).collect()),
+            expires_at: row
+                .try_get::<_, Option<i64>>(13)?
+                .map(Timestamp::from_millis),
+            revoked_at: row
+                .try_get::<_, Option<i64>>(14)?
+                .map(Timestamp::from_millis),
+            revoke_streams: match row.try_get(15)? {
+                "finish" => RevokeStreams::Finish,
+                _ => RevokeStreams::Cut,
+            },
+            remembered: Remembered::default(),
+        })
+    };
+    understood("key", read())
+}
+
+fn read_limit(row: &Row) -> Option<Limit> {
+    let read = || -> Result<Option<Limit>, Misread> {
+        let tenant_id = row.try_get::<_, Option<&str>>(1)?.map(TenantId::new);
+        let amount: &str = row.try_get(3)?;
+        Ok(Some(Limit {
+            limit_id: row.try_get(0)?,
+            tenant_id: tenant_id
+                .transpose()
+                .map_err(|_| Misread::Word("tenant_id"))?,
+            meter: row.try_get(2)?,
+            amount: amount.parse().map_err(|_| Misread::Word("amount"))?,
+            window: match row.try_get(4)? {
+                "second" => WindowKind::Second,
+                "minute" => WindowKind::Minute,
+                "hour" => WindowKind::Hour,
+                "day" => WindowKind::Day,
+                // Counted by somebody else, or by a newer proxy.
+                _ => return Ok(None),
+            },
+            action: match row.try_get(5)? {
+                "warn" => LimitAction::Warn,
+                _ => LimitAction::Refuse,
+            },
+            dry_run: row.try_get(6)?,
+            expires_at: row
+                .try_get::<_, Option<i64>>(7)?
+                .map(Timestamp::from_millis),
+        }))
+    };
+    understood("limit", read()).flatten()
+}
