@@ -388,7 +388,7 @@ impl World {
             let mut bytes = std::fs::read(&file.path).unwrap();
             // Sectors reach the disk in any order, or not at all.
             for sector in bytes[from..].chunks_mut(512) {
-                if decisions.next().unwrap() % 3 == 0 {
+                if decisions.next().unwrap().is_multiple_of(3) {
                     sector.fill(0);
                 }
             }

@@ -323,3 +323,69 @@ pub(super) fn scan<'a>(
     }
     scan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: u64 = 0x0123_4567_89ab_cdef;
+
+    fn written(draft: &Draft<'_>, offset: usize) -> Vec<u8> {
+        let mut bytes = draft.header(3, 7, offset, NONCE).to_vec();
+        bytes[..4].copy_from_slice(&MARKER.to_le_bytes());
+        draft
+            .parts()
+            .iter()
+            .for_each(|part| bytes.extend_from_slice(part));
+        bytes.resize(draft.bytes(), 0);
+        bytes
+    }
+
+    #[test]
+    fn a_record_reads_back_only_where_it_was_written_and_whole() {
+        let (id, next) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let bytes = written(&Draft::turn(id, b"settlement", &next, b"intent", 5), 128);
+        let record = Record::check(&bytes, 128, NONCE).unwrap();
+        assert_eq!(
+            (record.head.event_id, record.head.epoch, record.head.seq),
+            (id, 3, 7)
+        );
+        assert_eq!(record.settlement(), Some(&b"settlement"[..]));
+        assert_eq!(record.intent(), Some((next, &b"intent"[..])));
+        assert_eq!(record.checkpoint(), None);
+        assert!(Record::check(&bytes, 144, NONCE).is_none());
+        assert!(Record::check(&bytes, 128, NONCE ^ 1).is_none());
+        assert!(Record::check(&bytes[..90], 128, NONCE).is_none());
+        let payload_bytes = HEADER_BYTES + 10 + NEXT_ID_BYTES + 6;
+        for bit in 0..payload_bytes * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(Record::check(&flipped, 128, NONCE).is_none(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_scan_steps_over_what_is_torn() {
+        let mut segment = vec![0; 4096];
+        for (offset, text) in [(64, "one"), (320, "two"), (640, "three")] {
+            let draft = Draft::new(
+                Kind::Settlement,
+                Uuid::from_u128(offset as u128),
+                text.as_bytes(),
+                0,
+            );
+            let bytes = written(&draft, offset);
+            segment[offset..offset + bytes.len()].copy_from_slice(&bytes);
+        }
+        let found = |segment: &[u8]| {
+            let mut found = Vec::new();
+            let scan = scan(segment, 64, NONCE, |offset, _| found.push(offset));
+            (found, scan.damaged)
+        };
+        assert_eq!(found(&segment), (vec![64, 320, 640], 0));
+        segment[64..68].fill(0);
+        segment[320 + HEADER_BYTES] ^= 1;
+        assert_eq!(found(&segment), (vec![640], 1));
+        assert_eq!(found(&segment[..650]), (vec![], 1));
+    }
+}

@@ -81,10 +81,15 @@ impl State {
                 Refusal::Full
             })?;
         }
-        if self.free() < bytes + self.limits.segment_bytes as u64 && self.may_grow() {
-            self.wake.upkeep = true;
-        }
+        self.wake.upkeep |= self.is_spare_wanted();
         Ok(())
+    }
+
+    /// Whether a segment should be made ahead: for the next burst, or for what is promised already.
+    pub(super) fn is_spare_wanted(&self) -> bool {
+        let is_short = self.free() < self.limits.keep + self.limits.segment_bytes as u64;
+        let is_owed = self.room() < self.reserved;
+        (is_short && self.may_grow()) || is_owed
     }
 
     /// Makes a spare segment with the lock held. The upkeep thread makes them without.

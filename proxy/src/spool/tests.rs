@@ -119,6 +119,21 @@ fn a_call_is_settled_synced_shipped_and_forgotten() {
 }
 
 #[test]
+fn only_synced_settlements_are_shipped_and_waiting_hurries_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        sync_interval: Duration::from_secs(3600),
+        ..options()
+    };
+    let (spool, _) = Spool::open(directory.path(), options).unwrap();
+    let position = spool.append_unrecorded(Uuid::now_v7(), b"row").unwrap();
+    assert!(spool.synced_before() <= position);
+    assert!(spool.next_batch(10, 1000).unwrap().is_empty());
+    wait(spool.synced(position)).unwrap();
+    assert_eq!(spool.next_batch(10, 1000).unwrap().len(), 1);
+}
+
+#[test]
 fn a_directory_has_one_writer() {
     let directory = tempfile::tempdir().unwrap();
     let (spool, _) = open(directory.path());

@@ -68,11 +68,7 @@ fn populate(shared: &Shared) {
 /// Makes spare segments until there is one more than anyone could need at once.
 pub(super) fn make_spares(shared: &Shared) -> io::Result<()> {
     loop {
-        let claimed = shared.with(|state| {
-            let is_short = state.free() < state.limits.keep + state.limits.segment_bytes as u64;
-            let is_owed = state.room() < state.reserved;
-            ((is_short && state.may_grow()) || is_owed).then(|| state.claim_segment())
-        });
+        let claimed = shared.with(|state| state.is_spare_wanted().then(|| state.claim_segment()));
         let Some(id) = claimed else {
             return Ok(());
         };
