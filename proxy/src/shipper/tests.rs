@@ -301,7 +301,12 @@ async fn a_batch_refused_as_a_whole_is_halved_down_to_the_bad_record() {
 
 #[tokio::test]
 async fn a_collector_that_refuses_everything_costs_no_record() {
-    let (mut bench, log) = Bench::with(Box::new(|_, _| (400, None, json!({})))).await;
+    // From the first record on; a collector that refuses reports is not sent any.
+    let script: Script = Box::new(|records, log| match records {
+        [] if log.seqs().is_empty() => (200, None, receipts(records, |_| "accepted")),
+        _ => (400, None, json!({})),
+    });
+    let (mut bench, log) = Bench::with(script).await;
     bench.append(2);
     bench.start(Duration::from_millis(100));
     let has_halved = || {
