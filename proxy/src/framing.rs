@@ -5,6 +5,9 @@
 pub mod json;
 pub mod sse;
 
+/// The flag of a body that should be JSON and is not.
+pub const INVALID_BODY: &str = "invalid_body";
+
 /// One unit a reader looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -21,4 +24,15 @@ pub enum Origin {
     Body,
     /// One event of a stream.
     Event,
+}
+
+impl Origin {
+    /// What the evidence is flagged with when such a frame should be JSON and is not.
+    #[must_use]
+    pub fn flag_of_invalid_json(self) -> &'static str {
+        match self {
+            Self::Body => INVALID_BODY,
+            Self::Event => "invalid_event",
+        }
+    }
 }

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::decode::{DecodeError, Decoder};
 use crate::framing::sse::SseFraming;
-use crate::framing::{Frame, Origin};
+use crate::framing::{Frame, INVALID_BODY, Origin};
 use crate::provider::{Endpoint, Glance};
 use crate::providers::READER_VERSION;
 
@@ -79,6 +79,7 @@ impl Reader {
         } else if is_json(media_type) {
             Body::Whole(Bytes::new())
         } else {
+            evidence.flag("unknown_type");
             Body::Unread
         };
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
@@ -199,15 +200,14 @@ impl Reader {
             return;
         }
         self.evidence.counts.frames += 1;
-        // Half a body is no JSON; that is no news.
-        let had_flag = self.evidence.has_flag("invalid_json");
         let frame = Frame {
             origin: Origin::Body,
             data: body,
         };
         (self.endpoint.collect)(&frame, &mut self.evidence);
-        if !is_complete && !had_flag {
-            self.evidence.flags.retain(|flag| flag != "invalid_json");
+        if !is_complete {
+            // Half a body is no JSON; that is no news.
+            self.evidence.flags.retain(|flag| flag != INVALID_BODY);
         }
     }
 }

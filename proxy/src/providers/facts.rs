@@ -4,7 +4,7 @@
 use farebox_pricing::event::MODEL_BYTES_MAX;
 use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, UsageObject};
 use farebox_pricing::money::Decimal;
-use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
+use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -225,6 +225,66 @@ pub fn refused(evidence: &Evidence) -> Option<UsageDraft> {
         source: UsageSource::None,
         ..UsageDraft::default()
     })
+}
+
+/// Flags of a reader that saw an answer and could not read it.
+const UNREAD_FLAGS: [&str; 6] = [
+    "body_too_large",
+    "decoded_too_large",
+    "invalid_body",
+    "invalid_encoding",
+    "unknown_encoding",
+    "unknown_type",
+];
+
+/// The reason of an answer that ended too early to say its usage.
+pub const CUT: &str = "cut_before_usage";
+
+/// Why an answer has no usage.
+#[must_use]
+pub fn why_no_usage(evidence: &Evidence) -> &'static str {
+    if status(evidence).is_none() {
+        return "no_answer";
+    }
+    if evidence
+        .flags
+        .iter()
+        .any(|flag| UNREAD_FLAGS.contains(&flag.as_str()))
+    {
+        return "answer_not_read";
+    }
+    let is_whole = is_set(evidence, "finished")
+        || (evidence.counts.is_complete && evidence.counts.frames == 0);
+    if is_whole && !is_set(evidence, "error") {
+        return "no_usage_in_answer";
+    }
+    CUT
+}
+
+/// The draft of an answer without usage: bounds; and where generation was surely under way, an
+/// estimate within them.
+#[must_use]
+pub fn unreported(evidence: &Evidence, line: Line, low: Usage, high: Usage) -> UsageDraft {
+    let reason = why_no_usage(evidence);
+    if reason != CUT || status(evidence).is_some_and(|status| status >= 400) {
+        return missing(reason, Some(low), Some(high));
+    }
+    UsageDraft {
+        lines: vec![line],
+        source: UsageSource::Estimated,
+        reason: Some(reason),
+        low: Some(low),
+        high: Some(high),
+    }
+}
+
+/// Text tokens in and out, and nothing else.
+#[must_use]
+pub fn text_tokens(input: u64, output: u64) -> Usage {
+    let mut usage = Usage::new();
+    usage.set(Meter::InputTokens, input);
+    usage.set(Meter::OutputTokens, output);
+    usage
 }
 
 /// Nothing is known but bounds.

@@ -37,7 +37,9 @@ fn a_body_over_the_bound_is_not_held() {
     pieces.push(USAGE);
     let evidence = read(Some("application/json"), None, &pieces);
     assert!(evidence.has_flag("body_too_large"));
-    assert_eq!((chat().usage_of)(&evidence).source, UsageSource::Estimated);
+    let draft = (chat().usage_of)(&evidence);
+    assert_eq!(draft.source, UsageSource::Missing);
+    assert_eq!(draft.reason, Some("answer_not_read"));
     let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
     assert_eq!(evidence.counts.response_bytes, bytes as u64);
 }
@@ -45,25 +47,18 @@ fn a_body_over_the_bound_is_not_held() {
 #[test]
 fn other_types_and_encodings_are_counted_and_not_read() {
     for (content_type, encoding, flag) in [
-        (Some("audio/mpeg"), None, None),
+        (Some("audio/mpeg"), None, "unknown_type"),
         (
             Some("application/json"),
             Some("gzip, gzip"),
-            Some("unknown_encoding"),
+            "unknown_encoding",
         ),
-        (
-            Some("application/json"),
-            Some("gzip"),
-            Some("invalid_encoding"),
-        ),
+        (Some("application/json"), Some("gzip"), "invalid_encoding"),
     ] {
         let evidence = read(content_type, encoding, &[USAGE]);
         assert!(evidence.objects.is_empty());
         assert_eq!(evidence.counts.response_bytes, USAGE.len() as u64);
-        assert_eq!(
-            evidence.flags,
-            flag.map(str::to_owned).into_iter().collect::<Vec<_>>()
-        );
+        assert_eq!(evidence.flags, [flag]);
     }
     for content_type in [
         None,
@@ -101,4 +96,56 @@ fn output_is_noticed_with_the_first_event_that_carries_some() {
         b"data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n",
     ));
     assert!(reader.has_output());
+}
+
+#[test]
+fn a_draft_says_why_there_is_no_usage() {
+    let sse = Some("text/event-stream");
+    let done: &[u8] = b"data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    let begun = &done[..done.len() - 14];
+    for (content_type, answer, is_complete, source, reason) in [
+        (sse, done, true, UsageSource::Missing, "no_usage_in_answer"),
+        // The caller left with the last event in hand; the connection was not yet at its end.
+        (sse, done, false, UsageSource::Missing, "no_usage_in_answer"),
+        (
+            sse,
+            begun,
+            false,
+            UsageSource::Estimated,
+            "cut_before_usage",
+        ),
+        (sse, begun, true, UsageSource::Estimated, "cut_before_usage"),
+        (
+            None,
+            b"{}".as_slice(),
+            true,
+            UsageSource::Missing,
+            "no_usage_in_answer",
+        ),
+        (None, b"", true, UsageSource::Missing, "no_usage_in_answer"),
+        (None, b"{", true, UsageSource::Missing, "answer_not_read"),
+        (
+            None,
+            b"{",
+            false,
+            UsageSource::Estimated,
+            "cut_before_usage",
+        ),
+        (None, b"", false, UsageSource::Estimated, "cut_before_usage"),
+    ] {
+        let mut reader = Reader::new(chat(), Evidence::default(), 200, content_type, None);
+        reader.push(&Bytes::copy_from_slice(answer));
+        let draft = (chat().usage_of)(&reader.finish(is_complete));
+        let text = String::from_utf8_lossy(answer);
+        assert_eq!(
+            (draft.source, draft.reason),
+            (source, Some(reason)),
+            "{text} {is_complete}"
+        );
+    }
+    let draft = (chat().usage_of)(&Evidence::default());
+    assert_eq!(
+        (draft.source, draft.reason),
+        (UsageSource::Missing, Some("no_answer"))
+    );
 }

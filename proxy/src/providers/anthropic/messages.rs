@@ -13,6 +13,7 @@ use crate::framing::{Frame, Origin};
 use crate::provider::Glance;
 use crate::providers::facts::{
     self, Counted, is_present, keep_object, keep_request, keep_response_text, keep_usage,
+    text_tokens,
 };
 
 /// Model, stream and the limit of the output.
@@ -68,7 +69,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         "stop_reason",
     ];
     let Some(picked) = pick(frame.data, names) else {
-        evidence.flag("invalid_json");
+        evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
     let [kind, message, usage, error, delta, id, model, stop_reason] = picked.members;
@@ -209,7 +210,7 @@ fn partial(evidence: &Evidence, output: u64, mut lines: Vec<Line>) -> UsageDraft
     UsageDraft {
         lines,
         source: UsageSource::Partial,
-        reason: Some("cut_before_usage"),
+        reason: Some(facts::CUT),
         low,
         high,
     }
@@ -342,38 +343,18 @@ fn conditions(counted: &Counted<'_>) -> Conditions {
 }
 
 fn unreported(evidence: &Evidence) -> UsageDraft {
-    let bounds = |input: u64, output: u64| {
-        let mut usage = Usage::new();
-        usage.set(Meter::InputTokens, input);
-        usage.set(Meter::OutputTokens, output);
-        usage
-    };
+    let request_bytes = evidence.counts.request_bytes;
     let output_low = evidence.counts.output_frames;
     let output_high = facts::output_high(evidence).max(output_low);
-    let low = Some(bounds(0, output_low));
-    let high = Some(bounds(evidence.counts.request_bytes, output_high));
-    let Some(status) = facts::status(evidence) else {
-        return facts::missing("no_answer", low, high);
+    let line = Line {
+        model: facts::model(evidence),
+        conditions: Conditions::new(),
+        usage: text_tokens(request_bytes / facts::BYTES_PER_TOKEN, output_low),
     };
-    if status >= 400 {
-        return facts::missing("cut_before_usage", low, high);
-    }
-    let is_whole = evidence.counts.is_complete
-        && facts::is_set(evidence, "finished")
-        && !facts::is_set(evidence, "error");
-    if is_whole {
-        return facts::missing("no_usage_in_answer", low, high);
-    }
-    let input = evidence.counts.request_bytes / facts::BYTES_PER_TOKEN;
-    UsageDraft {
-        lines: vec![Line {
-            model: facts::model(evidence),
-            conditions: Conditions::new(),
-            usage: bounds(input, output_low),
-        }],
-        source: UsageSource::Estimated,
-        reason: Some("cut_before_usage"),
-        low,
-        high,
-    }
+    facts::unreported(
+        evidence,
+        line,
+        text_tokens(0, output_low),
+        text_tokens(request_bytes, output_high),
+    )
 }

@@ -76,7 +76,7 @@ pub(super) fn glance(_data: &[u8]) -> Glance {
 /// Keeps duration, channels, served models and what text intelligence counted.
 pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     let Some(picked) = pick(frame.data, ["metadata", "request_id", "err_code"]) else {
-        evidence.flag("invalid_json");
+        evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
     let [metadata, request_id, err_code] = picked.members;
@@ -134,20 +134,14 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     if let Some(draft) = facts::refused(evidence) {
         return draft;
     }
-    if facts::status(evidence).is_none() {
-        return facts::missing("no_answer", None, None);
-    }
-    if !evidence.counts.is_complete {
-        return facts::missing("cut_before_usage", None, None);
-    }
-    if evidence.request.contains_key("callback") {
+    if evidence.request.contains_key("callback") && facts::is_set(evidence, "finished") {
         return UsageDraft {
             source: UsageSource::Pending,
             reason: Some("callback"),
             ..UsageDraft::default()
         };
     }
-    facts::missing("no_usage_in_answer", None, None)
+    facts::missing(facts::why_no_usage(evidence), None, None)
 }
 
 /// The audio's length, once for each channel that is heard apart.

@@ -15,6 +15,7 @@ use crate::framing::{Frame, Origin};
 use crate::provider::Glance;
 use crate::providers::facts::{
     self, BYTES_PER_TOKEN, Counted, is_present, keep_request, keep_response_text, keep_usage,
+    text_tokens,
 };
 
 /// Model, stream and what bounds the output.
@@ -103,7 +104,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     }
     const NAMES: [&str; 6] = ["id", "model", "service_tier", "usage", "error", "choices"];
     let Some(picked) = pick(frame.data, NAMES) else {
-        evidence.flag("invalid_json");
+        evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
     let [id, model, tier, usage, error, choices] = picked.members;
@@ -140,10 +141,7 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     {
         return draft;
     }
-    if let Some(draft) = facts::refused(evidence) {
-        return draft;
-    }
-    unreported(evidence)
+    facts::refused(evidence).unwrap_or_else(|| unreported(evidence))
 }
 
 fn reported(evidence: &Evidence, object: &Value) -> Option<UsageDraft> {
@@ -263,36 +261,13 @@ fn line(evidence: &Evidence, usage: Usage) -> Line {
 fn unreported(evidence: &Evidence) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
     let (output_low, output_high) = output_bounds(evidence);
-    let bounds = |input: u64, output: u64| {
-        let mut usage = Usage::new();
-        usage.set(Meter::InputTokens, input);
-        usage.set(Meter::OutputTokens, output);
-        usage
-    };
-    let low = Some(bounds(0, output_low));
-    let high = Some(bounds(request_bytes, output_high));
-    if facts::status(evidence).is_none() {
-        return facts::missing("no_answer", low, high);
-    }
-    if facts::status(evidence).is_some_and(|status| status >= 400) {
-        return facts::missing("cut_before_usage", low, high);
-    }
-    let is_cut = !evidence.counts.is_complete
-        || facts::is_set(evidence, "error")
-        || !facts::is_set(evidence, "finished");
-    if !is_cut {
-        return facts::missing("no_usage_in_answer", low, high);
-    }
-    UsageDraft {
-        lines: vec![line(
-            evidence,
-            bounds(request_bytes / BYTES_PER_TOKEN, output_low),
-        )],
-        source: UsageSource::Estimated,
-        reason: Some("cut_before_usage"),
-        low,
-        high,
-    }
+    let estimate = text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
+    facts::unreported(
+        evidence,
+        line(evidence, estimate),
+        text_tokens(0, output_low),
+        text_tokens(request_bytes, output_high),
+    )
 }
 
 /// Each output event holds a token at least; `n` choices may each be as long as the limit says.
