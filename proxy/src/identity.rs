@@ -2,7 +2,7 @@
 //!
 //! A key that was verified before costs one SHA-256 and one look-up, and allocates nothing. A cold
 //! one is checked by its tail first, so that only a key of this deployment ever reaches argon2,
-//! which runs in [`verify`]'s own threads. No key is logged or kept; what stays is a digest.
+//! which runs on threads of its own. No key is logged or kept; what stays is a digest.
 
 use std::net::IpAddr;
 use std::sync::Arc;

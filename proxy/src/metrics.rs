@@ -1,4 +1,4 @@
-//! The proxy's numbers for Prometheus: every metric name stands here or in [`scrape`], nowhere else.
+//! The proxy's numbers for Prometheus: every metric name stands here or in `metrics/scrape.rs`, nowhere else.
 //!
 //! Counters never fall. Tenants and models past their caps are counted together as `other`, calls
 //! without a tenant as `unattributed`. Money and quantities are kept as integers and printed as
