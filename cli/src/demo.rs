@@ -50,7 +50,8 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
     settings.upstreams.clear();
     listen_where_free(&mut settings, args.once);
     eprintln!("Farebox demo, in {}", data_dir.path().display());
-    let deployment = Deployment::start(data_dir.clone(), settings, &amend, &stop).await?;
+    let deployment =
+        Deployment::start(data_dir.clone(), settings, &amend, !args.once, &stop).await?;
     let shown = show(&deployment, &stop).await;
     let outcome = match shown {
         Ok(checked) if args.once => {
@@ -66,7 +67,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Outcome {
         }
         Err(failure) => Err(failure),
     };
-    let stopped = deployment.stop(args.once).await;
+    let stopped = deployment.stop(!args.once).await;
     outcome.and(stopped)
 }
 

@@ -48,6 +48,7 @@ impl Deployment {
         data_dir: DataDir,
         mut settings: Settings,
         amend: Amend<'_>,
+        keeps_cluster: bool,
         stop: &CancellationToken,
     ) -> Outcome<Self> {
         data_dir.create()?;
@@ -72,8 +73,10 @@ impl Deployment {
                 Ok(deployment)
             }
             Err(failure) => {
-                if let Some(cluster) = cluster {
-                    let _ = tokio::task::spawn_blocking(move || cluster.stop()).await;
+                if let Some(cluster) = cluster
+                    && let Err(second) = end(cluster, keeps_cluster).await
+                {
+                    tracing::warn!(%second, "the private cluster is left behind");
                 }
                 Err(failure)
             }
@@ -201,28 +204,32 @@ impl Deployment {
         &self.data_dir
     }
 
-    /// Drains the proxy, lets it ship, then stops the rest; `removes` takes the cluster away too.
-    pub(crate) async fn stop(self, removes: bool) -> Outcome {
+    /// Drains the proxy, lets it ship, then stops the rest.
+    pub(crate) async fn stop(self, keeps_cluster: bool) -> Outcome {
         Connection::remove(&self.data_dir)?;
         self.stop_proxy.cancel();
         self.proxy.finished().await;
         self.stop_rest.cancel();
         self.collector.finished().await;
         self.simulator.finished().await;
-        let Some(cluster) = self.cluster else {
-            return Ok(());
-        };
-        tokio::task::spawn_blocking(move || {
-            if removes {
-                cluster.remove()
-            } else {
-                cluster.stop()
-            }
-        })
-        .await
-        .map_err(|error| Failure::missing("cluster", error))??;
-        Ok(())
+        match self.cluster {
+            Some(cluster) => end(cluster, keeps_cluster).await,
+            None => Ok(()),
+        }
     }
+}
+
+async fn end(cluster: Cluster, keeps: bool) -> Outcome {
+    let ended = tokio::task::spawn_blocking(move || {
+        if keeps {
+            cluster.stop()
+        } else {
+            cluster.remove()
+        }
+    });
+    Ok(ended
+        .await
+        .map_err(|error| Failure::missing("cluster", error))??)
 }
 
 /// A line of what is being done, for people who wait.
@@ -279,7 +286,7 @@ async fn ingest_token(
         }
         let answer = api.post("/api/v1/ingest-tokens", &json!({"name": "local"}))?;
         let text = |path: &str| answer.pointer(path).and_then(Value::as_str);
-        let (Some(secret), Some(token_id)) = (text("/secret"), text("/token/token_id")) else {
+        let (Some(secret), Some(token_id)) = (text("/secret"), text("/token_id")) else {
             return Err(Failure::missing("ingest token", "the answer holds none"));
         };
         data_dir.write_private(

@@ -25,10 +25,10 @@ pub(crate) async fn run(args: &UpArgs) -> Outcome {
             .test_upstream
             .get_or_insert_with(|| format!("http://{simulator}"));
     };
-    let deployment = Deployment::start(data_dir.clone(), settings, &amend, &stop).await?;
+    let deployment = Deployment::start(data_dir.clone(), settings, &amend, true, &stop).await?;
     greet(&deployment.connection, &data_dir, &with_credential);
     stop.cancelled().await;
-    deployment.stop(false).await
+    deployment.stop(true).await
 }
 
 fn greet(connection: &Connection, data_dir: &DataDir, with_credential: &[String]) {

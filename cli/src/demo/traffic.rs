@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,9 @@ use crate::failure::{Failure, Outcome};
 pub(super) const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 /// Rounds of the five calls that each tenant makes.
 const ROUNDS: usize = 2;
+/// Longest wait until the proxy knows a key that was just issued.
+const KNOWN_WAIT: Duration = Duration::from_secs(10);
+const KNOWN_PAUSE: Duration = Duration::from_millis(10);
 /// Largest answer read whole.
 const ANSWER_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -166,12 +170,14 @@ impl<'a> Caller<'a> {
             "{tenant}  {}… over {base}",
             key.get(..8).unwrap_or_default()
         );
-        Ok(Self {
+        let caller = Self {
             habits,
             agent: agent(ca_file)?,
             base,
             key,
-        })
+        };
+        caller.wait_until_known()?;
+        Ok(caller)
     }
 
     fn chat(&self, round: usize) -> Outcome<Call> {
@@ -255,6 +261,21 @@ impl<'a> Caller<'a> {
         )
     }
 
+    /// Waits until the proxy has heard of the key. What it asks is refused either way, so nothing is
+    /// booked for it.
+    fn wait_until_known(&self) -> Outcome {
+        let end = Instant::now() + KNOWN_WAIT;
+        while self.refusal(&self.key, Some("someone-else"))?.0 == 401 {
+            if Instant::now() >= end {
+                return Err(Failure::No(
+                    "the proxy does not learn of a new key".to_owned(),
+                ));
+            }
+            std::thread::sleep(KNOWN_PAUSE);
+        }
+        Ok(())
+    }
+
     /// A wrong key and a foreign tenant go no further than the proxy.
     fn refusals(&self) -> Outcome {
         let mut wrong = self.key.clone();
@@ -268,32 +289,38 @@ impl<'a> Caller<'a> {
                 (403, "tenant_conflict"),
             ),
         ] {
-            let mut request = self
-                .agent
-                .post(format!("{}/openai/v1/chat/completions", self.base))
-                .header("authorization", format!("Bearer {key}"));
-            if let Some(tenant) = tenant {
-                request = request.header("x-farebox-tenant", tenant);
-            }
-            let answer = request
-                .send(self.chat_body(0, false).to_string())
-                .map_err(|error| Failure::missing(&self.base, error))?;
-            let code = answer
-                .headers()
-                .get("x-farebox-error")
-                .and_then(|code| code.to_str().ok());
-            if (answer.status().as_u16(), code.unwrap_or_default()) != expected {
+            let (status, code) = self.refusal(key, tenant)?;
+            if (status, code.as_str()) != expected {
                 return Err(Failure::No(format!(
-                    "expected {} {}, got {} {}",
-                    expected.0,
-                    expected.1,
-                    answer.status().as_u16(),
-                    code.unwrap_or("without a code")
+                    "expected {} {}, got {status} {code}",
+                    expected.0, expected.1
                 )));
             }
-            println!("  refused as it should be   {} {}", expected.0, expected.1);
+            println!("  refused as it should be   {status} {code}");
         }
         Ok(())
+    }
+
+    /// Status and code of a call that should be refused.
+    fn refusal(&self, key: &str, tenant: Option<&str>) -> Outcome<(u16, String)> {
+        let mut request = self
+            .agent
+            .post(format!("{}/openai/v1/chat/completions", self.base))
+            .header("authorization", format!("Bearer {key}"));
+        if let Some(tenant) = tenant {
+            request = request.header("x-farebox-tenant", tenant);
+        }
+        let answer = request
+            .send(self.chat_body(0, false).to_string())
+            .map_err(|error| Failure::missing(&self.base, error))?;
+        let code = answer
+            .headers()
+            .get("x-farebox-error")
+            .and_then(|code| code.to_str().ok());
+        Ok((
+            answer.status().as_u16(),
+            code.unwrap_or("without a code").to_owned(),
+        ))
     }
 
     fn post_json(

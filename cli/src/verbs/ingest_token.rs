@@ -8,10 +8,9 @@ use crate::args::IngestTokenVerb;
 use crate::failure::{Failure, Outcome};
 use crate::table::Align::Left;
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 4] = [
     ("TOKEN", Left, "token_id"),
     ("NAME", Left, "name"),
-    ("NODE", Left, "node"),
     ("CREATED", Left, "created_at"),
     ("REVOKED", Left, "revoked_at"),
 ];
