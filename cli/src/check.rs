@@ -13,6 +13,7 @@ use crate::data_dir::DataDir;
 use crate::database;
 use crate::failure::{Failure, Outcome};
 use crate::roles::built_in_upstreams;
+use crate::say::say;
 
 /// Longest wait for one connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -26,10 +27,10 @@ struct Findings {
 impl Findings {
     fn note(&mut self, what: &str, outcome: Result<String, String>) {
         match outcome {
-            Ok(said) => println!("ok       {what}: {said}"),
+            Ok(said) => say(&format!("ok       {what}: {said}")),
             Err(why) => {
                 self.mistakes += 1;
-                println!("mistake  {what}: {why}");
+                say(&format!("mistake  {what}: {why}"));
             }
         }
     }
@@ -112,15 +113,15 @@ fn check_upstreams(settings: &Settings) {
         let said = if upstream.credential.is_some() {
             "has a credential"
         } else {
-            "no credential: only keys with own_credential can use it"
+            "no credential: calls that need the operator's get 503 credential_missing"
         };
-        println!("ok       upstreams.{name}: {said}");
+        say(&format!("ok       upstreams.{name}: {said}"));
     }
 }
 
 async fn check_database(settings: &Settings, findings: &mut Findings) {
     let Some(url) = &settings.database_url else {
-        println!("ok       database: none named; `up` runs a private one");
+        say("ok       database: none named; `up` runs a private one");
         return;
     };
     let asked = async {
@@ -168,10 +169,10 @@ fn check_spool(data_dir: Option<&Path>, settings: &Settings, findings: &mut Find
         },
     };
     if !dir.exists() {
-        println!(
+        say(&format!(
             "ok       spool: {} is made at the first start",
             dir.display()
-        );
+        ));
         return;
     }
     let said = farebox_proxy::spool::inspect(&dir).map(|stats| {

@@ -44,13 +44,15 @@ impl DataDir {
         self.0.join(name)
     }
 
-    /// Makes it, readable by us alone where it is new.
+    /// Makes it. Others may pass through it to what is theirs (the private cluster may run as another
+    /// user), and read nothing.
     pub(crate) fn create(&self) -> Outcome {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o711)
-            .create(&self.0)
-            .map_err(|error| Failure::missing(self.0.display(), error))
+        make_dir(&self.0, 0o711)
+    }
+
+    /// Makes a directory of ours alone, wherever it is.
+    pub(crate) fn create_private(dir: &Path) -> Outcome {
+        make_dir(dir, 0o700)
     }
 
     /// Holds it until dropped; refused while another process does.
@@ -118,6 +120,14 @@ impl DataDir {
             _ => Ok(()),
         }
     }
+}
+
+fn make_dir(dir: &Path, mode: u32) -> Outcome {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(dir)
+        .map_err(|error| Failure::missing(dir.display(), error))
 }
 
 /// 256 random bits as hexadecimal text.

@@ -14,6 +14,7 @@ mod demo;
 mod deployment;
 mod failure;
 mod roles;
+mod say;
 mod simulate;
 mod table;
 mod up;

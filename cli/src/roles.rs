@@ -171,7 +171,7 @@ pub(crate) async fn simulate(args: &SimulateArgs) -> Outcome {
 /// What the proxy is told, from the settings of a server.
 pub(crate) fn proxy_config(settings: &Settings, data_dir: &DataDir) -> Outcome<Config> {
     let mut spool = settings.spool.clone();
-    spool.dir.get_or_insert_with(|| data_dir.join("spool"));
+    DataDir::create_private(spool.dir.get_or_insert_with(|| data_dir.join("spool")))?;
     let ship_to = match (&settings.collector_url, &settings.ingest_token) {
         (Some(url), Some(token)) => Some(ShipTo {
             collector_url: url.clone(),

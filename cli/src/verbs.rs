@@ -15,6 +15,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Outcome};
+use crate::say::say;
 use crate::table::{Align, Table};
 
 /// Most items a verb lists.
@@ -40,7 +41,7 @@ fn print_items(items: &[Value], columns: &[Column], is_json: bool, none: &str) {
     if table.is_empty() {
         eprintln!("{none}");
     } else {
-        print!("{}", table.for_terminal());
+        say(table.for_terminal().trim_end());
     }
 }
 
@@ -55,18 +56,19 @@ fn print_item(item: &Value, is_json: bool) {
     };
     let width = members.keys().map(String::len).max().unwrap_or(0);
     for (name, value) in members {
-        println!("{name:width$}  {}", cell(Some(value)));
+        say(&format!("{name:width$}  {}", cell(Some(value))));
     }
 }
 
 fn print_json(value: &Value) {
-    println!("{value:#}");
+    say(&format!("{value:#}"));
 }
 
 /// A value as people read it.
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".to_owned(),
+        Some(Value::Array(items)) if items.is_empty() => "–".to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(items)) => {
             let items: Vec<String> = items.iter().map(|item| cell(Some(item))).collect();
@@ -86,7 +88,7 @@ fn cell(value: Option<&Value>) -> String {
 /// Hands a secret over, once: into a new file of the owner's alone, or onto the terminal.
 fn hand_over(secret: &str, out: Option<&Path>) -> Outcome {
     let Some(path) = out else {
-        println!("{secret}");
+        say(secret);
         return Ok(());
     };
     let write = || {

@@ -6,6 +6,7 @@ use super::{Column, ITEMS_MAX, hand_over, print_item, print_items, refuse_existi
 use crate::api::Api;
 use crate::args::IngestTokenVerb;
 use crate::failure::{Failure, Outcome};
+use crate::say::say;
 use crate::table::Align::Left;
 
 const COLUMNS: [Column; 4] = [
@@ -27,10 +28,10 @@ pub(crate) fn run(verb: &IngestTokenVerb) -> Outcome {
             let secret = issue(&Api::reach(reach)?, name)?;
             hand_over(&secret, out.as_deref())?;
             if let Some(path) = out {
-                println!(
+                say(&format!(
                     "the token is in {}; it is shown nowhere again",
                     path.display()
-                );
+                ));
             }
         }
         IngestTokenVerb::List(reach) => {

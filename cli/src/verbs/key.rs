@@ -6,6 +6,7 @@ use super::{Column, ITEMS_MAX, hand_over, print_item, print_items, refuse_existi
 use crate::api::{Api, path_segment};
 use crate::args::{Environment, IssueArgs, KeyVerb, RevokeStreams};
 use crate::failure::{Failure, Outcome};
+use crate::say::say;
 use crate::table::Align::Left;
 
 const COLUMNS: [Column; 8] = [
@@ -66,10 +67,10 @@ fn issue(args: &IssueArgs) -> Outcome {
         Some(path) if args.reach.json => {
             super::print_json(&json!({"key": key, "out": path}));
         }
-        Some(path) => println!(
+        Some(path) => say(&format!(
             "{prefix}… is in {}; it is shown nowhere again",
             path.display()
-        ),
+        )),
         None => eprintln!("{prefix}… is shown this once"),
     }
     Ok(())

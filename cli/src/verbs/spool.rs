@@ -11,6 +11,7 @@ use crate::args::{SpoolDir, SpoolVerb, Which};
 use crate::config;
 use crate::data_dir::DataDir;
 use crate::failure::{Failure, Outcome};
+use crate::say::say;
 use crate::table::Align::{Left, Right};
 
 const COLUMNS: [Column; 5] = [
@@ -87,7 +88,7 @@ fn report(count: usize, what: &str, is_json: bool) {
     if is_json {
         print_json(&json!({ "records": count }));
     } else {
-        println!("{count} records {what}");
+        say(&format!("{count} records {what}"));
     }
 }
 

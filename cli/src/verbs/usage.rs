@@ -6,6 +6,7 @@ use super::{Column, cell, print_items, print_json};
 use crate::api::Api;
 use crate::args::{EventsArgs, UsageArgs};
 use crate::failure::Outcome;
+use crate::say::say;
 use crate::table::Align::{Left, Right};
 use crate::table::{Align, Table};
 
@@ -87,7 +88,7 @@ fn print_groups(items: &[Value], total: Option<&Value>) {
                 }),
         );
     }
-    print!("{}", table.for_terminal());
+    say(table.for_terminal().trim_end());
 }
 
 pub(crate) fn events(args: &EventsArgs) -> Outcome {
