@@ -182,7 +182,11 @@ pub async fn ingest(
     };
     book_halving(&batch, &priced, &mut receipts, &mut price_mismatches).await?;
     for (position, event_id, first, is_same) in repeated {
-        receipts[position] = Some(receipt_of_repeat(event_id, receipts[first].as_ref(), is_same));
+        receipts[position] = Some(receipt_of_repeat(
+            event_id,
+            receipts[first].as_ref(),
+            is_same,
+        ));
     }
     let receipts = receipts
         .into_iter()

@@ -89,7 +89,10 @@ impl fmt::Display for MigrateError {
             ),
             Self::File { name, cause } => write!(f, "sql/{name}: {cause}"),
             Self::Changed(name) => {
-                write!(f, "sql/migrations/{name}: its text is not the one that ran here")
+                write!(
+                    f,
+                    "sql/migrations/{name}: its text is not the one that ran here"
+                )
             }
             Self::Newer(version) => write!(
                 f,
@@ -159,7 +162,12 @@ async fn run(client: &Client, role_prefix: &str) -> Result<Migrated, MigrateErro
     let replaced = files::VIEWS.iter().chain(files::FUNCTIONS);
     let mut text = String::from("begin;\n");
     for (name, sql) in replaced {
-        in_file(name, client.batch_execute(&(std::mem::take(&mut text) + &with_prefix(sql, role_prefix))).await)?;
+        in_file(
+            name,
+            client
+                .batch_execute(&(std::mem::take(&mut text) + &with_prefix(sql, role_prefix)))
+                .await,
+        )?;
     }
     client.batch_execute("commit").await?;
     migrated.partitions = client
@@ -217,10 +225,7 @@ async fn ensure_roles(client: &Client, role_prefix: &str) -> Result<(), MigrateE
     }
 }
 
-async fn run_migrations(
-    client: &Client,
-    role_prefix: &str,
-) -> Result<Vec<String>, MigrateError> {
+async fn run_migrations(client: &Client, role_prefix: &str) -> Result<Vec<String>, MigrateError> {
     client
         .batch_execute(
             "create schema if not exists farebox_private;

@@ -7,7 +7,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use deadpool_postgres::{Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
+};
 use tokio_postgres::NoTls;
 
 pub mod ingest;
@@ -102,6 +104,5 @@ impl Store {
 
 /// Reads a Postgres URL or key-value text; the error does not repeat it, it may hold a password.
 pub(crate) fn parse_address(text: &str) -> Result<tokio_postgres::Config, StoreError> {
-    tokio_postgres::Config::from_str(text)
-        .map_err(|error| StoreError::Address(error.to_string()))
+    tokio_postgres::Config::from_str(text).map_err(|error| StoreError::Address(error.to_string()))
 }

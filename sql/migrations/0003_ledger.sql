@@ -57,13 +57,13 @@ create table farebox_private.usage_events (
     client_retry integer,
     sanitised boolean not null,
 
-    lines jsonb not null,
+    lines text not null,
     usage jsonb not null,
     usage_source text not null,
     usage_reason text,
     usage_low jsonb,
     usage_high jsonb,
-    evidence jsonb,
+    evidence text,
     charges jsonb not null,
     cost_usd farebox_private.usd,
     billed_usd farebox_private.usd,
@@ -158,13 +158,13 @@ comment on column farebox_private.usage_events.request_amended is 'Whether the u
 comment on column farebox_private.usage_events.attempt is 'The proxy''s attempt, from 1.';
 comment on column farebox_private.usage_events.client_retry is 'The SDK''s own retry count.';
 comment on column farebox_private.usage_events.sanitised is 'Whether a text had to be made to fit.';
-comment on column farebox_private.usage_events.lines is 'What pricing reads: [{model, conditions, usage}].';
+comment on column farebox_private.usage_events.lines is 'What pricing reads: [{model, conditions, usage}]; JSON as text, which the view reads.';
 comment on column farebox_private.usage_events.usage is 'The lines'' sum, exact decimals as strings by meter.';
 comment on column farebox_private.usage_events.usage_source is 'How the quantities are known.';
 comment on column farebox_private.usage_events.usage_reason is 'Why they are not reported.';
 comment on column farebox_private.usage_events.usage_low is 'Lower bounds by meter when not reported.';
 comment on column farebox_private.usage_events.usage_high is 'Upper bounds by meter when not reported.';
-comment on column farebox_private.usage_events.evidence is 'What was seen on the wire; numbers and names, never content.';
+comment on column farebox_private.usage_events.evidence is 'What was seen on the wire; numbers and names, never content. JSON as text, which the view reads.';
 comment on column farebox_private.usage_events.charges is 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}].';
 comment on column farebox_private.usage_events.cost_usd is 'What the provider charges, whoever pays; null: a rate is missing.';
 comment on column farebox_private.usage_events.billed_usd is 'What the operator charges the tenant; null: unpriced.';
@@ -222,7 +222,9 @@ begin
     if to_regclass('farebox_private.' || partition_name) is null then
         execute format(
             'create table farebox_private.%I (like farebox_private.usage_events including all,'
-            ' constraint started_in_month check (started_at >= %L and started_at < %L))',
+            ' constraint started_in_month check (started_at >= %L and started_at < %L))'
+            -- A row is about three kilobytes; compressing it would cost more than all its indexes.
+            ' with (toast_tuple_target = 8160)',
             partition_name,
             from_month::timestamptz,
             to_month::timestamptz
@@ -256,6 +258,7 @@ comment on function farebox_private.ensure_partition(date) is
 revoke execute on function farebox_private.ensure_partition(date) from public;
 grant execute on function farebox_private.ensure_partition(date) to farebox_collector;
 
+-- Sums grow in place: half of each page stays free, so that an update touches no index.
 create table farebox_private.usage_hourly (
     hour timestamptz not null,
     period date not null,
@@ -279,7 +282,7 @@ create table farebox_private.usage_hourly (
         tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period,
         environment, paid_by, pricing
     )
-);
+) with (fillfactor = 50);
 create index usage_hourly_hour on farebox_private.usage_hourly (hour);
 comment on table farebox_private.usage_hourly is 'Sums of the ledger by UTC hour; can be rebuilt from usage_events and adjustments.';
 
@@ -306,7 +309,7 @@ create table farebox_private.usage_daily (
         tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period,
         environment, paid_by, pricing
     )
-);
+) with (fillfactor = 50);
 create index usage_daily_period on farebox_private.usage_daily (tenant_id, period);
 comment on table farebox_private.usage_daily is 'Sums of the ledger by tenant-local day; can be rebuilt from usage_events and adjustments.';
 comment on column farebox_private.usage_hourly.hour is 'The hour''s begin, UTC.';

@@ -16,7 +16,7 @@ select
     events.ending,
     events.usage_source,
     events.usage_reason,
-    events.lines,
+    events.lines::jsonb as lines,
     events.usage,
     events.usage_low,
     events.usage_high,

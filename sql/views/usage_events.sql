@@ -51,13 +51,13 @@ select
     events.attempt,
     events.client_retry,
     events.sanitised,
-    events.lines,
+    events.lines::jsonb as lines,
     events.usage,
     events.usage_source,
     events.usage_reason,
     events.usage_low,
     events.usage_high,
-    case when (select farebox_private.sees_all()) then events.evidence end as evidence,
+    case when (select farebox_private.sees_all()) then events.evidence::jsonb end as evidence,
     case
         when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.charges
         else (

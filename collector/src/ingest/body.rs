@@ -40,8 +40,8 @@ pub fn records(body: &[u8]) -> Result<Vec<&RawValue>, InvalidBody> {
     let records = if text.trim_ascii_start().starts_with('[') {
         serde_json::from_str(text).map_err(|error| InvalidBody::NotAnArray(error.to_string()))?
     } else {
-        let unreadable: &'static RawValue =
-            serde_json::from_str(UNREADABLE).map_err(|error| InvalidBody::NotAnArray(error.to_string()))?;
+        let unreadable: &'static RawValue = serde_json::from_str(UNREADABLE)
+            .map_err(|error| InvalidBody::NotAnArray(error.to_string()))?;
         text.lines()
             .filter(|line| !line.trim_ascii().is_empty())
             .map(|line| serde_json::from_str(line).unwrap_or(unreadable))
@@ -68,7 +68,10 @@ mod tests {
         check("", &[]);
         check(" [ {\"a\":1} , 2 ] ", &["{\"a\":1}", "2"]);
         check("{\"a\":1}\n\r\n{\"a\":2}\n", &["{\"a\":1}", "{\"a\":2}"]);
-        check("{\"a\":1}\n{broken\n{\"a\":2}", &["{\"a\":1}", "null", "{\"a\":2}"]);
+        check(
+            "{\"a\":1}\n{broken\n{\"a\":2}",
+            &["{\"a\":1}", "null", "{\"a\":2}"],
+        );
     }
 
     #[test]

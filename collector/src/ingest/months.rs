@@ -44,8 +44,8 @@ impl Calendar {
     /// The day of an instant, as days since 2000-01-01, and its month.
     #[must_use]
     pub fn day(&self, at: Timestamp) -> (i32, Month) {
-        let instant =
-            jiff::Timestamp::from_millisecond(at.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let instant = jiff::Timestamp::from_millisecond(at.as_millis())
+            .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         let day_in = |zone: &TimeZone| zone.to_datetime(instant).date();
         let day = match &self.before {
             Some((before, from)) if day_in(before) < *from => day_in(before),
@@ -104,11 +104,23 @@ mod tests {
     fn days_and_months_are_the_tenants_own() {
         let check = |zone: &str, instant: &str, expected: &str| {
             let calendar = Calendar::new(zone, None);
-            assert_eq!(text_of(calendar.day(at(instant))), expected, "{zone} {instant}");
+            assert_eq!(
+                text_of(calendar.day(at(instant))),
+                expected,
+                "{zone} {instant}"
+            );
         };
         check("UTC", "2026-11-30T23:59:59.999Z", "2026-11-30 2026-11-01");
-        check("Asia/Tokyo", "2026-11-30T15:00:00Z", "2026-12-01 2026-12-01");
-        check("America/New_York", "2026-03-01T04:59:00Z", "2026-02-28 2026-02-01");
+        check(
+            "Asia/Tokyo",
+            "2026-11-30T15:00:00Z",
+            "2026-12-01 2026-12-01",
+        );
+        check(
+            "America/New_York",
+            "2026-03-01T04:59:00Z",
+            "2026-02-28 2026-02-01",
+        );
         check("No/Such", "2026-11-30T23:00:00Z", "2026-11-30 2026-11-01");
     }
 

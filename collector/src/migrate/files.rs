@@ -73,10 +73,7 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         "limit_events.sql",
         include_str!("../../../sql/views/limit_events.sql"),
     ),
-    (
-        "limits.sql",
-        include_str!("../../../sql/views/limits.sql"),
-    ),
+    ("limits.sql", include_str!("../../../sql/views/limits.sql")),
     (
         "margins.sql",
         include_str!("../../../sql/views/margins.sql"),
@@ -85,10 +82,7 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         "rate_cards.sql",
         include_str!("../../../sql/views/rate_cards.sql"),
     ),
-    (
-        "rates.sql",
-        include_str!("../../../sql/views/rates.sql"),
-    ),
+    ("rates.sql", include_str!("../../../sql/views/rates.sql")),
     (
         "requests.sql",
         include_str!("../../../sql/views/requests.sql"),

@@ -178,7 +178,9 @@ fn first_id(millis: i64) -> Uuid {
 /// `COPY` is refused on a table with row security, hence the detour. The table is made in the
 /// transaction, so that a transaction pooler may give us any session; it is empty when we find it.
 const STAGE: &str = "create temporary table if not exists staged_events
-    (like farebox_private.usage_events) on commit delete rows";
+    (like farebox_private.usage_events)
+    with (toast_tuple_target = 8160)
+    on commit delete rows";
 
 /// In the order in which [`write`] puts them.
 const COLUMNS: &str = "event_id, call_id, part, is_final, settles, schema, \
@@ -241,11 +243,7 @@ pub(super) async fn digests(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-fn rows(
-    batch: &BatchContext<'_>,
-    part: &[Priced],
-    placements: &[Placement],
-) -> Bytes {
+fn rows(batch: &BatchContext<'_>, part: &[Priced], placements: &[Placement]) -> Bytes {
     let mut rows = Rows::new(COLUMN_COUNT, part.len() * ROW_BYTES);
     for (ready, placement) in part.iter().zip(placements) {
         rows.row();
@@ -258,12 +256,7 @@ fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).expect("maps with text keys always print")
 }
 
-fn write(
-    rows: &mut Rows,
-    batch: &BatchContext<'_>,
-    ready: &Priced,
-    placement: &Placement,
-) {
+fn write(rows: &mut Rows, batch: &BatchContext<'_>, ready: &Priced, placement: &Placement) {
     let event = &ready.record.event;
     identity(rows, event, placement);
     attribution(rows, event);
@@ -347,7 +340,7 @@ fn outcome(rows: &mut Rows, event: &Event) {
 fn money(rows: &mut Rows, ready: &Priced, placement: &Placement) {
     let event = &ready.record.event;
     let is_repeat = placement.repeats.is_some();
-    rows.json(&json(&event.lines));
+    rows.text(&json(&event.lines));
     match &event.lines[..] {
         [] => rows.json(&json(&event.usage)),
         [line] => rows.json(&json(&line.usage)),
@@ -361,10 +354,7 @@ fn money(rows: &mut Rows, ready: &Priced, placement: &Placement) {
             None => rows.null(),
         }
     }
-    match &event.evidence {
-        Some(evidence) => rows.json(&json(evidence)),
-        None => rows.null(),
-    }
+    rows.optional_text(ready.record.evidence.as_deref());
     if is_repeat {
         rows.json("[]");
         rows.optional_usd(Some(Usd::ZERO));

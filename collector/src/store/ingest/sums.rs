@@ -100,7 +100,10 @@ async fn upsert(
     let meters: Vec<&str> = sums.keys().map(|key| key.meter).collect();
     let quantities: Vec<String> = sums.values().map(|sum| sum.quantity.to_string()).collect();
     let costs: Vec<String> = sums.values().map(|sum| sum.cost_usd.to_string()).collect();
-    let billed: Vec<String> = sums.values().map(|sum| sum.billed_usd.to_string()).collect();
+    let billed: Vec<String> = sums
+        .values()
+        .map(|sum| sum.billed_usd.to_string())
+        .collect();
     let events: Vec<i64> = sums.values().map(|sum| sum.events).collect();
     let unpriced: Vec<i64> = sums.values().map(|sum| sum.unpriced_events).collect();
     let statement = transaction.prepare_cached(statement).await?;

@@ -49,7 +49,14 @@ pub(super) async fn calendars<'a>(
     }
     Ok(named
         .into_iter()
-        .map(|tenant| (tenant, known.get(tenant).map_or_else(Calendar::utc, |row| calendar(row))))
+        .map(|tenant| {
+            (
+                tenant,
+                known
+                    .get(tenant)
+                    .map_or_else(Calendar::utc, |row| calendar(row)),
+            )
+        })
         .collect())
 }
 
@@ -67,7 +74,10 @@ pub(super) async fn note_customers(
     let pairs: BTreeSet<(&str, &str)> = part
         .iter()
         .filter_map(|ready| {
-            Some((tenant_of(ready)?, ready.record.event.customer_id.as_deref()?))
+            Some((
+                tenant_of(ready)?,
+                ready.record.event.customer_id.as_deref()?,
+            ))
         })
         .collect();
     if pairs.is_empty() {
@@ -81,7 +91,9 @@ pub(super) async fn note_customers(
              on conflict do nothing",
         )
         .await?;
-    transaction.execute(&statement, &[&tenants, &customers]).await?;
+    transaction
+        .execute(&statement, &[&tenants, &customers])
+        .await?;
     Ok(())
 }
 
@@ -106,9 +118,10 @@ pub(super) async fn hold_open_months<'a>(
             .map(|((tenant, _), month)| (*tenant, *month))
             .collect();
         let closed = hold(transaction, &wanted).await?;
-        let (still, found): (BTreeMap<_, _>, BTreeMap<_, _>) = looking
-            .into_iter()
-            .partition(|((tenant, _), month)| closed.contains(&(tenant.map(str::to_owned), *month)));
+        let (still, found): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            looking.into_iter().partition(|((tenant, _), month)| {
+                closed.contains(&(tenant.map(str::to_owned), *month))
+            });
         open.extend(found);
         looking = still
             .into_iter()
@@ -135,7 +148,9 @@ async fn hold(
                  on conflict do nothing",
             )
             .await?;
-        transaction.execute(&statement, &[&tenants, &months]).await?;
+        transaction
+            .execute(&statement, &[&tenants, &months])
+            .await?;
         held = select_for_share(transaction, wanted).await?;
     }
     Ok(held
