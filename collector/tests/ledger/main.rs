@@ -1,0 +1,8 @@
+//! The ledger against a real Postgres: migrations, intake, sums, and who sees what.
+
+mod intake;
+mod periods;
+mod schema;
+mod sums;
+mod support;
+mod visibility;
