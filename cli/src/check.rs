@@ -57,7 +57,8 @@ pub(crate) async fn run(args: &RoleArgs) -> Outcome {
     }
     match findings.mistakes {
         0 => Ok(()),
-        count => Err(Failure::No(format!("{count} mistakes"))),
+        1 => Err(Failure::No("there is one mistake".to_owned())),
+        count => Err(Failure::No(format!("there are {count} mistakes"))),
     }
 }
 

@@ -52,6 +52,15 @@ fn greet(connection: &Connection, data_dir: &DataDir, with_credential: &[String]
     println!("  farebox key issue --name first --tenant acme --environment test --reveal\n");
 }
 
+/// A password belongs into `connection.json` and on no screen.
+fn shown(database_url: &str) -> String {
+    if database_url.contains('@') {
+        "database_url in connection.json".to_owned()
+    } else {
+        format!("psql '{database_url}'")
+    }
+}
+
 /// The addresses, one a line.
 pub(crate) fn print_addresses(connection: &Connection, data_dir: &DataDir) {
     if let Some(url) = &connection.proxy_url {
@@ -66,6 +75,6 @@ pub(crate) fn print_addresses(connection: &Connection, data_dir: &DataDir) {
     }
     println!("  operations   {}/metrics", connection.ops_url);
     println!("  collector    {}", connection.collector_url);
-    println!("  database     psql '{}'", connection.database_url);
+    println!("  database     {}", shown(&connection.database_url));
     println!("  data         {}", data_dir.path().display());
 }

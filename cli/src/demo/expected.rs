@@ -342,6 +342,79 @@ mod tests {
         );
     }
 
+    /// One call of acme that is served, booked and invoiced alike.
+    fn alike() -> (Vec<Call>, Vec<Served>, Booked, BTreeMap<&'static str, Sums>) {
+        let mut truth = served(
+            "openai",
+            "gpt-4o-mini",
+            &[("input_tokens", "8"), ("output_tokens", "12")],
+        );
+        truth.response_id = "r".to_owned();
+        let call = Call {
+            tenant: "acme",
+            response_id: "r".to_owned(),
+            event_id: "e".to_owned(),
+        };
+        let booked = Booked {
+            tenant: "acme".to_owned(),
+            event_id: "e".to_owned(),
+            usage: [
+                ("input_tokens", "8"),
+                ("output_tokens", "12"),
+                ("reasoning_tokens", "0"),
+            ]
+            .map(|(meter, count)| (meter.to_owned(), count.to_owned()))
+            .into(),
+            cost_usd: "0.0000084".to_owned(),
+        };
+        let after = BTreeMap::from([(
+            "acme",
+            Sums {
+                billed_pico: 8_400_000,
+            },
+        )]);
+        (vec![call], vec![truth], booked, after)
+    }
+
+    #[test]
+    fn finds_every_difference_and_none_where_there_is_none() {
+        let check = |change: &dyn Fn(&mut Booked, &mut Sums), expected: Option<&str>| {
+            let (calls, served, mut booked, mut after) = alike();
+            change(&mut booked, after.get_mut("acme").unwrap());
+            let rows = HashMap::from([("r".to_owned(), booked)]);
+            let compared = compare(&calls, &served, &rows, &BTreeMap::new(), &after);
+            match (compared, expected) {
+                (Ok(_), None) => {}
+                (Err(Failure::No(said)), Some(words)) => assert!(said.contains(words), "{said}"),
+                (other, expected) => panic!("{other:?}, expected {expected:?}"),
+            }
+        };
+        check(&|_, _| {}, None);
+        check(
+            &|row, _| row.tenant = "globex".to_owned(),
+            Some("tenant should be acme"),
+        );
+        check(
+            &|row, _| row.event_id = "f".to_owned(),
+            Some("event should be e"),
+        );
+        check(
+            &|row, _| row.cost_usd = "0.0000085".to_owned(),
+            Some("cost_usd should be 0.0000084"),
+        );
+        check(
+            &|row, _| {
+                row.usage
+                    .insert("output_tokens".to_owned(), "13".to_owned());
+            },
+            Some("usage should be"),
+        );
+        check(
+            &|_, sums| sums.billed_pico += 1,
+            Some("the invoice should be 0.0000084"),
+        );
+    }
+
     #[test]
     fn rounds_half_to_even() {
         let per = Exact {
