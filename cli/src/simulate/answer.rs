@@ -97,6 +97,13 @@ impl Answer {
         self
     }
 
+    /// All that will leave.
+    #[cfg(test)]
+    pub(super) fn text(&self) -> String {
+        let bytes: Vec<u8> = self.chunks.iter().flatten().copied().collect();
+        String::from_utf8(bytes).unwrap()
+    }
+
     pub(super) fn into_response(self, call: Option<ServedCall>) -> Response<Script> {
         self.into_response_with(Behaviour::default(), call)
     }

@@ -380,3 +380,70 @@ fn stream(id: &str, model: &str, input: &Input, reply: &Reply, end: &End) -> Vec
     events.push_back(event("message_stop", json!({"type": "message_stop"})));
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(is_stream: bool, turns: &[&str]) -> Value {
+        let messages: Vec<Value> = turns
+            .iter()
+            .map(|role| json!({"role": role, "content": "some words"}))
+            .collect();
+        let cached = |ttl: &str| {
+            json!({
+                "type": "text",
+                "text": "remember this ".repeat(40),
+                "cache_control": {"type": "ephemeral", "ttl": ttl},
+            })
+        };
+        json!({
+            "model": "claude-opus-5-5",
+            "max_tokens": 64,
+            "stream": is_stream,
+            "system": [cached("5m"), cached("1h")],
+            "messages": messages,
+        })
+    }
+
+    fn served(request: &Value) -> (String, Served) {
+        let answer = messages(&Bytes::from(request.to_string()), &Behaviour::default());
+        (answer.text(), answer.served.clone().unwrap())
+    }
+
+    #[test]
+    fn the_first_turn_writes_both_caches_and_a_later_one_reads_them() {
+        let (_, first) = served(&request(false, &["user"]));
+        assert_eq!(first.usage["cache_write_tokens"], "140");
+        assert_eq!(first.usage["cache_write_1h_tokens"], "140");
+        assert!(!first.usage.contains_key("cache_read_tokens"));
+        let (_, later) = served(&request(false, &["user", "assistant", "user"]));
+        assert_eq!(later.usage["cache_read_tokens"], "280");
+        assert!(!later.usage.contains_key("cache_write_tokens"));
+    }
+
+    #[test]
+    fn a_stream_begins_with_the_input_and_ends_with_the_whole_output() {
+        let (text, truth) = served(&request(true, &["user"]));
+        let data: Vec<Value> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect();
+        let start = &data[0]["message"]["usage"];
+        assert_eq!(
+            start["cache_creation"]["ephemeral_1h_input_tokens"],
+            json!(140)
+        );
+        assert_eq!(start["output_tokens"], json!(1));
+        let delta = data
+            .iter()
+            .find(|event| event["type"] == "message_delta")
+            .unwrap();
+        assert_eq!(
+            delta["usage"]["output_tokens"].to_string(),
+            truth.usage["output_tokens"]
+        );
+        assert_eq!(data.last().unwrap()["type"], "message_stop");
+    }
+}

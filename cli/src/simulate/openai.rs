@@ -312,3 +312,80 @@ fn stream(
     events.push_back(Bytes::from_static(b"data: [DONE]\n\n"));
     events
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(request: Value) -> (String, Served) {
+        let answer = chat(&Bytes::from(request.to_string()), &Behaviour::default());
+        (answer.text(), answer.served.clone().unwrap())
+    }
+
+    fn request(extra: Value) -> Value {
+        let mut request = json!({
+            "model": "gpt-6-sol",
+            "messages": [{"role": "user", "content": "a question of some length ".repeat(200)}],
+        });
+        for (name, value) in extra.as_object().unwrap() {
+            request[name] = value.clone();
+        }
+        request
+    }
+
+    #[test]
+    fn a_stream_holds_usage_only_where_it_is_asked_for() {
+        let (silent, _) = answer(request(json!({"stream": true})));
+        assert!(!silent.contains("usage"), "{silent}");
+        let (asked, _) = answer(request(
+            json!({"stream": true, "stream_options": {"include_usage": true}}),
+        ));
+        let events: Vec<&str> = asked
+            .split("\n\n")
+            .filter(|event| !event.is_empty())
+            .collect();
+        let (last, before) = events.split_last().unwrap();
+        let (usage, others) = before.split_last().unwrap();
+        assert_eq!(*last, "data: [DONE]");
+        assert!(
+            usage.contains("\"choices\":[]") && usage.contains("\"total_tokens\""),
+            "{usage}"
+        );
+        assert!(
+            others
+                .iter()
+                .all(|event| event.ends_with("\"usage\":null}")),
+            "{others:?}"
+        );
+    }
+
+    #[test]
+    fn the_wires_counts_are_the_sums_of_the_disjoint_ones() {
+        let (body, served) = answer(request(json!({})));
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let wire = |path: &str| body.pointer(path).unwrap().as_u64().unwrap();
+        let meter = |name: &str| served.usage[name].parse::<u64>().unwrap();
+        assert_eq!(
+            wire("/usage/prompt_tokens"),
+            meter("input_tokens") + meter("cache_read_tokens") + meter("cache_write_tokens")
+        );
+        assert_eq!(
+            wire("/usage/completion_tokens"),
+            meter("output_tokens") + meter("reasoning_tokens")
+        );
+        assert!(meter("cache_read_tokens") > 0 && meter("cache_write_tokens") > 0);
+    }
+
+    #[test]
+    fn a_tool_is_called_once_and_its_result_is_answered_in_words() {
+        let tools = json!([{"type": "function", "function": {"name": "look_up"}}]);
+        let (called, _) = answer(request(json!({ "tools": tools })));
+        assert!(called.contains("\"name\":\"look_up\"") && called.contains("tool_calls"));
+        let messages = json!([{"role": "tool", "tool_call_id": CALL_ID, "content": "found"}]);
+        let (answered, _) = answer(request(json!({"tools": tools, "messages": messages})));
+        assert!(
+            answered.contains("\"finish_reason\":\"stop\""),
+            "{answered}"
+        );
+    }
+}
