@@ -1,6 +1,8 @@
 //! What the simulated upstream says, and how it counts tokens: four characters each, rounded up.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 
@@ -27,20 +29,22 @@ impl Seed {
 
     /// Short hexadecimal text.
     pub(super) fn hex(&self) -> String {
-        self.0[..6]
+        self.0[..4]
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
     }
 
-    /// As [`Self::hex`], unique in this process: two equal requests are two calls.
+    /// Unlike any other: two equal requests are two calls, also when the simulated upstream was
+    /// started again in between.
     pub(super) fn unique_id(&self) -> String {
+        static STARTED: LazyLock<u128> = LazyLock::new(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            since.unwrap_or_default().as_millis()
+        });
         static CALLS: AtomicU64 = AtomicU64::new(0);
-        format!(
-            "{}{:08x}",
-            self.hex(),
-            CALLS.fetch_add(1, Ordering::Relaxed)
-        )
+        let number = CALLS.fetch_add(1, Ordering::Relaxed);
+        format!("{}{:x}{number:06x}", self.hex(), *STARTED)
     }
 }
 
