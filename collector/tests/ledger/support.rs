@@ -1,5 +1,6 @@
 //! A migrated database for each test, and records as a proxy ships them.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use farebox_collector::ingest::{Answer, Outcome, Sender, ingest};
@@ -7,12 +8,13 @@ use farebox_collector::migrate::{ROLE_PREFIX, migrate};
 use farebox_collector::store::Store;
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
+use farebox_tests::postgres::Cluster;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, Config, NoTls};
 use uuid::Uuid;
 
-/// A superuser's URL of any database of the cluster.
+/// A superuser's URL of any database of a running cluster; without it the tests start their own.
 const ADDRESS: &str = "FAREBOX_TEST_DATABASE_URL";
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -26,10 +28,11 @@ pub(crate) struct Ledger {
     pub(crate) store: Store,
 }
 
+/// A cluster of this process' own goes with it, see its harness.
 fn cluster() -> String {
-    std::env::var(ADDRESS).unwrap_or_else(|_| {
-        panic!("{ADDRESS} is not set: these tests need a Postgres where they may make databases")
-    })
+    static OWN: LazyLock<Cluster> =
+        LazyLock::new(|| Cluster::start().expect("Postgres' programs start a private cluster"));
+    std::env::var(ADDRESS).unwrap_or_else(|_| OWN.url("postgres"))
 }
 
 pub(crate) async fn connect(url: &str, user: Option<&str>, database: &str) -> Result<Client> {

@@ -1,0 +1,3279 @@
+CREATE SCHEMA farebox;
+
+COMMENT ON SCHEMA farebox IS 'The public face: views and functions. Tenants'' logins see their own rows only.';
+
+CREATE SCHEMA farebox_private;
+
+COMMENT ON SCHEMA farebox_private IS 'Tables behind the public face; not an interface.';
+
+CREATE DOMAIN farebox_private.usd AS numeric
+	CONSTRAINT at_most_twelve_decimals CHECK ((scale(VALUE) <= 12));
+
+COMMENT ON DOMAIN farebox_private.usd IS 'US dollars, exact, at most twelve digits behind the point.';
+
+CREATE FUNCTION farebox_private.sees_all() RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (pg_has_role('farebox_reader'::name, 'member'::text) OR pg_has_role('farebox_collector'::name, 'member'::text) OR pg_has_role('farebox_proxy'::name, 'member'::text) OR pg_has_role('farebox_retention'::name, 'member'::text) OR pg_has_role('farebox_owner'::name, 'member'::text));
+
+COMMENT ON FUNCTION farebox_private.sees_all() IS 'Whether the current user is of the operator''s side and sees every tenant.';
+
+CREATE TABLE farebox_private.adjustments (
+    adjustment_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    kind text NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    old_revision text,
+    new_revision text,
+    booked_at timestamp with time zone DEFAULT now() NOT NULL,
+    started_at timestamp with time zone NOT NULL,
+    day date NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    model text,
+    pricing text NOT NULL,
+    meter text NOT NULL,
+    quantity numeric NOT NULL,
+    cost_usd farebox_private.usd NOT NULL,
+    billed_usd farebox_private.usd NOT NULL,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['reprice'::text, 'retag'::text, 'reread'::text, 'manual'::text]))),
+    CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
+    CONSTRAINT reason_is_given CHECK ((reason <> ''::text))
+);
+
+ALTER TABLE ONLY farebox_private.adjustments FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.adjustments IS 'Corrections of booked events, by signed amounts; events themselves never change.';
+
+COMMENT ON COLUMN farebox_private.adjustments.adjustment_id IS 'Identifier of the adjustment.';
+
+COMMENT ON COLUMN farebox_private.adjustments.event_id IS 'The event it corrects.';
+
+COMMENT ON COLUMN farebox_private.adjustments.kind IS 'reprice, retag, reread or manual.';
+
+COMMENT ON COLUMN farebox_private.adjustments.actor IS 'Who booked it.';
+
+COMMENT ON COLUMN farebox_private.adjustments.reason IS 'Why.';
+
+COMMENT ON COLUMN farebox_private.adjustments.old_revision IS 'The rate card or reader it was booked by.';
+
+COMMENT ON COLUMN farebox_private.adjustments.new_revision IS 'The rate card or reader it is corrected to.';
+
+COMMENT ON COLUMN farebox_private.adjustments.booked_at IS 'When it was booked.';
+
+COMMENT ON COLUMN farebox_private.adjustments.started_at IS 'started_at of its event; its hour in the roll-ups.';
+
+COMMENT ON COLUMN farebox_private.adjustments.day IS 'The day of its event in the roll-ups.';
+
+COMMENT ON COLUMN farebox_private.adjustments.period IS 'The month open when it was booked, by its first day.';
+
+COMMENT ON COLUMN farebox_private.adjustments.tenant_id IS 'The tenant it is booked to; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.adjustments.customer_id IS 'The customer it is booked to.';
+
+COMMENT ON COLUMN farebox_private.adjustments.project IS 'The project it is booked to.';
+
+COMMENT ON COLUMN farebox_private.adjustments.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.adjustments.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.adjustments.paid_by IS 'Who the provider bills.';
+
+COMMENT ON COLUMN farebox_private.adjustments.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.adjustments.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.adjustments.model IS 'The model.';
+
+COMMENT ON COLUMN farebox_private.adjustments.pricing IS 'Pricing of the row it moves in the roll-ups.';
+
+COMMENT ON COLUMN farebox_private.adjustments.meter IS 'What is corrected.';
+
+COMMENT ON COLUMN farebox_private.adjustments.quantity IS 'Signed change of the quantity.';
+
+COMMENT ON COLUMN farebox_private.adjustments.cost_usd IS 'Signed change of the cost.';
+
+COMMENT ON COLUMN farebox_private.adjustments.billed_usd IS 'Signed change of what is billed.';
+
+CREATE VIEW farebox.adjustments AS
+ SELECT adjustments.adjustment_id,
+    adjustments.event_id,
+    adjustments.kind,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN adjustments.actor
+            ELSE NULL::text
+        END AS actor,
+    adjustments.reason,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN adjustments.old_revision
+            ELSE NULL::text
+        END AS old_revision,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN adjustments.new_revision
+            ELSE NULL::text
+        END AS new_revision,
+    adjustments.booked_at,
+    adjustments.started_at,
+    adjustments.day,
+    adjustments.period,
+    adjustments.tenant_id,
+    adjustments.customer_id,
+    adjustments.project,
+    adjustments.key_id,
+    adjustments.environment,
+    adjustments.paid_by,
+    adjustments.provider,
+    adjustments.endpoint,
+    adjustments.model,
+    adjustments.pricing,
+    adjustments.meter,
+    adjustments.quantity,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (adjustments.paid_by <> 'operator'::text)) THEN (adjustments.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    adjustments.billed_usd
+   FROM farebox_private.adjustments;
+
+COMMENT ON VIEW farebox.adjustments IS 'Corrections of booked events.';
+
+COMMENT ON COLUMN farebox.adjustments.adjustment_id IS 'Identifier of the adjustment.';
+
+COMMENT ON COLUMN farebox.adjustments.event_id IS 'The event it corrects.';
+
+COMMENT ON COLUMN farebox.adjustments.kind IS 'reprice, retag, reread or manual.';
+
+COMMENT ON COLUMN farebox.adjustments.actor IS 'Who booked it. Null for tenants.';
+
+COMMENT ON COLUMN farebox.adjustments.reason IS 'Why.';
+
+COMMENT ON COLUMN farebox.adjustments.old_revision IS 'The rate card or reader it was booked by. Null for tenants.';
+
+COMMENT ON COLUMN farebox.adjustments.new_revision IS 'The rate card or reader it is corrected to. Null for tenants.';
+
+COMMENT ON COLUMN farebox.adjustments.booked_at IS 'When it was booked.';
+
+COMMENT ON COLUMN farebox.adjustments.started_at IS 'started_at of its event; its hour in the roll-ups.';
+
+COMMENT ON COLUMN farebox.adjustments.day IS 'The day of its event in the roll-ups.';
+
+COMMENT ON COLUMN farebox.adjustments.period IS 'The month open when it was booked, by its first day.';
+
+COMMENT ON COLUMN farebox.adjustments.tenant_id IS 'The tenant it is booked to; null: unattributed.';
+
+COMMENT ON COLUMN farebox.adjustments.customer_id IS 'The customer it is booked to.';
+
+COMMENT ON COLUMN farebox.adjustments.project IS 'The project it is booked to.';
+
+COMMENT ON COLUMN farebox.adjustments.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.adjustments.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.adjustments.paid_by IS 'Who the provider bills.';
+
+COMMENT ON COLUMN farebox.adjustments.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.adjustments.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.adjustments.model IS 'The model.';
+
+COMMENT ON COLUMN farebox.adjustments.pricing IS 'Pricing of the row it moves in the roll-ups.';
+
+COMMENT ON COLUMN farebox.adjustments.meter IS 'What is corrected.';
+
+COMMENT ON COLUMN farebox.adjustments.quantity IS 'Signed change of the quantity.';
+
+COMMENT ON COLUMN farebox.adjustments.cost_usd IS 'Signed change of the cost. Null for tenants where the operator pays.';
+
+COMMENT ON COLUMN farebox.adjustments.billed_usd IS 'Signed change of what is billed.';
+
+CREATE TABLE farebox_private.invoices (
+    invoice_id uuid NOT NULL,
+    number text NOT NULL,
+    tenant_id text NOT NULL,
+    period date NOT NULL,
+    billed_usd farebox_private.usd NOT NULL,
+    lines_sha256 text NOT NULL,
+    events_sha256 text NOT NULL,
+    closed_at timestamp with time zone NOT NULL,
+    closed_by text NOT NULL,
+    CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric))
+);
+
+ALTER TABLE ONLY farebox_private.invoices FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.invoices IS 'Closed invoices; they never change.';
+
+COMMENT ON COLUMN farebox_private.invoices.invoice_id IS 'Identifier of the invoice.';
+
+COMMENT ON COLUMN farebox_private.invoices.number IS 'The number on the invoice.';
+
+COMMENT ON COLUMN farebox_private.invoices.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.invoices.period IS 'The month''s first day.';
+
+COMMENT ON COLUMN farebox_private.invoices.billed_usd IS 'Sum of the lines.';
+
+COMMENT ON COLUMN farebox_private.invoices.lines_sha256 IS 'SHA-256 over the lines.';
+
+COMMENT ON COLUMN farebox_private.invoices.events_sha256 IS 'SHA-256 over the list of (event_id, amounts).';
+
+COMMENT ON COLUMN farebox_private.invoices.closed_at IS 'When the month was closed.';
+
+COMMENT ON COLUMN farebox_private.invoices.closed_by IS 'Who closed it.';
+
+CREATE VIEW farebox.invoices AS
+ SELECT invoices.invoice_id,
+    invoices.number,
+    invoices.tenant_id,
+    invoices.period,
+    invoices.billed_usd,
+    invoices.lines_sha256,
+    invoices.events_sha256,
+    invoices.closed_at,
+    invoices.closed_by
+   FROM farebox_private.invoices;
+
+COMMENT ON VIEW farebox.invoices IS 'Closed invoices.';
+
+COMMENT ON COLUMN farebox.invoices.invoice_id IS 'Identifier of the invoice.';
+
+COMMENT ON COLUMN farebox.invoices.number IS 'The number on the invoice.';
+
+COMMENT ON COLUMN farebox.invoices.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.invoices.period IS 'The month''s first day.';
+
+COMMENT ON COLUMN farebox.invoices.billed_usd IS 'Sum of the lines.';
+
+COMMENT ON COLUMN farebox.invoices.lines_sha256 IS 'SHA-256 over the lines.';
+
+COMMENT ON COLUMN farebox.invoices.events_sha256 IS 'SHA-256 over the list of (event_id, amounts).';
+
+COMMENT ON COLUMN farebox.invoices.closed_at IS 'When the month was closed.';
+
+COMMENT ON COLUMN farebox.invoices.closed_by IS 'Who closed it.';
+
+CREATE TABLE farebox_private.usage_events (
+    event_id uuid NOT NULL,
+    call_id uuid NOT NULL,
+    part integer NOT NULL,
+    is_final boolean NOT NULL,
+    settles uuid,
+    schema integer NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    agent text,
+    revision text,
+    session_id text,
+    run_id text,
+    span_id text,
+    parent_span_id text,
+    section text,
+    metadata jsonb,
+    synthetic boolean NOT NULL,
+    environment text NOT NULL,
+    attribution text NOT NULL,
+    key_id uuid,
+    credential_id text,
+    paid_by text NOT NULL,
+    upstream text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    region text,
+    model_requested text,
+    model text,
+    service_tier text,
+    started_at timestamp with time zone NOT NULL,
+    ended_at timestamp with time zone,
+    received_at timestamp with time zone DEFAULT now() NOT NULL,
+    period date NOT NULL,
+    day date NOT NULL,
+    is_late boolean NOT NULL,
+    clock_suspect boolean NOT NULL,
+    ttfb_ms numeric,
+    ttft_ms numeric,
+    duration_ms numeric,
+    overhead_ms numeric,
+    status integer,
+    ending text NOT NULL,
+    streaming boolean NOT NULL,
+    transport text NOT NULL,
+    request_bytes bigint,
+    response_bytes bigint,
+    request_amended boolean NOT NULL,
+    attempt integer NOT NULL,
+    client_retry integer,
+    sanitised boolean NOT NULL,
+    lines text NOT NULL,
+    usage jsonb NOT NULL,
+    usage_source text NOT NULL,
+    usage_reason text,
+    usage_low jsonb,
+    usage_high jsonb,
+    evidence text,
+    charges jsonb NOT NULL,
+    cost_usd farebox_private.usd,
+    billed_usd farebox_private.usd,
+    claimed_usd farebox_private.usd,
+    price_mismatch boolean NOT NULL,
+    pricing text NOT NULL,
+    cost_card bytea,
+    price_card bytea,
+    repeats uuid,
+    upstream_request_id text,
+    response_id text,
+    node text,
+    epoch bigint,
+    seq bigint,
+    content_sha256 bytea,
+    content_digest bytea NOT NULL,
+    further jsonb,
+    CONSTRAINT amounts_not_negative CHECK ((((cost_usd)::numeric >= (0)::numeric) AND ((billed_usd)::numeric >= (0)::numeric))),
+    CONSTRAINT attempt_from_one CHECK ((attempt >= 1)),
+    CONSTRAINT attribution_is_known CHECK ((attribution = ANY (ARRAY['key'::text, 'header'::text, 'path'::text, 'query'::text, 'session'::text, 'body'::text, 'none'::text]))),
+    CONSTRAINT ending_is_known CHECK ((ending = ANY (ARRAY['complete'::text, 'refused_by_upstream'::text, 'upstream_failed'::text, 'downstream_gone'::text, 'timeout'::text, 'cut'::text, 'interrupted'::text, 'continues'::text]))),
+    CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT paid_by_is_known CHECK ((paid_by = ANY (ARRAY['operator'::text, 'tenant'::text, 'caller'::text]))),
+    CONSTRAINT part_from_one CHECK ((part >= 1)),
+    CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
+    CONSTRAINT pricing_is_known CHECK ((pricing = ANY (ARRAY['priced'::text, 'partial'::text, 'unpriced'::text, 'unknown'::text, 'free'::text, 'repeat'::text]))),
+    CONSTRAINT repeat_costs_nothing CHECK (((pricing <> 'repeat'::text) OR (((cost_usd)::numeric = (0)::numeric) AND ((billed_usd)::numeric = (0)::numeric) AND (repeats IS NOT NULL)))),
+    CONSTRAINT transport_is_known CHECK ((transport = ANY (ARRAY['http'::text, 'sse'::text, 'websocket'::text]))),
+    CONSTRAINT unknown_is_not_zero CHECK (((pricing <> 'unknown'::text) OR ((cost_usd IS NULL) AND (billed_usd IS NULL)))),
+    CONSTRAINT usage_source_is_known CHECK ((usage_source = ANY (ARRAY['reported'::text, 'partial'::text, 'measured'::text, 'estimated'::text, 'pending'::text, 'missing'::text, 'none'::text])))
+)
+PARTITION BY RANGE (event_id);
+
+ALTER TABLE ONLY farebox_private.usage_events FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked; never changed.';
+
+COMMENT ON COLUMN farebox_private.usage_events.event_id IS 'UUIDv7 made by the proxy; its millisecond is started_at.';
+
+COMMENT ON COLUMN farebox_private.usage_events.call_id IS 'The event id of the call''s first attempt and part.';
+
+COMMENT ON COLUMN farebox_private.usage_events.part IS 'Part of a socket, from 1.';
+
+COMMENT ON COLUMN farebox_private.usage_events.is_final IS 'Whether this is the call''s last part.';
+
+COMMENT ON COLUMN farebox_private.usage_events.settles IS 'The earlier, pending event whose usage this one tells.';
+
+COMMENT ON COLUMN farebox_private.usage_events.schema IS 'Version of the record''s shape.';
+
+COMMENT ON COLUMN farebox_private.usage_events.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.usage_events.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.usage_events.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.usage_events.agent IS 'An agent of the tenant.';
+
+COMMENT ON COLUMN farebox_private.usage_events.revision IS 'The agent''s revision.';
+
+COMMENT ON COLUMN farebox_private.usage_events.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox_private.usage_events.run_id IS 'A run of an agent.';
+
+COMMENT ON COLUMN farebox_private.usage_events.span_id IS 'A step of the run.';
+
+COMMENT ON COLUMN farebox_private.usage_events.parent_span_id IS 'The step above it.';
+
+COMMENT ON COLUMN farebox_private.usage_events.section IS 'A part of the product.';
+
+COMMENT ON COLUMN farebox_private.usage_events.metadata IS 'The caller''s own flat labels.';
+
+COMMENT ON COLUMN farebox_private.usage_events.synthetic IS 'Test traffic by the caller''s own word; billed as any call.';
+
+COMMENT ON COLUMN farebox_private.usage_events.environment IS 'The key''s environment: live or test.';
+
+COMMENT ON COLUMN farebox_private.usage_events.attribution IS 'Where the tenant came from: key, header, path, query, session, body, none.';
+
+COMMENT ON COLUMN farebox_private.usage_events.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.usage_events.credential_id IS 'The provider credential, by name.';
+
+COMMENT ON COLUMN farebox_private.usage_events.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.usage_events.upstream IS 'The configured name.';
+
+COMMENT ON COLUMN farebox_private.usage_events.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.usage_events.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.usage_events.region IS 'The upstream''s region.';
+
+COMMENT ON COLUMN farebox_private.usage_events.model_requested IS 'The model asked for.';
+
+COMMENT ON COLUMN farebox_private.usage_events.model IS 'The model billed.';
+
+COMMENT ON COLUMN farebox_private.usage_events.service_tier IS 'The tier billed.';
+
+COMMENT ON COLUMN farebox_private.usage_events.started_at IS 'By the proxy''s clock; decides price and period.';
+
+COMMENT ON COLUMN farebox_private.usage_events.ended_at IS 'Last byte of the answer; null on an interrupted call.';
+
+COMMENT ON COLUMN farebox_private.usage_events.received_at IS 'When the collector booked it.';
+
+COMMENT ON COLUMN farebox_private.usage_events.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.usage_events.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.usage_events.is_late IS 'Its own month was closed when it came; it is in the first open one.';
+
+COMMENT ON COLUMN farebox_private.usage_events.clock_suspect IS 'The proxy''s clock and the collector''s differed by more than five minutes.';
+
+COMMENT ON COLUMN farebox_private.usage_events.ttfb_ms IS 'To the answer''s first byte, in milliseconds.';
+
+COMMENT ON COLUMN farebox_private.usage_events.ttft_ms IS 'To the first generated output, in milliseconds.';
+
+COMMENT ON COLUMN farebox_private.usage_events.duration_ms IS 'To the answer''s last byte, in milliseconds.';
+
+COMMENT ON COLUMN farebox_private.usage_events.overhead_ms IS 'Time that is the proxy''s alone, in milliseconds.';
+
+COMMENT ON COLUMN farebox_private.usage_events.status IS 'The upstream''s HTTP status.';
+
+COMMENT ON COLUMN farebox_private.usage_events.ending IS 'How the answer ended.';
+
+COMMENT ON COLUMN farebox_private.usage_events.streaming IS 'Whether the answer came as a stream.';
+
+COMMENT ON COLUMN farebox_private.usage_events.transport IS 'http, sse or websocket.';
+
+COMMENT ON COLUMN farebox_private.usage_events.request_bytes IS 'Bytes of the body sent upstream.';
+
+COMMENT ON COLUMN farebox_private.usage_events.response_bytes IS 'Bytes of the body that came back.';
+
+COMMENT ON COLUMN farebox_private.usage_events.request_amended IS 'Whether the usage option was spliced into the request.';
+
+COMMENT ON COLUMN farebox_private.usage_events.attempt IS 'The proxy''s attempt, from 1.';
+
+COMMENT ON COLUMN farebox_private.usage_events.client_retry IS 'The SDK''s own retry count.';
+
+COMMENT ON COLUMN farebox_private.usage_events.sanitised IS 'Whether a text had to be made to fit.';
+
+COMMENT ON COLUMN farebox_private.usage_events.lines IS 'What pricing reads: [{model, conditions, usage}]; JSON as text, which the view reads.';
+
+COMMENT ON COLUMN farebox_private.usage_events.usage IS 'The lines'' sum, exact decimals as strings by meter.';
+
+COMMENT ON COLUMN farebox_private.usage_events.usage_source IS 'How the quantities are known.';
+
+COMMENT ON COLUMN farebox_private.usage_events.usage_reason IS 'Why they are not reported.';
+
+COMMENT ON COLUMN farebox_private.usage_events.usage_low IS 'Lower bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox_private.usage_events.usage_high IS 'Upper bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox_private.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. JSON as text, which the view reads.';
+
+COMMENT ON COLUMN farebox_private.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}].';
+
+COMMENT ON COLUMN farebox_private.usage_events.cost_usd IS 'What the provider charges, whoever pays; null: a rate is missing.';
+
+COMMENT ON COLUMN farebox_private.usage_events.billed_usd IS 'What the operator charges the tenant; null: unpriced.';
+
+COMMENT ON COLUMN farebox_private.usage_events.claimed_usd IS 'The proxy''s own figure of billed_usd.';
+
+COMMENT ON COLUMN farebox_private.usage_events.price_mismatch IS 'Whether the proxy''s figure differs from the booked one.';
+
+COMMENT ON COLUMN farebox_private.usage_events.pricing IS 'priced, partial, unpriced, unknown, free or repeat; speaks of billed_usd.';
+
+COMMENT ON COLUMN farebox_private.usage_events.cost_card IS 'SHA-256 of the provider''s card it was priced by.';
+
+COMMENT ON COLUMN farebox_private.usage_events.price_card IS 'SHA-256 of the selling rules it was priced by.';
+
+COMMENT ON COLUMN farebox_private.usage_events.repeats IS 'The event already charged for the same provider id.';
+
+COMMENT ON COLUMN farebox_private.usage_events.upstream_request_id IS 'The provider''s request id.';
+
+COMMENT ON COLUMN farebox_private.usage_events.response_id IS 'The id in the answer''s body.';
+
+COMMENT ON COLUMN farebox_private.usage_events.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox_private.usage_events.epoch IS 'The proxy''s process start.';
+
+COMMENT ON COLUMN farebox_private.usage_events.seq IS 'The settlement''s number in the epoch, without gaps.';
+
+COMMENT ON COLUMN farebox_private.usage_events.content_sha256 IS 'SHA-256 over the record as spooled, by the proxy.';
+
+COMMENT ON COLUMN farebox_private.usage_events.content_digest IS 'SHA-256 over what the collector compares for conflict.';
+
+COMMENT ON COLUMN farebox_private.usage_events.further IS 'Fields of a newer proxy that this version does not know, as they came.';
+
+CREATE VIEW farebox.usage_events AS
+ SELECT events.event_id,
+    events.call_id,
+    events.part,
+    events.is_final,
+    events.settles,
+    events.schema,
+    events.tenant_id,
+    events.customer_id,
+    events.project,
+    events.agent,
+    events.revision,
+    events.session_id,
+    events.run_id,
+    events.span_id,
+    events.parent_span_id,
+    events.section,
+    events.metadata,
+    events.synthetic,
+    events.environment,
+    events.attribution,
+    events.key_id,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN events.credential_id
+            ELSE NULL::text
+        END AS credential_id,
+    events.paid_by,
+    events.upstream,
+    events.provider,
+    events.endpoint,
+    events.region,
+    events.model_requested,
+    events.model,
+    events.service_tier,
+    events.started_at,
+    events.ended_at,
+    events.received_at,
+    events.period,
+    events.day,
+    events.is_late,
+    events.clock_suspect,
+    events.ttfb_ms,
+    events.ttft_ms,
+    events.duration_ms,
+    events.overhead_ms,
+    events.status,
+    events.ending,
+    events.streaming,
+    events.transport,
+    events.request_bytes,
+    events.response_bytes,
+    events.request_amended,
+    events.attempt,
+    events.client_retry,
+    events.sanitised,
+    (events.lines)::jsonb AS lines,
+    events.usage,
+    events.usage_source,
+    events.usage_reason,
+    events.usage_low,
+    events.usage_high,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN (events.evidence)::jsonb
+            ELSE NULL::jsonb
+        END AS evidence,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN events.charges
+            ELSE ( SELECT COALESCE(jsonb_agg((charges.charge || '{"cost_usd": null, "cost_rate": null, "cost_rule": null}'::jsonb) ORDER BY charges.place), '[]'::jsonb) AS "coalesce"
+               FROM jsonb_array_elements(events.charges) WITH ORDINALITY charges(charge, place))
+        END AS charges,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    events.billed_usd,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN (events.claimed_usd)::numeric
+            ELSE NULL::numeric
+        END AS claimed_usd,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN events.price_mismatch
+            ELSE NULL::boolean
+        END AS price_mismatch,
+    events.pricing,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN jsonb_build_object('cost', encode(events.cost_card, 'hex'::text), 'price', encode(events.price_card, 'hex'::text))
+            ELSE NULL::jsonb
+        END AS rate_cards,
+    events.repeats,
+    events.upstream_request_id,
+    events.response_id,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN events.node
+            ELSE NULL::text
+        END AS node,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN events.epoch
+            ELSE NULL::bigint
+        END AS epoch,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN events.seq
+            ELSE NULL::bigint
+        END AS seq,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN encode(events.content_sha256, 'hex'::text)
+            ELSE NULL::text
+        END AS content_sha256,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN ((events.cost_usd)::numeric + COALESCE(( SELECT sum((adjustments.cost_usd)::numeric) AS sum
+               FROM farebox_private.adjustments
+              WHERE (adjustments.event_id = events.event_id)), (0)::numeric))
+            ELSE NULL::numeric
+        END AS adjusted_cost_usd,
+    ((events.billed_usd)::numeric + COALESCE(( SELECT sum((adjustments.billed_usd)::numeric) AS sum
+           FROM farebox_private.adjustments
+          WHERE (adjustments.event_id = events.event_id)), (0)::numeric)) AS adjusted_billed_usd
+   FROM farebox_private.usage_events events;
+
+COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
+
+COMMENT ON COLUMN farebox.usage_events.event_id IS 'UUIDv7 made by the proxy; its millisecond is started_at.';
+
+COMMENT ON COLUMN farebox.usage_events.call_id IS 'The event id of the call''s first attempt and part.';
+
+COMMENT ON COLUMN farebox.usage_events.part IS 'Part of a socket, from 1.';
+
+COMMENT ON COLUMN farebox.usage_events.is_final IS 'Whether this is the call''s last part.';
+
+COMMENT ON COLUMN farebox.usage_events.settles IS 'The earlier, pending event whose usage this one tells.';
+
+COMMENT ON COLUMN farebox.usage_events.schema IS 'Version of the record''s shape.';
+
+COMMENT ON COLUMN farebox.usage_events.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.usage_events.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.usage_events.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox.usage_events.agent IS 'An agent of the tenant.';
+
+COMMENT ON COLUMN farebox.usage_events.revision IS 'The agent''s revision.';
+
+COMMENT ON COLUMN farebox.usage_events.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox.usage_events.run_id IS 'A run of an agent.';
+
+COMMENT ON COLUMN farebox.usage_events.span_id IS 'A step of the run.';
+
+COMMENT ON COLUMN farebox.usage_events.parent_span_id IS 'The step above it.';
+
+COMMENT ON COLUMN farebox.usage_events.section IS 'A part of the product.';
+
+COMMENT ON COLUMN farebox.usage_events.metadata IS 'The caller''s own flat labels.';
+
+COMMENT ON COLUMN farebox.usage_events.synthetic IS 'Test traffic by the caller''s own word; billed as any call.';
+
+COMMENT ON COLUMN farebox.usage_events.environment IS 'The key''s environment: live or test.';
+
+COMMENT ON COLUMN farebox.usage_events.attribution IS 'Where the tenant came from: key, header, path, query, session, body, none.';
+
+COMMENT ON COLUMN farebox.usage_events.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.usage_events.credential_id IS 'The provider credential, by name. Tenants see it where the operator does not pay.';
+
+COMMENT ON COLUMN farebox.usage_events.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox.usage_events.upstream IS 'The configured name.';
+
+COMMENT ON COLUMN farebox.usage_events.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.usage_events.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.usage_events.region IS 'The upstream''s region.';
+
+COMMENT ON COLUMN farebox.usage_events.model_requested IS 'The model asked for.';
+
+COMMENT ON COLUMN farebox.usage_events.model IS 'The model billed.';
+
+COMMENT ON COLUMN farebox.usage_events.service_tier IS 'The tier billed.';
+
+COMMENT ON COLUMN farebox.usage_events.started_at IS 'By the proxy''s clock; decides price and period.';
+
+COMMENT ON COLUMN farebox.usage_events.ended_at IS 'Last byte of the answer; null on an interrupted call.';
+
+COMMENT ON COLUMN farebox.usage_events.received_at IS 'When the collector booked it.';
+
+COMMENT ON COLUMN farebox.usage_events.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox.usage_events.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox.usage_events.is_late IS 'Its own month was closed when it came; it is in the first open one.';
+
+COMMENT ON COLUMN farebox.usage_events.clock_suspect IS 'The proxy''s clock and the collector''s differed by more than five minutes.';
+
+COMMENT ON COLUMN farebox.usage_events.ttfb_ms IS 'To the answer''s first byte, in milliseconds.';
+
+COMMENT ON COLUMN farebox.usage_events.ttft_ms IS 'To the first generated output, in milliseconds.';
+
+COMMENT ON COLUMN farebox.usage_events.duration_ms IS 'To the answer''s last byte, in milliseconds.';
+
+COMMENT ON COLUMN farebox.usage_events.overhead_ms IS 'Time that is the proxy''s alone, in milliseconds.';
+
+COMMENT ON COLUMN farebox.usage_events.status IS 'The upstream''s HTTP status.';
+
+COMMENT ON COLUMN farebox.usage_events.ending IS 'How the answer ended.';
+
+COMMENT ON COLUMN farebox.usage_events.streaming IS 'Whether the answer came as a stream.';
+
+COMMENT ON COLUMN farebox.usage_events.transport IS 'http, sse or websocket.';
+
+COMMENT ON COLUMN farebox.usage_events.request_bytes IS 'Bytes of the body sent upstream.';
+
+COMMENT ON COLUMN farebox.usage_events.response_bytes IS 'Bytes of the body that came back.';
+
+COMMENT ON COLUMN farebox.usage_events.request_amended IS 'Whether the usage option was spliced into the request.';
+
+COMMENT ON COLUMN farebox.usage_events.attempt IS 'The proxy''s attempt, from 1.';
+
+COMMENT ON COLUMN farebox.usage_events.client_retry IS 'The SDK''s own retry count.';
+
+COMMENT ON COLUMN farebox.usage_events.sanitised IS 'Whether a text had to be made to fit.';
+
+COMMENT ON COLUMN farebox.usage_events.lines IS 'What pricing reads: [{model, conditions, usage}].';
+
+COMMENT ON COLUMN farebox.usage_events.usage IS 'The lines'' sum, exact decimals as strings by meter.';
+
+COMMENT ON COLUMN farebox.usage_events.usage_source IS 'How the quantities are known.';
+
+COMMENT ON COLUMN farebox.usage_events.usage_reason IS 'Why they are not reported.';
+
+COMMENT ON COLUMN farebox.usage_events.usage_low IS 'Lower bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox.usage_events.usage_high IS 'Upper bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}]. The cost half is null for tenants where the operator pays.';
+
+COMMENT ON COLUMN farebox.usage_events.cost_usd IS 'What the provider charges, whoever pays; null: a rate is missing. Tenants see it where the operator does not pay.';
+
+COMMENT ON COLUMN farebox.usage_events.billed_usd IS 'What the operator charges the tenant; null: unpriced.';
+
+COMMENT ON COLUMN farebox.usage_events.claimed_usd IS 'The proxy''s own figure of billed_usd. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.price_mismatch IS 'Whether the proxy''s figure differs from the booked one. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.pricing IS 'priced, partial, unpriced, unknown, free or repeat; speaks of billed_usd.';
+
+COMMENT ON COLUMN farebox.usage_events.rate_cards IS 'Revisions it was priced by: {cost, price}. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.repeats IS 'The event already charged for the same provider id.';
+
+COMMENT ON COLUMN farebox.usage_events.upstream_request_id IS 'The provider''s request id.';
+
+COMMENT ON COLUMN farebox.usage_events.response_id IS 'The id in the answer''s body.';
+
+COMMENT ON COLUMN farebox.usage_events.node IS 'The proxy. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.epoch IS 'The proxy''s process start. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.seq IS 'The settlement''s number in the epoch, without gaps. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.content_sha256 IS 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
+
+COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments, where the viewer sees it.';
+
+COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments.';
+
+CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH event AS (
+          SELECT usage_events.event_id,
+             usage_events.call_id,
+             usage_events.part,
+             usage_events.is_final,
+             usage_events.settles,
+             usage_events.schema,
+             usage_events.tenant_id,
+             usage_events.customer_id,
+             usage_events.project,
+             usage_events.agent,
+             usage_events.revision,
+             usage_events.session_id,
+             usage_events.run_id,
+             usage_events.span_id,
+             usage_events.parent_span_id,
+             usage_events.section,
+             usage_events.metadata,
+             usage_events.synthetic,
+             usage_events.environment,
+             usage_events.attribution,
+             usage_events.key_id,
+             usage_events.credential_id,
+             usage_events.paid_by,
+             usage_events.upstream,
+             usage_events.provider,
+             usage_events.endpoint,
+             usage_events.region,
+             usage_events.model_requested,
+             usage_events.model,
+             usage_events.service_tier,
+             usage_events.started_at,
+             usage_events.ended_at,
+             usage_events.received_at,
+             usage_events.period,
+             usage_events.day,
+             usage_events.is_late,
+             usage_events.clock_suspect,
+             usage_events.ttfb_ms,
+             usage_events.ttft_ms,
+             usage_events.duration_ms,
+             usage_events.overhead_ms,
+             usage_events.status,
+             usage_events.ending,
+             usage_events.streaming,
+             usage_events.transport,
+             usage_events.request_bytes,
+             usage_events.response_bytes,
+             usage_events.request_amended,
+             usage_events.attempt,
+             usage_events.client_retry,
+             usage_events.sanitised,
+             usage_events.lines,
+             usage_events.usage,
+             usage_events.usage_source,
+             usage_events.usage_reason,
+             usage_events.usage_low,
+             usage_events.usage_high,
+             usage_events.evidence,
+             usage_events.charges,
+             usage_events.cost_usd,
+             usage_events.billed_usd,
+             usage_events.claimed_usd,
+             usage_events.price_mismatch,
+             usage_events.pricing,
+             usage_events.rate_cards,
+             usage_events.repeats,
+             usage_events.upstream_request_id,
+             usage_events.response_id,
+             usage_events.node,
+             usage_events.epoch,
+             usage_events.seq,
+             usage_events.content_sha256,
+             usage_events.adjusted_cost_usd,
+             usage_events.adjusted_billed_usd
+            FROM farebox.usage_events
+           WHERE (usage_events.event_id = explain.event_id)
+         ), steps AS (
+          SELECT 1 AS step,
+             'call'::text AS topic,
+             fact.item,
+             NULL::numeric AS quantity,
+             NULL::text AS rate,
+             NULL::numeric AS cost_usd,
+             NULL::numeric AS billed_usd,
+             fact.detail,
+             fact.place
+            FROM (event
+              CROSS JOIN LATERAL ( VALUES (1,'tenant'::text,((COALESCE(event.tenant_id, 'unattributed'::text) || ', from '::text) || event.attribution)), (2,'upstream'::text,((((event.upstream || ', '::text) || event.endpoint) || ', paid by '::text) || event.paid_by)), (3,'model'::text,((('asked '::text || COALESCE(event.model_requested, 'for none'::text)) || ', billed '::text) || COALESCE(event.model, 'none'::text))), (4,'answer'::text,((event.ending || COALESCE((', status '::text || event.status), ''::text)) || COALESCE(((', '::text || event.duration_ms) || ' ms'::text), ''::text))), (5,'provider ids'::text,concat_ws(', '::text, event.upstream_request_id, event.response_id))) fact(place, item, detail))
+         UNION ALL
+          SELECT 2,
+             'evidence'::text,
+             (seen.value ->> 'at'::text),
+             NULL::numeric,
+             NULL::text,
+             NULL::numeric,
+             NULL::numeric,
+             (seen.value ->> 'value'::text),
+             seen.place
+            FROM (event
+              CROSS JOIN LATERAL jsonb_array_elements((event.evidence -> 'objects'::text)) WITH ORDINALITY seen(value, place))
+         UNION ALL
+          SELECT 3,
+             'usage'::text,
+             meter.key,
+             (meter.value)::numeric AS value,
+             NULL::text,
+             NULL::numeric,
+             NULL::numeric,
+             concat_ws(', '::text, (line.value ->> 'model'::text), event.usage_source, event.usage_reason, NULLIF((line.value ->> 'conditions'::text), '{}'::text)) AS concat_ws,
+             line.place
+            FROM ((event
+              CROSS JOIN LATERAL jsonb_array_elements(event.lines) WITH ORDINALITY line(value, place))
+              CROSS JOIN LATERAL jsonb_each_text((line.value -> 'usage'::text)) meter(key, value))
+         UNION ALL
+          SELECT 4,
+             'bounds'::text,
+             meters.meter,
+             NULL::numeric,
+             NULL::text,
+             NULL::numeric,
+             NULL::numeric,
+             ((COALESCE((event.usage_low ->> meters.meter), '0'::text) || ' to '::text) || COALESCE((event.usage_high ->> meters.meter), 'unbounded'::text)),
+             1
+            FROM (event
+              CROSS JOIN LATERAL jsonb_object_keys((COALESCE(event.usage_low, '{}'::jsonb) || COALESCE(event.usage_high, '{}'::jsonb))) meters(meter))
+         UNION ALL
+          SELECT 5,
+             'charge'::text,
+             (charge.value ->> 'meter'::text),
+             ((charge.value ->> 'quantity'::text))::numeric AS "numeric",
+             ((((charge.value -> 'price_rate'::text) ->> 'usd'::text) || ' USD per '::text) || ((charge.value -> 'price_rate'::text) ->> 'per'::text)),
+             ((charge.value ->> 'cost_usd'::text))::numeric AS "numeric",
+             ((charge.value ->> 'billed_usd'::text))::numeric AS "numeric",
+             concat_ws(', '::text, (charge.value ->> 'model'::text), (charge.value ->> 'cost_rule'::text), (charge.value ->> 'price_rule'::text)) AS concat_ws,
+             charge.place
+            FROM (event
+              CROSS JOIN LATERAL jsonb_array_elements(event.charges) WITH ORDINALITY charge(value, place))
+         UNION ALL
+          SELECT 6,
+             'booked'::text,
+             event.pricing,
+             NULL::numeric,
+             NULL::text,
+             event.cost_usd,
+             event.billed_usd,
+             concat_ws(', '::text, ('card '::text || "left"((event.rate_cards ->> 'cost'::text), 12)), ('the proxy claimed '::text || event.claimed_usd),
+                 CASE
+                     WHEN event.price_mismatch THEN 'which differs'::text
+                     ELSE NULL::text
+                 END, ('repeats '::text || event.repeats), ('settles '::text || event.settles)) AS concat_ws,
+             1
+            FROM event
+         UNION ALL
+          SELECT 7,
+             'adjustment'::text,
+             adjustments.meter,
+             adjustments.quantity,
+             NULL::text,
+             adjustments.cost_usd,
+             adjustments.billed_usd,
+             concat_ws(', '::text, adjustments.kind, adjustments.reason, ('in '::text || to_char((adjustments.period)::timestamp with time zone, 'YYYY-MM'::text))) AS concat_ws,
+             (EXTRACT(epoch FROM adjustments.booked_at))::bigint AS "extract"
+            FROM farebox.adjustments
+           WHERE (adjustments.event_id = explain.event_id)
+         UNION ALL
+          SELECT 8,
+             'invoice'::text,
+             to_char((event.period)::timestamp with time zone, 'YYYY-MM'::text) AS to_char,
+             NULL::numeric,
+             NULL::text,
+             NULL::numeric,
+             NULL::numeric,
+             concat_ws(', '::text, ('day '::text || event.day),
+                 CASE
+                     WHEN event.is_late THEN 'late: its own month was closed'::text
+                     ELSE NULL::text
+                 END,
+                 CASE
+                     WHEN (event.environment = 'test'::text) THEN 'test traffic is on no invoice'::text
+                     ELSE NULL::text
+                 END, ('invoice '::text || invoices.number)) AS concat_ws,
+             1
+            FROM (event
+              LEFT JOIN farebox.invoices ON (((invoices.tenant_id = event.tenant_id) AND (invoices.period = event.period))))
+         )
+  SELECT steps.step,
+     steps.topic,
+     steps.item,
+     steps.quantity,
+     steps.rate,
+     steps.cost_usd,
+     steps.billed_usd,
+     NULLIF(steps.detail, ''::text) AS "nullif"
+    FROM steps
+   ORDER BY steps.step, steps.place, steps.item;
+END;
+
+COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, evidence, usage, bounds, charge, booked, adjustment, invoice. Tenants see their own, without costs.';
+
+CREATE VIEW farebox.unpriced_usage AS
+ SELECT events.event_id,
+    events.tenant_id,
+    events.customer_id,
+    events.started_at,
+    events.period,
+    events.environment,
+    events.paid_by,
+    events.upstream,
+    events.provider,
+    events.endpoint,
+    events.model_requested,
+    events.model,
+    events.pricing,
+    events.ending,
+    events.usage_source,
+    events.usage_reason,
+    (events.lines)::jsonb AS lines,
+    events.usage,
+    events.usage_low,
+    events.usage_high,
+    events.billed_usd,
+    events.response_id
+   FROM farebox_private.usage_events events
+  WHERE ((events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
+           FROM farebox_private.usage_events later
+          WHERE (later.settles = events.event_id))))));
+
+COMMENT ON VIEW farebox.unpriced_usage IS 'Events whose amount is not, or not wholly, known: unpriced and partial ones block the close, unknown ones do not.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.event_id IS 'UUIDv7 made by the proxy; its millisecond is started_at.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.started_at IS 'By the proxy''s clock; decides price and period.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.environment IS 'The key''s environment: live or test.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.upstream IS 'The configured name.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.model_requested IS 'The model asked for.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.model IS 'The model billed.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.pricing IS 'priced, partial, unpriced, unknown, free or repeat; speaks of billed_usd.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.ending IS 'How the answer ended.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.usage_source IS 'How the quantities are known.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.usage_reason IS 'Why they are not reported.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.lines IS 'What pricing reads: [{model, conditions, usage}].';
+
+COMMENT ON COLUMN farebox.unpriced_usage.usage IS 'The lines'' sum, exact decimals as strings by meter.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.usage_low IS 'Lower bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.usage_high IS 'Upper bounds by meter when not reported.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.billed_usd IS 'What the operator charges the tenant; null: unpriced.';
+
+COMMENT ON COLUMN farebox.unpriced_usage.response_id IS 'The id in the answer''s body.';
+
+CREATE TABLE farebox_private.usage_daily (
+    day date NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    model text,
+    pricing text NOT NULL,
+    meter text NOT NULL,
+    quantity numeric DEFAULT 0 NOT NULL,
+    cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    events bigint DEFAULT 0 NOT NULL,
+    unpriced_events bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY farebox_private.usage_daily FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.usage_daily IS 'Sums of the ledger by tenant-local day; can be rebuilt from usage_events and adjustments.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.usage_daily.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE VIEW farebox.usage_daily AS
+ SELECT sums.day,
+    sums.period,
+    sums.tenant_id,
+    sums.customer_id,
+    sums.project,
+    sums.key_id,
+    sums.environment,
+    sums.paid_by,
+    sums.provider,
+    sums.endpoint,
+    sums.model,
+    sums.pricing,
+    sums.meter,
+    sums.quantity,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (sums.paid_by <> 'operator'::text)) THEN (sums.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    sums.billed_usd,
+    sums.events,
+    sums.unpriced_events
+   FROM farebox_private.usage_daily sums;
+
+COMMENT ON VIEW farebox.usage_daily IS 'Usage and money by tenant-local day, meter and dimension; adjustments included.';
+
+COMMENT ON COLUMN farebox.usage_daily.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox.usage_daily.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox.usage_daily.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.usage_daily.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.usage_daily.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox.usage_daily.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.usage_daily.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.usage_daily.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox.usage_daily.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.usage_daily.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.usage_daily.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox.usage_daily.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox.usage_daily.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox.usage_daily.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox.usage_daily.cost_usd IS 'What the provider charges, as far as priced. Null for tenants where the operator pays.';
+
+COMMENT ON COLUMN farebox.usage_daily.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox.usage_daily.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox.usage_daily.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(line bigint, kind text, provider text, model text, meter text, quantity numeric, billed_usd numeric, unpriced_events bigint, quantity_low numeric, quantity_high numeric)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH daily AS (
+          SELECT usage_daily.day,
+             usage_daily.period,
+             usage_daily.tenant_id,
+             usage_daily.customer_id,
+             usage_daily.project,
+             usage_daily.key_id,
+             usage_daily.environment,
+             usage_daily.paid_by,
+             usage_daily.provider,
+             usage_daily.endpoint,
+             usage_daily.model,
+             usage_daily.pricing,
+             usage_daily.meter,
+             usage_daily.quantity,
+             usage_daily.cost_usd,
+             usage_daily.billed_usd,
+             usage_daily.events,
+             usage_daily.unpriced_events
+            FROM farebox.usage_daily
+           WHERE ((usage_daily.tenant_id = invoice_preview.tenant) AND (usage_daily.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (usage_daily.environment = 'live'::text))
+         ), lines AS (
+          SELECT 1 AS place,
+             'usage'::text AS kind,
+             daily.provider,
+             daily.model,
+             daily.meter,
+             sum(daily.quantity) AS quantity,
+             sum((daily.billed_usd)::numeric) AS billed_usd,
+             (0)::bigint AS unpriced_events,
+             NULL::numeric AS quantity_low,
+             NULL::numeric AS quantity_high
+            FROM daily
+           WHERE ((daily.meter <> 'calls'::text) AND (daily.pricing <> 'unpriced'::text))
+           GROUP BY daily.provider, daily.model, daily.meter
+         UNION ALL
+          SELECT 2,
+             'unpriced'::text,
+             daily.provider,
+             daily.model,
+             daily.meter,
+             sum(daily.quantity) AS sum,
+             NULL::numeric,
+             (sum(daily.unpriced_events))::bigint AS sum,
+             NULL::numeric,
+             NULL::numeric
+            FROM daily
+           WHERE ((daily.pricing = 'unpriced'::text) OR ((daily.meter = 'calls'::text) AND (daily.pricing = 'partial'::text)))
+           GROUP BY daily.provider, daily.model, daily.meter
+         UNION ALL
+          SELECT 3,
+             'unknown'::text,
+             unknown.provider,
+             COALESCE(unknown.model, unknown.model_requested) AS "coalesce",
+             COALESCE(bounds.meter, 'calls'::text) AS "coalesce",
+                 CASE
+                     WHEN (bounds.meter IS NULL) THEN count(*)
+                     ELSE NULL::bigint
+                 END AS "case",
+             NULL::numeric,
+             0,
+             sum(bounds.low) AS sum,
+             sum(bounds.high) AS sum
+            FROM (farebox.unpriced_usage unknown
+              LEFT JOIN LATERAL ( SELECT meters.meter,
+                     ((unknown.usage_low ->> meters.meter))::numeric AS low,
+                     ((unknown.usage_high ->> meters.meter))::numeric AS high
+                    FROM jsonb_object_keys((COALESCE(unknown.usage_low, '{}'::jsonb) || COALESCE(unknown.usage_high, '{}'::jsonb))) meters(meter)) bounds ON (true))
+           WHERE ((unknown.tenant_id = invoice_preview.tenant) AND (unknown.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (unknown.environment = 'live'::text) AND (unknown.pricing = 'unknown'::text))
+           GROUP BY unknown.provider, COALESCE(unknown.model, unknown.model_requested), bounds.meter
+         )
+  SELECT row_number() OVER (ORDER BY lines.place, lines.provider, lines.model, lines.meter) AS row_number,
+     lines.kind,
+     lines.provider,
+     lines.model,
+     lines.meter,
+     trim_scale(lines.quantity) AS trim_scale,
+     trim_scale(lines.billed_usd) AS trim_scale,
+     lines.unpriced_events,
+     trim_scale(lines.quantity_low) AS trim_scale,
+     trim_scale(lines.quantity_high) AS trim_scale
+    FROM lines
+   WHERE ((lines.place > 1) OR (lines.quantity <> (0)::numeric) OR (lines.billed_usd <> (0)::numeric))
+   ORDER BY (row_number() OVER (ORDER BY lines.place, lines.provider, lines.model, lines.meter));
+END;
+
+COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter (billed_usd sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
+
+CREATE FUNCTION farebox_private.ensure_partition(month date) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $$
+declare
+    from_month date := date_trunc('month', month)::date;
+    to_month date := (date_trunc('month', month) + interval '1 month')::date;
+    partition_name text := 'usage_events_' || to_char(from_month, 'YYYYMM');
+    is_made boolean := false;
+begin
+    if from_month < date '2000-01-01' or from_month >= date '2100-01-01' then
+        raise exception 'no partition for %: events are of the years 2000 to 2099', month
+            using errcode = 'datetime_field_overflow';
+    end if;
+    if to_regclass('farebox_private.' || partition_name) is not null then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('farebox_partitions', 0));
+    if to_regclass('farebox_private.' || partition_name) is null then
+        execute format(
+            'create table farebox_private.%I (like farebox_private.usage_events including all,'
+            ' constraint started_in_month check (started_at >= %L and started_at < %L))'
+            -- A row is about three kilobytes; compressing it would cost more than all its indexes.
+            ' with (toast_tuple_target = 8160)',
+            partition_name,
+            from_month::timestamptz,
+            to_month::timestamptz
+        );
+        execute format('alter table farebox_private.%I enable row level security', partition_name);
+        execute format('alter table farebox_private.%I force row level security', partition_name);
+        execute format(
+            'create policy own_rows on farebox_private.%I to public using ('
+            '(select farebox_private.sees_all()) or tenant_id = (select farebox_private.own_tenant()))',
+            partition_name
+        );
+        execute format(
+            'alter table farebox_private.usage_events attach partition farebox_private.%I'
+            ' for values from (%L) to (%L)',
+            partition_name,
+            farebox_private.first_event_id(from_month::timestamptz),
+            farebox_private.first_event_id(to_month::timestamptz)
+        );
+        execute format(
+            'comment on table farebox_private.%I is %L',
+            partition_name,
+            'Usage events that started in ' || to_char(from_month, 'YYYY-MM') || ' (UTC).'
+        );
+        is_made := true;
+    end if;
+    return is_made;
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.ensure_partition(month date) IS 'Makes the partition of a month (UTC) unless it is there; true when it made one.';
+
+CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((lpad(to_hex(((EXTRACT(epoch FROM at) * (1000)::numeric))::bigint), 12, '0'::text) || repeat('0'::text, 20)))::uuid;
+
+COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
+
+CREATE FUNCTION farebox_private.is_id(id text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((char_length(id) >= 1) AND (char_length(id) <= 128)) AND (id !~ '[\u0001-\u001f\u007f-\u009f]'::text) AND (id IS NFC NORMALIZED));
+
+COMMENT ON FUNCTION farebox_private.is_id(id text) IS 'Whether a text is an identifier: 1 to 128 Unicode scalar values, NFC, no control characters.';
+
+CREATE FUNCTION farebox_private.keep_time_zone_until_month_end() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    perform now() at time zone new.time_zone;
+    new.updated_at := now();
+    if tg_op = 'UPDATE' and new.time_zone is distinct from old.time_zone then
+        if old.time_zone_from is null or old.time_zone_from <= (now() at time zone old.time_zone)::date then
+            new.time_zone_before := old.time_zone;
+        end if;
+        new.time_zone_from := (date_trunc('month', now() at time zone new.time_zone_before) + interval '1 month')::date;
+    end if;
+    return new;
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.keep_time_zone_until_month_end() IS 'Trigger: refuses an unknown time zone and lets a changed one count from the next month.';
+
+CREATE TABLE farebox_private.tenant_logins (
+    login name NOT NULL,
+    tenant_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id))
+);
+
+ALTER TABLE ONLY farebox_private.tenant_logins FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.tenant_logins IS 'Which database login belongs to which tenant; row security goes by it.';
+
+COMMENT ON COLUMN farebox_private.tenant_logins.login IS 'The database role that logs in.';
+
+COMMENT ON COLUMN farebox_private.tenant_logins.tenant_id IS 'The one tenant whose rows it sees.';
+
+COMMENT ON COLUMN farebox_private.tenant_logins.created_at IS 'When the login was made.';
+
+COMMENT ON COLUMN farebox_private.tenant_logins.created_by IS 'Who made it.';
+
+CREATE FUNCTION farebox_private.own_tenant() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (SELECT tenant_logins.tenant_id FROM farebox_private.tenant_logins WHERE (tenant_logins.login = CURRENT_USER));
+
+COMMENT ON FUNCTION farebox_private.own_tenant() IS 'The tenant of the current login; null for anybody else.';
+
+CREATE FUNCTION farebox_private.may_see(tenant_id text) RETURNS boolean
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN (farebox_private.sees_all() OR (tenant_id = farebox_private.own_tenant()));
+
+COMMENT ON FUNCTION farebox_private.may_see(tenant_id text) IS 'Whether the current user may see rows of this tenant; unattributed rows (null) are for the operator.';
+
+CREATE FUNCTION farebox_private.note_directory_change() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    entity jsonb := to_jsonb(case when tg_op = 'DELETE' then old else new end);
+    change bigint;
+begin
+    perform pg_advisory_xact_lock(hashtextextended('farebox_directory', 0));
+    insert into farebox_private.directory_changes (kind, entity_id)
+    values (tg_argv[0], entity ->> tg_argv[1])
+    returning change_id into change;
+    perform pg_notify('farebox_directory', change::text);
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.note_directory_change() IS 'Trigger: writes one change for the row and notifies the proxies. Arguments: kind, id column.';
+
+CREATE TABLE farebox_private.audit_log (
+    audit_id bigint NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL,
+    actor text NOT NULL,
+    action text NOT NULL,
+    tenant_id text,
+    entity_kind text,
+    entity_id text,
+    request_id text,
+    details jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.audit_log FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.audit_log IS 'Who did what; only grows.';
+
+COMMENT ON COLUMN farebox_private.audit_log.audit_id IS 'Grows.';
+
+COMMENT ON COLUMN farebox_private.audit_log.at IS 'When.';
+
+COMMENT ON COLUMN farebox_private.audit_log.actor IS 'Who.';
+
+COMMENT ON COLUMN farebox_private.audit_log.action IS 'What, as noun.verb.';
+
+COMMENT ON COLUMN farebox_private.audit_log.tenant_id IS 'The tenant it concerns.';
+
+COMMENT ON COLUMN farebox_private.audit_log.entity_kind IS 'Kind of the thing it was done to.';
+
+COMMENT ON COLUMN farebox_private.audit_log.entity_id IS 'The thing it was done to.';
+
+COMMENT ON COLUMN farebox_private.audit_log.request_id IS 'The API request.';
+
+COMMENT ON COLUMN farebox_private.audit_log.details IS 'What changed; never a secret.';
+
+CREATE VIEW farebox.audit_log AS
+ SELECT audit_log.audit_id,
+    audit_log.at,
+    audit_log.actor,
+    audit_log.action,
+    audit_log.tenant_id,
+    audit_log.entity_kind,
+    audit_log.entity_id,
+    audit_log.request_id,
+    audit_log.details
+   FROM farebox_private.audit_log;
+
+COMMENT ON VIEW farebox.audit_log IS 'Who did what. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.audit_log.audit_id IS 'Grows.';
+
+COMMENT ON COLUMN farebox.audit_log.at IS 'When.';
+
+COMMENT ON COLUMN farebox.audit_log.actor IS 'Who.';
+
+COMMENT ON COLUMN farebox.audit_log.action IS 'What, as noun.verb.';
+
+COMMENT ON COLUMN farebox.audit_log.tenant_id IS 'The tenant it concerns.';
+
+COMMENT ON COLUMN farebox.audit_log.entity_kind IS 'Kind of the thing it was done to.';
+
+COMMENT ON COLUMN farebox.audit_log.entity_id IS 'The thing it was done to.';
+
+COMMENT ON COLUMN farebox.audit_log.request_id IS 'The API request.';
+
+COMMENT ON COLUMN farebox.audit_log.details IS 'What changed; never a secret.';
+
+CREATE TABLE farebox_private.customers (
+    tenant_id text NOT NULL,
+    customer_id text NOT NULL,
+    name text,
+    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT customer_id_is_id CHECK (farebox_private.is_id(customer_id)),
+    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text))
+);
+
+ALTER TABLE ONLY farebox_private.customers FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.customers IS 'The tenants'' own end customers, made by hand or by their first event.';
+
+COMMENT ON COLUMN farebox_private.customers.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.customers.customer_id IS 'The identifier used on the wire, unique in its tenant.';
+
+COMMENT ON COLUMN farebox_private.customers.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.customers.settings IS 'Settings by name.';
+
+COMMENT ON COLUMN farebox_private.customers.created_at IS 'When the customer was made.';
+
+CREATE VIEW farebox.customers AS
+ SELECT customers.tenant_id,
+    customers.customer_id,
+    customers.name,
+    customers.settings,
+    customers.created_at
+   FROM farebox_private.customers;
+
+COMMENT ON VIEW farebox.customers IS 'The tenants'' own end customers.';
+
+COMMENT ON COLUMN farebox.customers.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.customers.customer_id IS 'The identifier used on the wire, unique in its tenant.';
+
+COMMENT ON COLUMN farebox.customers.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.customers.settings IS 'Settings by name.';
+
+COMMENT ON COLUMN farebox.customers.created_at IS 'When the customer was made.';
+
+CREATE TABLE farebox_private.invoice_lines (
+    invoice_id uuid NOT NULL,
+    line integer NOT NULL,
+    tenant_id text NOT NULL,
+    kind text NOT NULL,
+    provider text,
+    model text,
+    meter text,
+    quantity numeric,
+    billed_usd farebox_private.usd NOT NULL,
+    text text,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'credit'::text, 'debit'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.invoice_lines FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.invoice_lines IS 'Lines of closed invoices.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.invoice_id IS 'The invoice.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.tenant_id IS 'The invoice''s tenant.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.model IS 'The model.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.quantity IS 'How much of it.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.billed_usd IS 'The amount.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.text IS 'What a person reads.';
+
+CREATE VIEW farebox.invoice_lines AS
+ SELECT invoice_lines.invoice_id,
+    invoice_lines.line,
+    invoice_lines.tenant_id,
+    invoice_lines.kind,
+    invoice_lines.provider,
+    invoice_lines.model,
+    invoice_lines.meter,
+    invoice_lines.quantity,
+    invoice_lines.billed_usd,
+    invoice_lines.text
+   FROM farebox_private.invoice_lines;
+
+COMMENT ON VIEW farebox.invoice_lines IS 'Lines of closed invoices.';
+
+COMMENT ON COLUMN farebox.invoice_lines.invoice_id IS 'The invoice.';
+
+COMMENT ON COLUMN farebox.invoice_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox.invoice_lines.tenant_id IS 'The invoice''s tenant.';
+
+COMMENT ON COLUMN farebox.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
+
+COMMENT ON COLUMN farebox.invoice_lines.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.invoice_lines.model IS 'The model.';
+
+COMMENT ON COLUMN farebox.invoice_lines.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox.invoice_lines.quantity IS 'How much of it.';
+
+COMMENT ON COLUMN farebox.invoice_lines.billed_usd IS 'The amount.';
+
+COMMENT ON COLUMN farebox.invoice_lines.text IS 'What a person reads.';
+
+CREATE TABLE farebox_private.limit_events (
+    limit_event_id uuid NOT NULL,
+    limit_id uuid NOT NULL,
+    tenant_id text,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    meter text NOT NULL,
+    used numeric,
+    amount numeric,
+    node text,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['warning'::text, 'refusal'::text, 'cut'::text, 'dry_run'::text, 'reset'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.limit_events FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limit_events IS 'When limits warned, refused or cut.';
+
+COMMENT ON COLUMN farebox_private.limit_events.limit_event_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox_private.limit_events.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox_private.limit_events.tenant_id IS 'The tenant that met it.';
+
+COMMENT ON COLUMN farebox_private.limit_events.at IS 'When.';
+
+COMMENT ON COLUMN farebox_private.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
+
+COMMENT ON COLUMN farebox_private.limit_events.meter IS 'What was counted.';
+
+COMMENT ON COLUMN farebox_private.limit_events.used IS 'How much was used.';
+
+COMMENT ON COLUMN farebox_private.limit_events.amount IS 'How much is allowed.';
+
+COMMENT ON COLUMN farebox_private.limit_events.node IS 'The proxy.';
+
+CREATE TABLE farebox_private.limits (
+    limit_id uuid NOT NULL,
+    tenant_id text,
+    customer_id text,
+    key_id uuid,
+    upstream text,
+    model text,
+    meter text NOT NULL,
+    amount numeric NOT NULL,
+    window_kind text NOT NULL,
+    action text DEFAULT 'refuse'::text NOT NULL,
+    dry_run boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT action_is_known CHECK ((action = ANY (ARRAY['refuse'::text, 'warn'::text, 'cut'::text]))),
+    CONSTRAINT amount_not_negative CHECK ((amount >= (0)::numeric)),
+    CONSTRAINT window_is_known CHECK ((window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'month'::text, 'lifetime'::text, 'concurrent'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.limits FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limits IS 'Rates, quantities and budgets.';
+
+COMMENT ON COLUMN farebox_private.limits.limit_id IS 'Identifier of the limit.';
+
+COMMENT ON COLUMN farebox_private.limits.tenant_id IS 'The tenant it binds; null: everybody.';
+
+COMMENT ON COLUMN farebox_private.limits.customer_id IS 'The customer it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.key_id IS 'The virtual key it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.upstream IS 'The upstream it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.model IS 'The model it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+
+COMMENT ON COLUMN farebox_private.limits.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox_private.limits.window_kind IS 'The window the amount is for.';
+
+COMMENT ON COLUMN farebox_private.limits.action IS 'What happens past it: refuse, warn or cut.';
+
+COMMENT ON COLUMN farebox_private.limits.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox_private.limits.expires_at IS 'When it stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox_private.limits.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN farebox_private.limits.created_by IS 'Who made it.';
+
+COMMENT ON COLUMN farebox_private.limits.updated_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.limit_events AS
+ SELECT limit_events.limit_event_id,
+    limit_events.limit_id,
+    limit_events.tenant_id,
+    limit_events.at,
+    limit_events.kind,
+    limit_events.meter,
+    limit_events.used,
+    limit_events.amount,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN limit_events.node
+            ELSE NULL::text
+        END AS node
+   FROM farebox_private.limit_events
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (EXISTS ( SELECT
+           FROM farebox_private.limits
+          WHERE ((limits.limit_id = limit_events.limit_id) AND (limits.meter <> 'cost'::text)))));
+
+COMMENT ON VIEW farebox.limit_events IS 'When limits warned, refused or cut. Tenants see those of limits they see.';
+
+COMMENT ON COLUMN farebox.limit_events.limit_event_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox.limit_events.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox.limit_events.tenant_id IS 'The tenant that met it.';
+
+COMMENT ON COLUMN farebox.limit_events.at IS 'When.';
+
+COMMENT ON COLUMN farebox.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
+
+COMMENT ON COLUMN farebox.limit_events.meter IS 'What was counted.';
+
+COMMENT ON COLUMN farebox.limit_events.used IS 'How much was used.';
+
+COMMENT ON COLUMN farebox.limit_events.amount IS 'How much is allowed.';
+
+COMMENT ON COLUMN farebox.limit_events.node IS 'The proxy. Null for tenants.';
+
+CREATE VIEW farebox.limits AS
+ SELECT limits.limit_id,
+    limits.tenant_id,
+    limits.customer_id,
+    limits.key_id,
+    limits.upstream,
+    limits.model,
+    limits.meter,
+    limits.amount,
+    limits.window_kind,
+    limits.action,
+    limits.dry_run,
+    limits.expires_at,
+    limits.created_at,
+    limits.created_by,
+    limits.updated_at
+   FROM farebox_private.limits
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (limits.meter <> 'cost'::text));
+
+COMMENT ON VIEW farebox.limits IS 'Limits. Tenants see their own, but none on cost.';
+
+COMMENT ON COLUMN farebox.limits.limit_id IS 'Identifier of the limit.';
+
+COMMENT ON COLUMN farebox.limits.tenant_id IS 'The tenant it binds; null: everybody.';
+
+COMMENT ON COLUMN farebox.limits.customer_id IS 'The customer it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.key_id IS 'The virtual key it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.upstream IS 'The upstream it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.model IS 'The model it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+
+COMMENT ON COLUMN farebox.limits.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox.limits.window_kind IS 'The window the amount is for.';
+
+COMMENT ON COLUMN farebox.limits.action IS 'What happens past it: refuse, warn or cut.';
+
+COMMENT ON COLUMN farebox.limits.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox.limits.expires_at IS 'When it stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox.limits.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
+
+COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.margins AS
+ SELECT daily.period,
+    daily.tenant_id,
+    daily.provider,
+    daily.model,
+    trim_scale(sum((daily.billed_usd)::numeric)) AS billed_usd,
+    trim_scale(sum(
+        CASE
+            WHEN (daily.paid_by = 'operator'::text) THEN (daily.cost_usd)::numeric
+            ELSE (0)::numeric
+        END)) AS cost_usd,
+    trim_scale((sum((daily.billed_usd)::numeric) - sum(
+        CASE
+            WHEN (daily.paid_by = 'operator'::text) THEN (daily.cost_usd)::numeric
+            ELSE (0)::numeric
+        END))) AS margin_usd,
+    (sum(daily.unpriced_events))::bigint AS unpriced_events
+   FROM farebox_private.usage_daily daily
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) AND (daily.environment = 'live'::text))
+  GROUP BY daily.period, daily.tenant_id, daily.provider, daily.model;
+
+COMMENT ON VIEW farebox.margins IS 'What was billed less what it cost, by month; cost counts where the operator pays. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.margins.period IS 'The month.';
+
+COMMENT ON COLUMN farebox.margins.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.margins.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.margins.model IS 'The model.';
+
+COMMENT ON COLUMN farebox.margins.billed_usd IS 'What the operator charges.';
+
+COMMENT ON COLUMN farebox.margins.cost_usd IS 'What the operator pays.';
+
+COMMENT ON COLUMN farebox.margins.margin_usd IS 'The difference.';
+
+COMMENT ON COLUMN farebox.margins.unpriced_events IS 'Events that are missing from both.';
+
+CREATE TABLE farebox_private.rate_card_revisions (
+    sha256 text NOT NULL,
+    kind text DEFAULT 'cost'::text NOT NULL,
+    provider text NOT NULL,
+    canonical text NOT NULL,
+    loaded_at timestamp with time zone DEFAULT now() NOT NULL,
+    activated_at timestamp with time zone,
+    activated_by text,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['cost'::text, 'price'::text]))),
+    CONSTRAINT sha256_is_hex CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT sha256_is_of_the_text CHECK ((sha256 = encode(sha256(convert_to(canonical, 'UTF8'::name)), 'hex'::text)))
+);
+
+ALTER TABLE ONLY farebox_private.rate_card_revisions FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.rate_card_revisions IS 'Rate cards by content; a revision never changes. The newest activated one of a provider is active.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.sha256 IS 'SHA-256 of the canonical form: the revision''s identity.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.kind IS 'cost (a provider''s prices) or price (selling rules).';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.canonical IS 'The card''s canonical JSON text.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.loaded_at IS 'When it came into the database.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_at IS 'When it became active; null: not yet.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_by IS 'Who activated it; built-in cards: migrate.';
+
+CREATE VIEW farebox.rate_cards AS
+ SELECT cards.provider,
+    cards.kind,
+    cards.sha256 AS revision,
+    ((cards.activated_at IS NOT NULL) AND (NOT (EXISTS ( SELECT
+           FROM farebox_private.rate_card_revisions newer
+          WHERE ((newer.provider = cards.provider) AND (newer.kind = cards.kind) AND (newer.activated_at > cards.activated_at)))))) AS is_active,
+    cards.loaded_at,
+    cards.activated_at,
+    cards.activated_by,
+    (cards.canonical)::jsonb AS card
+   FROM farebox_private.rate_card_revisions cards;
+
+COMMENT ON VIEW farebox.rate_cards IS 'Revisions of rate cards. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.rate_cards.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.rate_cards.kind IS 'cost (a provider''s prices) or price (selling rules).';
+
+COMMENT ON COLUMN farebox.rate_cards.revision IS 'SHA-256 of the canonical form: the revision''s identity.';
+
+COMMENT ON COLUMN farebox.rate_cards.is_active IS 'Whether it is the revision in force.';
+
+COMMENT ON COLUMN farebox.rate_cards.loaded_at IS 'When it came into the database.';
+
+COMMENT ON COLUMN farebox.rate_cards.activated_at IS 'When it became active; null: not yet.';
+
+COMMENT ON COLUMN farebox.rate_cards.activated_by IS 'Who activated it; built-in cards: migrate.';
+
+COMMENT ON COLUMN farebox.rate_cards.card IS 'The card itself.';
+
+CREATE VIEW farebox.rates AS
+ SELECT cards.provider,
+    cards.kind,
+    cards.sha256 AS revision,
+    cards.activated_at,
+    (model.value ->> 'model'::text) AS model,
+    COALESCE((model.value -> 'aliases'::text), '[]'::jsonb) AS aliases,
+    ((revision.value ->> 'from'::text))::timestamp with time zone AS valid_from,
+    (rate.value ->> 'meter'::text) AS meter,
+    ((rate.value ->> 'usd'::text))::numeric AS usd,
+    ((rate.value ->> 'per'::text))::numeric AS per,
+    COALESCE((rate.value -> 'when'::text), '{}'::jsonb) AS conditions,
+    (rate.value ->> 'source'::text) AS source,
+    ((rate.value ->> 'checked'::text))::date AS checked_on
+   FROM (((farebox_private.rate_card_revisions cards
+     CROSS JOIN LATERAL jsonb_array_elements(((cards.canonical)::jsonb -> 'models'::text)) model(value))
+     CROSS JOIN LATERAL jsonb_array_elements((model.value -> 'revisions'::text)) revision(value))
+     CROSS JOIN LATERAL jsonb_array_elements((revision.value -> 'rates'::text)) rate(value));
+
+COMMENT ON VIEW farebox.rates IS 'Prices of all cards, one row for each model, start, meter and condition. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.rates.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.rates.kind IS 'cost (a provider''s prices) or price (selling rules).';
+
+COMMENT ON COLUMN farebox.rates.revision IS 'The card.';
+
+COMMENT ON COLUMN farebox.rates.activated_at IS 'When it became active; null: not yet.';
+
+COMMENT ON COLUMN farebox.rates.model IS 'The card''s name of the model.';
+
+COMMENT ON COLUMN farebox.rates.aliases IS 'Its other names.';
+
+COMMENT ON COLUMN farebox.rates.valid_from IS 'When the price starts; null: since the model exists.';
+
+COMMENT ON COLUMN farebox.rates.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox.rates.usd IS 'US dollars for every per units.';
+
+COMMENT ON COLUMN farebox.rates.per IS 'Units the dollars are for.';
+
+COMMENT ON COLUMN farebox.rates.conditions IS 'When the price holds; empty: always.';
+
+COMMENT ON COLUMN farebox.rates.source IS 'Where the price was read.';
+
+COMMENT ON COLUMN farebox.rates.checked_on IS 'The day it was read.';
+
+CREATE VIEW farebox.requests AS
+ SELECT events.event_id AS request_id,
+    events.call_id,
+    events.tenant_id,
+    events.tenant_id AS organization_id,
+    events.customer_id AS user_id,
+    events.customer_id,
+    events.session_id,
+    events.key_id AS api_key_id,
+    events.provider,
+    events.endpoint,
+    COALESCE(events.model, events.model_requested) AS model,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS prompt_tokens,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS completion_tokens,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS total_tokens,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    events.billed_usd AS spend,
+    events.status,
+    events.ending,
+    events.duration_ms AS latency_ms,
+    events.ttft_ms AS time_to_first_token_ms,
+    events.streaming AS stream,
+    events.metadata AS properties,
+    events.started_at AS created_at,
+    events.started_at,
+    events.ended_at
+   FROM farebox_private.usage_events events;
+
+COMMENT ON VIEW farebox.requests IS 'Events under the names that gateways'' request logs use.';
+
+COMMENT ON COLUMN farebox.requests.request_id IS 'The event.';
+
+COMMENT ON COLUMN farebox.requests.call_id IS 'The call.';
+
+COMMENT ON COLUMN farebox.requests.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.requests.organization_id IS 'The tenant, as other tools name it.';
+
+COMMENT ON COLUMN farebox.requests.user_id IS 'The end customer, as other tools name it.';
+
+COMMENT ON COLUMN farebox.requests.customer_id IS 'The end customer.';
+
+COMMENT ON COLUMN farebox.requests.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox.requests.api_key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.requests.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.requests.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.requests.model IS 'The model billed, or asked for.';
+
+COMMENT ON COLUMN farebox.requests.prompt_tokens IS 'All input tokens; null: nothing known.';
+
+COMMENT ON COLUMN farebox.requests.completion_tokens IS 'All output tokens.';
+
+COMMENT ON COLUMN farebox.requests.total_tokens IS 'Both.';
+
+COMMENT ON COLUMN farebox.requests.cost_usd IS 'What the provider charges. Tenants see it where the operator does not pay.';
+
+COMMENT ON COLUMN farebox.requests.spend IS 'What the operator charges.';
+
+COMMENT ON COLUMN farebox.requests.status IS 'The upstream''s HTTP status.';
+
+COMMENT ON COLUMN farebox.requests.ending IS 'How the answer ended.';
+
+COMMENT ON COLUMN farebox.requests.latency_ms IS 'To the answer''s last byte.';
+
+COMMENT ON COLUMN farebox.requests.time_to_first_token_ms IS 'To the first generated output.';
+
+COMMENT ON COLUMN farebox.requests.stream IS 'Whether it was a stream.';
+
+COMMENT ON COLUMN farebox.requests.properties IS 'The caller''s labels.';
+
+COMMENT ON COLUMN farebox.requests.created_at IS 'When the call started.';
+
+COMMENT ON COLUMN farebox.requests.started_at IS 'When the call started.';
+
+COMMENT ON COLUMN farebox.requests.ended_at IS 'When it ended.';
+
+CREATE VIEW farebox.sessions AS
+ SELECT events.tenant_id,
+    events.session_id,
+    max(events.customer_id) AS customer_id,
+    max(events.agent) AS agent,
+    max(events.environment) AS environment,
+    min(events.started_at) AS started_at,
+    max(COALESCE(events.ended_at, events.started_at)) AS ended_at,
+    count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
+    count(*) AS event_count,
+    count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
+    trim_scale(sum(((events.cost_usd)::numeric + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)))) AS total_cost_usd,
+    trim_scale(sum(((events.billed_usd)::numeric + COALESCE(adjusted.billed_usd, (0)::numeric)))) AS total_billed_usd,
+    count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
+    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
+   FROM (farebox_private.usage_events events
+     LEFT JOIN ( SELECT adjustments.event_id,
+            sum((adjustments.cost_usd)::numeric) AS cost_usd,
+            sum((adjustments.billed_usd)::numeric) AS billed_usd
+           FROM farebox_private.adjustments
+          GROUP BY adjustments.event_id) adjusted USING (event_id))
+  WHERE (events.session_id IS NOT NULL)
+  GROUP BY events.tenant_id, events.session_id;
+
+COMMENT ON VIEW farebox.sessions IS 'Conversations, with their current sums.';
+
+COMMENT ON COLUMN farebox.sessions.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.sessions.session_id IS 'The conversation, unique in its tenant.';
+
+COMMENT ON COLUMN farebox.sessions.customer_id IS 'The end customer.';
+
+COMMENT ON COLUMN farebox.sessions.agent IS 'The agent.';
+
+COMMENT ON COLUMN farebox.sessions.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.sessions.started_at IS 'Start of its first call.';
+
+COMMENT ON COLUMN farebox.sessions.ended_at IS 'End of its last call.';
+
+COMMENT ON COLUMN farebox.sessions.request_count IS 'Calls.';
+
+COMMENT ON COLUMN farebox.sessions.event_count IS 'Events: attempts and parts.';
+
+COMMENT ON COLUMN farebox.sessions.error_count IS 'Events that did not end completely.';
+
+COMMENT ON COLUMN farebox.sessions.total_cost_usd IS 'What the providers charge, adjustments included; for tenants only what they pay themselves. Null: nothing known.';
+
+COMMENT ON COLUMN farebox.sessions.total_billed_usd IS 'What the operator charges, adjustments included. Null: nothing known.';
+
+COMMENT ON COLUMN farebox.sessions.unpriced_events IS 'Events with pricing unpriced or partial.';
+
+COMMENT ON COLUMN farebox.sessions.unknown_events IS 'Events of which no usage is known.';
+
+CREATE TABLE farebox_private.tenant_activity (
+    tenant_id text NOT NULL,
+    first_seen timestamp with time zone NOT NULL,
+    last_seen timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.tenant_activity FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.tenant_activity IS 'When a tenant''s calls were seen; apart from tenants so that ingest does not touch the directory.';
+
+COMMENT ON COLUMN farebox_private.tenant_activity.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.tenant_activity.first_seen IS 'Earliest started_at of its events.';
+
+COMMENT ON COLUMN farebox_private.tenant_activity.last_seen IS 'Latest started_at of its events.';
+
+CREATE TABLE farebox_private.tenants (
+    tenant_id text NOT NULL,
+    name text,
+    status text DEFAULT 'active'::text NOT NULL,
+    plan text,
+    time_zone text DEFAULT 'UTC'::text NOT NULL,
+    time_zone_before text,
+    time_zone_from date,
+    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text)),
+    CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text, 'archived'::text]))),
+    CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id)),
+    CONSTRAINT time_zone_is_named CHECK ((time_zone ~ '^(UTC|[A-Za-z]+(/[A-Za-z0-9_+-]+)+)$'::text))
+);
+
+ALTER TABLE ONLY farebox_private.tenants FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.tenants IS 'The operator''s customers, made by hand or by their first event.';
+
+COMMENT ON COLUMN farebox_private.tenants.tenant_id IS 'The identifier used on the wire.';
+
+COMMENT ON COLUMN farebox_private.tenants.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.tenants.status IS 'active, suspended (refused) or archived (refused and hidden).';
+
+COMMENT ON COLUMN farebox_private.tenants.plan IS 'Selling rules may go by it.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone IS 'IANA name; decides the tenant''s days and months.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone_before IS 'The zone that holds before time_zone_from.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone_from IS 'First month of time_zone; null: always.';
+
+COMMENT ON COLUMN farebox_private.tenants.settings IS 'Settings by name: on_unrecordable, spool_sync, stream_usage, unpriced_models, ….';
+
+COMMENT ON COLUMN farebox_private.tenants.created_at IS 'When the tenant was made.';
+
+COMMENT ON COLUMN farebox_private.tenants.created_by IS 'Who made it; ingest when its first event did.';
+
+COMMENT ON COLUMN farebox_private.tenants.updated_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.tenant_index AS
+ SELECT activity.tenant_id,
+    tenants.name,
+    tenants.status,
+    ( SELECT count(DISTINCT events.session_id) AS count
+           FROM farebox_private.usage_events events
+          WHERE ((events.tenant_id = activity.tenant_id) AND (events.session_id IS NOT NULL))) AS session_count,
+    sums.request_count,
+    sums.total_cost_usd,
+    sums.total_billed_usd,
+    sums.unpriced_events,
+    activity.first_seen,
+    activity.last_seen
+   FROM ((farebox_private.tenant_activity activity
+     LEFT JOIN farebox_private.tenants USING (tenant_id))
+     LEFT JOIN LATERAL ( SELECT (COALESCE(sum(daily.quantity) FILTER (WHERE (daily.meter = 'calls'::text)), (0)::numeric))::bigint AS request_count,
+            trim_scale(sum((daily.cost_usd)::numeric) FILTER (WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (daily.paid_by <> 'operator'::text)))) AS total_cost_usd,
+            trim_scale(COALESCE(sum((daily.billed_usd)::numeric), (0)::numeric)) AS total_billed_usd,
+            (COALESCE(sum(daily.unpriced_events), (0)::numeric))::bigint AS unpriced_events
+           FROM farebox_private.usage_daily daily
+          WHERE (daily.tenant_id = activity.tenant_id)) sums ON (true));
+
+COMMENT ON VIEW farebox.tenant_index IS 'Tenants that were seen, with their current sums. Order by last_seen desc for the most recent first.';
+
+COMMENT ON COLUMN farebox.tenant_index.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.tenant_index.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.tenant_index.status IS 'active, suspended (refused) or archived (refused and hidden).';
+
+COMMENT ON COLUMN farebox.tenant_index.session_count IS 'Different sessions.';
+
+COMMENT ON COLUMN farebox.tenant_index.request_count IS 'Calls.';
+
+COMMENT ON COLUMN farebox.tenant_index.total_cost_usd IS 'What the providers charge, adjustments included; for tenants only what they pay themselves, else null.';
+
+COMMENT ON COLUMN farebox.tenant_index.total_billed_usd IS 'What the operator charges, adjustments included.';
+
+COMMENT ON COLUMN farebox.tenant_index.unpriced_events IS 'Events with pricing unpriced or partial.';
+
+COMMENT ON COLUMN farebox.tenant_index.first_seen IS 'Earliest started_at of its events.';
+
+COMMENT ON COLUMN farebox.tenant_index.last_seen IS 'Latest started_at of its events.';
+
+CREATE VIEW farebox.tenants AS
+ SELECT tenants.tenant_id,
+    tenants.name,
+    tenants.status,
+    tenants.plan,
+    tenants.time_zone,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN tenants.settings
+            ELSE NULL::jsonb
+        END AS settings,
+    tenants.created_at,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN tenants.created_by
+            ELSE NULL::text
+        END AS created_by,
+    activity.first_seen,
+    activity.last_seen
+   FROM (farebox_private.tenants
+     LEFT JOIN farebox_private.tenant_activity activity USING (tenant_id));
+
+COMMENT ON VIEW farebox.tenants IS 'Tenants, with when their calls were seen.';
+
+COMMENT ON COLUMN farebox.tenants.tenant_id IS 'The identifier used on the wire.';
+
+COMMENT ON COLUMN farebox.tenants.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.tenants.status IS 'active, suspended (refused) or archived (refused and hidden).';
+
+COMMENT ON COLUMN farebox.tenants.plan IS 'Selling rules may go by it.';
+
+COMMENT ON COLUMN farebox.tenants.time_zone IS 'IANA name; decides the tenant''s days and months.';
+
+COMMENT ON COLUMN farebox.tenants.settings IS 'Settings by name: on_unrecordable, spool_sync, stream_usage, unpriced_models, …. Null for tenants.';
+
+COMMENT ON COLUMN farebox.tenants.created_at IS 'When the tenant was made.';
+
+COMMENT ON COLUMN farebox.tenants.created_by IS 'Who made it; ingest when its first event did. Null for tenants.';
+
+COMMENT ON COLUMN farebox.tenants.first_seen IS 'Earliest started_at of its events.';
+
+COMMENT ON COLUMN farebox.tenants.last_seen IS 'Latest started_at of its events.';
+
+CREATE VIEW farebox.trace_events AS
+ SELECT events.event_id AS id,
+    events.call_id,
+    events.run_id,
+    events.span_id,
+    events.parent_span_id,
+    events.section,
+    events.session_id,
+    events.tenant_id,
+    events.customer_id,
+    events.project,
+    events.agent,
+    events.provider,
+    events.endpoint,
+    COALESCE(events.model, events.model_requested) AS model,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS input_tokens,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS cached_tokens,
+        CASE
+            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            ELSE NULL::numeric
+        END AS output_tokens,
+    events.usage,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    events.billed_usd,
+    events.pricing,
+    events.status AS status_code,
+        CASE
+            WHEN (events.ending = ANY (ARRAY['complete'::text, 'continues'::text])) THEN 'ok'::text
+            ELSE 'error'::text
+        END AS status,
+    events.ending,
+    events.duration_ms AS latency_ms,
+    events.ttft_ms,
+    events.streaming,
+    events.metadata,
+    events.started_at AS created_at,
+    events.ended_at
+   FROM farebox_private.usage_events events;
+
+COMMENT ON VIEW farebox.trace_events IS 'Events under the names that tracing tools use.';
+
+COMMENT ON COLUMN farebox.trace_events.id IS 'The event.';
+
+COMMENT ON COLUMN farebox.trace_events.call_id IS 'The call.';
+
+COMMENT ON COLUMN farebox.trace_events.run_id IS 'A run of an agent.';
+
+COMMENT ON COLUMN farebox.trace_events.span_id IS 'A step of the run.';
+
+COMMENT ON COLUMN farebox.trace_events.parent_span_id IS 'The step above it.';
+
+COMMENT ON COLUMN farebox.trace_events.section IS 'A part of the product.';
+
+COMMENT ON COLUMN farebox.trace_events.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox.trace_events.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.trace_events.customer_id IS 'The end customer.';
+
+COMMENT ON COLUMN farebox.trace_events.project IS 'A project.';
+
+COMMENT ON COLUMN farebox.trace_events.agent IS 'An agent.';
+
+COMMENT ON COLUMN farebox.trace_events.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.trace_events.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.trace_events.model IS 'The model billed, or asked for.';
+
+COMMENT ON COLUMN farebox.trace_events.input_tokens IS 'All input tokens, cached ones included; null: nothing known.';
+
+COMMENT ON COLUMN farebox.trace_events.cached_tokens IS 'Input tokens served from a cache.';
+
+COMMENT ON COLUMN farebox.trace_events.output_tokens IS 'All output tokens, reasoning included.';
+
+COMMENT ON COLUMN farebox.trace_events.usage IS 'The lines'' sum, exact decimals as strings by meter.';
+
+COMMENT ON COLUMN farebox.trace_events.cost_usd IS 'What the provider charges. Tenants see it where the operator does not pay.';
+
+COMMENT ON COLUMN farebox.trace_events.billed_usd IS 'What the operator charges.';
+
+COMMENT ON COLUMN farebox.trace_events.pricing IS 'How far it is priced.';
+
+COMMENT ON COLUMN farebox.trace_events.status_code IS 'The upstream''s HTTP status.';
+
+COMMENT ON COLUMN farebox.trace_events.status IS 'ok or error.';
+
+COMMENT ON COLUMN farebox.trace_events.ending IS 'How the answer ended.';
+
+COMMENT ON COLUMN farebox.trace_events.latency_ms IS 'To the answer''s last byte.';
+
+COMMENT ON COLUMN farebox.trace_events.ttft_ms IS 'To the first generated output.';
+
+COMMENT ON COLUMN farebox.trace_events.streaming IS 'Whether it was a stream.';
+
+COMMENT ON COLUMN farebox.trace_events.metadata IS 'The caller''s labels.';
+
+COMMENT ON COLUMN farebox.trace_events.created_at IS 'When the call started.';
+
+COMMENT ON COLUMN farebox.trace_events.ended_at IS 'When it ended.';
+
+CREATE VIEW farebox.unattributed_usage AS
+ SELECT daily.day,
+    daily.period,
+    daily.key_id,
+    daily.environment,
+    daily.paid_by,
+    daily.provider,
+    daily.endpoint,
+    daily.model,
+    daily.meter,
+    trim_scale(sum(daily.quantity)) AS quantity,
+    trim_scale(sum((daily.cost_usd)::numeric)) AS cost_usd,
+    trim_scale(sum((daily.billed_usd)::numeric)) AS billed_usd,
+    (sum(daily.events))::bigint AS events,
+    (sum(daily.unpriced_events))::bigint AS unpriced_events
+   FROM farebox_private.usage_daily daily
+  WHERE ((daily.tenant_id IS NULL) AND ( SELECT farebox_private.sees_all() AS sees_all))
+  GROUP BY daily.day, daily.period, daily.key_id, daily.environment, daily.paid_by, daily.provider, daily.endpoint, daily.model, daily.meter;
+
+COMMENT ON VIEW farebox.unattributed_usage IS 'Usage that names no tenant, by UTC day. For the operator only.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.day IS 'The day, UTC.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.period IS 'The month.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.paid_by IS 'Who the provider bills.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.model IS 'The model.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.meter IS 'What is counted; calls carries the events.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.quantity IS 'How much of it.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.billed_usd IS 'What would be billed, as far as priced.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.events IS 'Events, on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.unpriced_events IS 'Unpriced ones, on the row of the meter calls.';
+
+CREATE TABLE farebox_private.usage_hourly (
+    hour timestamp with time zone NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    model text,
+    pricing text NOT NULL,
+    meter text NOT NULL,
+    quantity numeric DEFAULT 0 NOT NULL,
+    cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    events bigint DEFAULT 0 NOT NULL,
+    unpriced_events bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY farebox_private.usage_hourly FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.usage_hourly IS 'Sums of the ledger by UTC hour; can be rebuilt from usage_events and adjustments.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE VIEW farebox.usage_hourly AS
+ SELECT sums.hour,
+    sums.period,
+    sums.tenant_id,
+    sums.customer_id,
+    sums.project,
+    sums.key_id,
+    sums.environment,
+    sums.paid_by,
+    sums.provider,
+    sums.endpoint,
+    sums.model,
+    sums.pricing,
+    sums.meter,
+    sums.quantity,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (sums.paid_by <> 'operator'::text)) THEN (sums.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    sums.billed_usd,
+    sums.events,
+    sums.unpriced_events
+   FROM farebox_private.usage_hourly sums;
+
+COMMENT ON VIEW farebox.usage_hourly IS 'Usage and money by UTC hour, meter and dimension; adjustments included.';
+
+COMMENT ON COLUMN farebox.usage_hourly.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox.usage_hourly.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox.usage_hourly.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.usage_hourly.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.usage_hourly.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox.usage_hourly.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox.usage_hourly.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.usage_hourly.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox.usage_hourly.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.usage_hourly.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox.usage_hourly.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox.usage_hourly.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox.usage_hourly.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox.usage_hourly.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox.usage_hourly.cost_usd IS 'What the provider charges, as far as priced. Null for tenants where the operator pays.';
+
+COMMENT ON COLUMN farebox.usage_hourly.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox.usage_hourly.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE TABLE farebox_private.virtual_keys (
+    key_id uuid NOT NULL,
+    prefix text NOT NULL,
+    secret_hash text NOT NULL,
+    name text NOT NULL,
+    tenant_id text,
+    may_attribute text DEFAULT 'none'::text NOT NULL,
+    may_attribute_values text[] DEFAULT '{}'::text[] NOT NULL,
+    scopes text[] DEFAULT '{proxy}'::text[] NOT NULL,
+    environment text DEFAULT 'live'::text NOT NULL,
+    own_credential boolean DEFAULT false NOT NULL,
+    allowed_upstreams text[],
+    allowed_models text[],
+    networks text[],
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    revoke_streams text DEFAULT 'cut'::text NOT NULL,
+    issued_by text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rotated_from uuid,
+    CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT may_attribute_is_known CHECK ((may_attribute = ANY (ARRAY['none'::text, 'any'::text, 'list'::text, 'prefix'::text]))),
+    CONSTRAINT name_is_id CHECK (farebox_private.is_id(name)),
+    CONSTRAINT prefix_is_visible_part CHECK ((prefix ~ '^vk_[A-Z2-7]{5}$'::text)),
+    CONSTRAINT revoke_streams_is_known CHECK ((revoke_streams = ANY (ARRAY['cut'::text, 'finish'::text]))),
+    CONSTRAINT secret_is_hashed CHECK ((secret_hash ~~ '$argon2id$%'::text))
+);
+
+ALTER TABLE ONLY farebox_private.virtual_keys FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.virtual_keys IS 'Virtual keys; the secret is kept as argon2id only.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.secret_hash IS 'argon2id in PHC form; never shown.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.expires_at IS 'When it stops working; null: never.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoked_by IS 'Who revoked it.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.issued_by IS 'Who issued it.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.created_at IS 'When it was issued.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.rotated_from IS 'The key it replaces.';
+
+CREATE VIEW farebox.virtual_keys AS
+ SELECT keys.key_id,
+    keys.prefix,
+    keys.name,
+    keys.tenant_id,
+    keys.may_attribute,
+    keys.may_attribute_values,
+    keys.scopes,
+    keys.environment,
+    keys.own_credential,
+    keys.allowed_upstreams,
+    keys.allowed_models,
+    keys.networks,
+    keys.expires_at,
+    keys.revoked_at,
+    keys.revoked_by,
+    keys.revoke_streams,
+    keys.issued_by,
+    keys.created_at,
+    keys.rotated_from
+   FROM farebox_private.virtual_keys keys;
+
+COMMENT ON VIEW farebox.virtual_keys IS 'Virtual keys, without their secrets.';
+
+COMMENT ON COLUMN farebox.virtual_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox.virtual_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
+
+COMMENT ON COLUMN farebox.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
+
+COMMENT ON COLUMN farebox.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
+
+COMMENT ON COLUMN farebox.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
+
+COMMENT ON COLUMN farebox.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.expires_at IS 'When it stops working; null: never.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoked_by IS 'Who revoked it.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+COMMENT ON COLUMN farebox.virtual_keys.issued_by IS 'Who issued it.';
+
+COMMENT ON COLUMN farebox.virtual_keys.created_at IS 'When it was issued.';
+
+COMMENT ON COLUMN farebox.virtual_keys.rotated_from IS 'The key it replaces.';
+
+ALTER TABLE farebox_private.audit_log ALTER COLUMN audit_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME farebox_private.audit_log_audit_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE TABLE farebox_private.directory_changes (
+    change_id bigint NOT NULL,
+    kind text NOT NULL,
+    entity_id text NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['tenant'::text, 'key'::text, 'limit'::text, 'rate_card'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.directory_changes FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.directory_changes IS 'One row for each changed entity; proxies read what is past their last one, and hear of it on the channel farebox_directory.';
+
+COMMENT ON COLUMN farebox_private.directory_changes.change_id IS 'Grows in the order of commits.';
+
+COMMENT ON COLUMN farebox_private.directory_changes.kind IS 'tenant, key, limit or rate_card.';
+
+COMMENT ON COLUMN farebox_private.directory_changes.entity_id IS 'The entity''s id; for a rate card its provider.';
+
+COMMENT ON COLUMN farebox_private.directory_changes.changed_at IS 'When the change was made.';
+
+ALTER TABLE farebox_private.directory_changes ALTER COLUMN change_id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME farebox_private.directory_changes_change_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
+CREATE VIEW farebox_private.directory_keys AS
+ SELECT virtual_keys.key_id,
+    virtual_keys.prefix,
+    virtual_keys.secret_hash,
+    virtual_keys.name,
+    virtual_keys.tenant_id,
+    virtual_keys.may_attribute,
+    virtual_keys.may_attribute_values,
+    virtual_keys.scopes,
+    virtual_keys.environment,
+    virtual_keys.own_credential,
+    virtual_keys.allowed_upstreams,
+    virtual_keys.allowed_models,
+    virtual_keys.networks,
+    virtual_keys.expires_at,
+    virtual_keys.revoked_at,
+    virtual_keys.revoke_streams
+   FROM farebox_private.virtual_keys;
+
+COMMENT ON VIEW farebox_private.directory_keys IS 'What a proxy knows of virtual keys.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.secret_hash IS 'argon2id in PHC form.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.may_attribute_values IS 'The list, or the prefix.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.scopes IS 'What the key may do.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.own_credential IS 'The caller''s own provider credential passes through.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.allowed_models IS 'Models it may ask for; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.networks IS 'Source networks it may come from; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.expires_at IS 'When it stops working; null: never.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+CREATE VIEW farebox_private.directory_limits AS
+ SELECT limits.limit_id,
+    limits.tenant_id,
+    limits.meter,
+    limits.amount,
+    limits.window_kind,
+    limits.action,
+    limits.dry_run,
+    limits.expires_at
+   FROM farebox_private.limits;
+
+COMMENT ON VIEW farebox_private.directory_limits IS 'What a proxy knows of limits.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.limit_id IS 'Identifier of the limit.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.tenant_id IS 'The tenant it binds; null: everybody.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.window_kind IS 'The window the amount is for.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.action IS 'What happens past it.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.expires_at IS 'When it stops to hold; null: never.';
+
+CREATE VIEW farebox_private.directory_tenants AS
+ SELECT tenants.tenant_id,
+    tenants.status,
+    tenants.settings
+   FROM farebox_private.tenants;
+
+COMMENT ON VIEW farebox_private.directory_tenants IS 'What a proxy knows of tenants.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.tenant_id IS 'The identifier used on the wire.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.status IS 'active, suspended or archived.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.settings IS 'Settings by name.';
+
+CREATE TABLE farebox_private.idempotency_keys (
+    principal text NOT NULL,
+    idempotency_key text NOT NULL,
+    request_sha256 bytea NOT NULL,
+    status integer,
+    response jsonb,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.idempotency_keys FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.idempotency_keys IS 'Answers to POSTs that carried an Idempotency-Key, for 24 hours.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.principal IS 'Who asked.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.idempotency_key IS 'The key as sent.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.request_sha256 IS 'SHA-256 of method, path and body; another body with the same key is refused.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.status IS 'Status of the answer; null: still running.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.response IS 'The answer, without secrets.';
+
+COMMENT ON COLUMN farebox_private.idempotency_keys.created_at IS 'When it was asked.';
+
+CREATE TABLE farebox_private.ingest_tokens (
+    token_id uuid NOT NULL,
+    name text NOT NULL,
+    token_sha256 bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    revoked_at timestamp with time zone,
+    CONSTRAINT name_is_id CHECK (farebox_private.is_id(name))
+);
+
+ALTER TABLE ONLY farebox_private.ingest_tokens FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.ingest_tokens IS 'What proxies prove themselves with to the collector; hashed, revocable.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.token_id IS 'Identifier of the token.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.name IS 'A name for people, usually the node''s.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.token_sha256 IS 'SHA-256 of the token, which is random and long.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.created_by IS 'Who made it.';
+
+COMMENT ON COLUMN farebox_private.ingest_tokens.revoked_at IS 'When it was revoked.';
+
+CREATE TABLE farebox_private.nodes (
+    node text NOT NULL,
+    epoch bigint,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    open_since timestamp with time zone,
+    retired_at timestamp with time zone,
+    retired_by text,
+    CONSTRAINT node_is_id CHECK (farebox_private.is_id(node))
+);
+
+ALTER TABLE ONLY farebox_private.nodes FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.nodes IS 'Proxies that shipped; live until retired. A close waits for their open_since.';
+
+COMMENT ON COLUMN farebox_private.nodes.node IS 'The proxy''s name.';
+
+COMMENT ON COLUMN farebox_private.nodes.epoch IS 'Its latest process start.';
+
+COMMENT ON COLUMN farebox_private.nodes.first_seen_at IS 'Its first request.';
+
+COMMENT ON COLUMN farebox_private.nodes.last_seen_at IS 'Its latest request, by the collector''s clock.';
+
+COMMENT ON COLUMN farebox_private.nodes.sent_at IS 'Its latest request, by its own clock.';
+
+COMMENT ON COLUMN farebox_private.nodes.open_since IS 'Earliest started_at of what it has not shipped yet.';
+
+COMMENT ON COLUMN farebox_private.nodes.retired_at IS 'When the operator retired it.';
+
+COMMENT ON COLUMN farebox_private.nodes.retired_by IS 'Who retired it.';
+
+CREATE TABLE farebox_private.periods (
+    tenant_id text,
+    period date NOT NULL,
+    state text DEFAULT 'open'::text NOT NULL,
+    closed_at timestamp with time zone,
+    closed_by text,
+    despite text[],
+    CONSTRAINT closing_is_recorded CHECK (((state = 'closed'::text) = (closed_at IS NOT NULL))),
+    CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
+    CONSTRAINT state_is_known CHECK ((state = ANY (ARRAY['open'::text, 'closed'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.periods FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.periods IS 'A tenant''s months. Ingest holds the row for share, closing for update.';
+
+COMMENT ON COLUMN farebox_private.periods.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.periods.period IS 'The month''s first day, tenant-local.';
+
+COMMENT ON COLUMN farebox_private.periods.state IS 'open or closed.';
+
+COMMENT ON COLUMN farebox_private.periods.closed_at IS 'When it was closed.';
+
+COMMENT ON COLUMN farebox_private.periods.closed_by IS 'Who closed it.';
+
+COMMENT ON COLUMN farebox_private.periods.despite IS 'Nodes that had not shipped past its end.';
+
+CREATE TABLE farebox_private.received_sequences (
+    node text NOT NULL,
+    epoch bigint NOT NULL,
+    ranges int8multirange NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.received_sequences FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.received_sequences IS 'Numbers of settlements that were booked, kept for ever: they show holes and what retention removed.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.epoch IS 'Its process start.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.ranges IS 'Numbers booked.';
+
+CREATE TABLE farebox_private.schema_migrations (
+    version integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+COMMENT ON TABLE farebox_private.schema_migrations IS 'Which migrations have run, and the checksum of their text.';
+
+COMMENT ON COLUMN farebox_private.schema_migrations.version IS 'The number in the file''s name.';
+
+COMMENT ON COLUMN farebox_private.schema_migrations.name IS 'The subject in the file''s name.';
+
+COMMENT ON COLUMN farebox_private.schema_migrations.checksum IS 'SHA-256 of the file as released; a changed file is refused.';
+
+COMMENT ON COLUMN farebox_private.schema_migrations.applied_at IS 'When it ran here.';
+
+ALTER TABLE ONLY farebox_private.adjustments
+    ADD CONSTRAINT adjustments_pkey PRIMARY KEY (adjustment_id);
+
+ALTER TABLE ONLY farebox_private.audit_log
+    ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
+
+ALTER TABLE ONLY farebox_private.customers
+    ADD CONSTRAINT customers_pkey PRIMARY KEY (tenant_id, customer_id);
+
+ALTER TABLE ONLY farebox_private.directory_changes
+    ADD CONSTRAINT directory_changes_pkey PRIMARY KEY (change_id);
+
+ALTER TABLE ONLY farebox_private.idempotency_keys
+    ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, idempotency_key);
+
+ALTER TABLE ONLY farebox_private.ingest_tokens
+    ADD CONSTRAINT ingest_tokens_pkey PRIMARY KEY (token_id);
+
+ALTER TABLE ONLY farebox_private.invoice_lines
+    ADD CONSTRAINT invoice_lines_pkey PRIMARY KEY (invoice_id, line);
+
+ALTER TABLE ONLY farebox_private.invoices
+    ADD CONSTRAINT invoices_pkey PRIMARY KEY (invoice_id);
+
+ALTER TABLE ONLY farebox_private.limit_events
+    ADD CONSTRAINT limit_events_pkey PRIMARY KEY (limit_event_id);
+
+ALTER TABLE ONLY farebox_private.limits
+    ADD CONSTRAINT limits_pkey PRIMARY KEY (limit_id);
+
+ALTER TABLE ONLY farebox_private.nodes
+    ADD CONSTRAINT nodes_pkey PRIMARY KEY (node);
+
+ALTER TABLE ONLY farebox_private.invoices
+    ADD CONSTRAINT number_is_unique UNIQUE (number);
+
+ALTER TABLE ONLY farebox_private.invoices
+    ADD CONSTRAINT one_invoice_a_month UNIQUE (tenant_id, period);
+
+ALTER TABLE ONLY farebox_private.periods
+    ADD CONSTRAINT periods_key UNIQUE NULLS NOT DISTINCT (tenant_id, period);
+
+ALTER TABLE ONLY farebox_private.virtual_keys
+    ADD CONSTRAINT prefix_is_unique UNIQUE (prefix);
+
+ALTER TABLE ONLY farebox_private.rate_card_revisions
+    ADD CONSTRAINT rate_card_revisions_pkey PRIMARY KEY (sha256);
+
+ALTER TABLE ONLY farebox_private.received_sequences
+    ADD CONSTRAINT received_sequences_pkey PRIMARY KEY (node, epoch);
+
+ALTER TABLE ONLY farebox_private.schema_migrations
+    ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY farebox_private.tenant_activity
+    ADD CONSTRAINT tenant_activity_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY farebox_private.tenant_logins
+    ADD CONSTRAINT tenant_logins_pkey PRIMARY KEY (login);
+
+ALTER TABLE ONLY farebox_private.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY farebox_private.ingest_tokens
+    ADD CONSTRAINT token_is_unique UNIQUE (token_sha256);
+
+ALTER TABLE ONLY farebox_private.usage_daily
+    ADD CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing);
+
+ALTER TABLE ONLY farebox_private.usage_events
+    ADD CONSTRAINT usage_events_pkey PRIMARY KEY (event_id);
+
+ALTER TABLE ONLY farebox_private.usage_hourly
+    ADD CONSTRAINT usage_hourly_key UNIQUE NULLS NOT DISTINCT (tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing);
+
+ALTER TABLE ONLY farebox_private.virtual_keys
+    ADD CONSTRAINT virtual_keys_pkey PRIMARY KEY (key_id);
+
+CREATE INDEX adjustments_of_event ON farebox_private.adjustments USING btree (event_id);
+
+CREATE INDEX adjustments_of_tenant ON farebox_private.adjustments USING btree (tenant_id, period);
+
+CREATE INDEX audit_log_at ON farebox_private.audit_log USING btree (at DESC);
+
+CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
+
+CREATE INDEX limit_events_of_tenant ON farebox_private.limit_events USING btree (tenant_id, at DESC);
+
+CREATE INDEX limits_of_tenant ON farebox_private.limits USING btree (tenant_id);
+
+CREATE INDEX rate_card_revisions_active ON farebox_private.rate_card_revisions USING btree (provider, kind, activated_at DESC);
+
+CREATE INDEX usage_daily_period ON farebox_private.usage_daily USING btree (tenant_id, period);
+
+CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
+
+CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (tenant_id, session_id) WHERE (session_id IS NOT NULL);
+
+CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at DESC);
+
+CREATE INDEX usage_events_of_upstream_request ON ONLY farebox_private.usage_events USING btree (upstream_request_id) WHERE (upstream_request_id IS NOT NULL);
+
+CREATE INDEX usage_events_settling ON ONLY farebox_private.usage_events USING btree (settles) WHERE (settles IS NOT NULL);
+
+CREATE INDEX usage_events_without_price ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE (pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text]));
+
+CREATE INDEX usage_hourly_hour ON farebox_private.usage_hourly USING btree (hour);
+
+CREATE INDEX virtual_keys_of_tenant ON farebox_private.virtual_keys USING btree (tenant_id);
+
+CREATE TRIGGER keep_time_zone_until_month_end BEFORE INSERT OR UPDATE ON farebox_private.tenants FOR EACH ROW EXECUTE FUNCTION farebox_private.keep_time_zone_until_month_end();
+
+CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.limits FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('limit', 'limit_id');
+
+CREATE TRIGGER note_directory_change AFTER INSERT OR UPDATE ON farebox_private.rate_card_revisions FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('rate_card', 'provider');
+
+CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.tenants FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('tenant', 'tenant_id');
+
+CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.virtual_keys FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('key', 'key_id');
+
+ALTER TABLE ONLY farebox_private.invoice_lines
+    ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id);
+
+ALTER TABLE ONLY farebox_private.limits
+    ADD CONSTRAINT limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
+
+ALTER TABLE ONLY farebox_private.virtual_keys
+    ADD CONSTRAINT virtual_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
+
+ALTER TABLE farebox_private.adjustments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.customers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.directory_changes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.idempotency_keys ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.ingest_tokens ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.invoice_lines ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.invoices ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.limit_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.nodes ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY operator_rows ON farebox_private.audit_log USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.directory_changes USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.idempotency_keys USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.ingest_tokens USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.nodes USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.rate_card_revisions USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.received_sequences USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURRENT_USER) OR ( SELECT farebox_private.sees_all() AS sees_all)));
+
+CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.limit_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.limits USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.periods USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.tenant_activity USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.tenants USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.usage_daily USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.usage_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.usage_hourly USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.virtual_keys USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+ALTER TABLE farebox_private.periods ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.rate_card_revisions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.received_sequences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.tenant_activity ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.tenant_logins ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.usage_daily ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.usage_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.usage_hourly ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.virtual_keys ENABLE ROW LEVEL SECURITY;
+
+GRANT USAGE ON SCHEMA farebox TO farebox_reader;
+GRANT USAGE ON SCHEMA farebox TO farebox_collector;
+GRANT USAGE ON SCHEMA farebox TO farebox_retention;
+GRANT USAGE ON SCHEMA farebox TO farebox_tenant;
+
+GRANT USAGE ON SCHEMA farebox_private TO farebox_proxy;
+GRANT USAGE ON SCHEMA farebox_private TO farebox_collector;
+GRANT USAGE ON SCHEMA farebox_private TO farebox_retention;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.adjustments TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.adjustments TO farebox_reader;
+GRANT SELECT ON TABLE farebox.adjustments TO farebox_collector;
+GRANT SELECT ON TABLE farebox.adjustments TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.invoices TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.invoices TO farebox_reader;
+GRANT SELECT ON TABLE farebox.invoices TO farebox_collector;
+GRANT SELECT ON TABLE farebox.invoices TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.usage_events TO farebox_reader;
+GRANT SELECT ON TABLE farebox.usage_events TO farebox_collector;
+GRANT SELECT ON TABLE farebox.usage_events TO farebox_tenant;
+
+REVOKE ALL ON FUNCTION farebox.explain(event_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_reader;
+GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_collector;
+GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_reader;
+GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_collector;
+GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_daily TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.usage_daily TO farebox_reader;
+GRANT SELECT ON TABLE farebox.usage_daily TO farebox_collector;
+GRANT SELECT ON TABLE farebox.usage_daily TO farebox_tenant;
+
+REVOKE ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebox_reader;
+GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebox_collector;
+GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebox_tenant;
+
+REVOKE ALL ON FUNCTION farebox_private.ensure_partition(month date) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.ensure_partition(month date) TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_tenant;
+GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_reader;
+GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_proxy;
+GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_retention;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.audit_log TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.audit_log TO farebox_reader;
+GRANT SELECT ON TABLE farebox.audit_log TO farebox_collector;
+GRANT SELECT ON TABLE farebox.audit_log TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.customers TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.customers TO farebox_reader;
+GRANT SELECT ON TABLE farebox.customers TO farebox_collector;
+GRANT SELECT ON TABLE farebox.customers TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.invoice_lines TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_reader;
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_collector;
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.limit_events TO farebox_collector;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.limits TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_reader;
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_collector;
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
+GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
+GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.margins TO farebox_reader;
+GRANT SELECT ON TABLE farebox.margins TO farebox_collector;
+GRANT SELECT ON TABLE farebox.margins TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.rate_card_revisions TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.rate_cards TO farebox_reader;
+GRANT SELECT ON TABLE farebox.rate_cards TO farebox_collector;
+GRANT SELECT ON TABLE farebox.rate_cards TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.rates TO farebox_reader;
+GRANT SELECT ON TABLE farebox.rates TO farebox_collector;
+GRANT SELECT ON TABLE farebox.rates TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.requests TO farebox_reader;
+GRANT SELECT ON TABLE farebox.requests TO farebox_collector;
+GRANT SELECT ON TABLE farebox.requests TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.sessions TO farebox_reader;
+GRANT SELECT ON TABLE farebox.sessions TO farebox_collector;
+GRANT SELECT ON TABLE farebox.sessions TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenants TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.tenant_index TO farebox_reader;
+GRANT SELECT ON TABLE farebox.tenant_index TO farebox_collector;
+GRANT SELECT ON TABLE farebox.tenant_index TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.tenants TO farebox_reader;
+GRANT SELECT ON TABLE farebox.tenants TO farebox_collector;
+GRANT SELECT ON TABLE farebox.tenants TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.trace_events TO farebox_reader;
+GRANT SELECT ON TABLE farebox.trace_events TO farebox_collector;
+GRANT SELECT ON TABLE farebox.trace_events TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_reader;
+GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_collector;
+GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_hourly TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_reader;
+GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_collector;
+GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.virtual_keys TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_reader;
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_collector;
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.directory_changes TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.directory_changes TO farebox_proxy;
+GRANT DELETE ON TABLE farebox_private.directory_changes TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.directory_keys TO farebox_proxy;
+
+GRANT SELECT ON TABLE farebox_private.directory_limits TO farebox_proxy;
+
+GRANT SELECT ON TABLE farebox_private.directory_tenants TO farebox_proxy;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.idempotency_keys TO farebox_collector;
+GRANT DELETE ON TABLE farebox_private.idempotency_keys TO farebox_retention;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.received_sequences TO farebox_collector;
+
