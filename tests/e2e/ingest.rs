@@ -21,7 +21,7 @@ async fn record(stack: &Stack, node: &str, tenant: &str, seq: u64) -> Result<Val
     let (ms, started_at): (i64, String) = (row.get(0), row.get(1));
     let id = Uuid::new_v7(uuid::Timestamp::from_unix_time(
         ms as u64 / 1000,
-        (ms as u32 % 1000) * 1_000_000,
+        (ms % 1000) as u32 * 1_000_000,
         0,
         0,
     ));
@@ -44,6 +44,7 @@ async fn ship(stack: &Stack, node: &str, records: &[Value]) -> Result<Message> {
     let now = records
         .first()
         .map(|record| text(record, "started_at"))
+        .filter(|time| !time.is_empty())
         .unwrap_or_else(|| "2026-11-22T00:00:00.000Z".into());
     let request = Request::post(
         "/ingest/v1/events",

@@ -26,6 +26,10 @@ async fn queries_of_one_tenant_go_through_an_index() -> Result {
         .await?
         .get(0);
     assert_eq!(count, ROWS + 1);
+    let month: String = client
+        .query_one("select to_char(now() at time zone 'UTC', 'YYYYMM')", &[])
+        .await?
+        .get(0);
     for query in [
         "select * from farebox.usage_events where tenant_id = 'tenant-7' and started_at >= now() - interval '1 minute' order by started_at desc limit 50",
         "select * from farebox.usage_events where tenant_id = 'tenant-7' and session_id = 'session-77'",

@@ -27,9 +27,9 @@ pub fn farebox() -> Result<PathBuf> {
 
 /// The folder of Postgres's server programs.
 pub fn postgres() -> Result<PathBuf> {
-    let mut found: Vec<PathBuf> = Vec::new();
+    let mut folders: Vec<PathBuf> = Vec::new();
     if let Some(path) = std::env::var_os("PATH") {
-        found.extend(std::env::split_paths(&path).filter(|folder| is_postgres(folder)));
+        folders.extend(std::env::split_paths(&path));
     }
     for root in ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt"] {
         let Ok(entries) = std::fs::read_dir(root) else {
@@ -38,17 +38,26 @@ pub fn postgres() -> Result<PathBuf> {
         let mut versions: Vec<PathBuf> = entries
             .flatten()
             .map(|entry| entry.path().join("bin"))
-            .filter(|folder| is_postgres(folder))
             .collect();
         versions.sort();
-        found.extend(versions.into_iter().rev());
+        folders.extend(versions.into_iter().rev());
     }
-    found
-        .into_iter()
-        .next()
+    folders
+        .iter()
+        .find_map(|folder| home_of_programs(folder))
         .ok_or_else(|| "no Postgres server programs found; run make bootstrap".into())
 }
 
-fn is_postgres(folder: &Path) -> bool {
-    folder.join("initdb").is_file() && folder.join("postgres").is_file()
+/// Where the folder's `initdb` truly is: a link to one stands without the other programs.
+fn home_of_programs(folder: &Path) -> Option<PathBuf> {
+    let home = folder
+        .join("initdb")
+        .canonicalize()
+        .ok()?
+        .parent()?
+        .to_owned();
+    let is_whole = ["postgres", "pg_ctl", "pg_dump"]
+        .iter()
+        .all(|name| home.join(name).is_file());
+    is_whole.then_some(home)
 }

@@ -281,12 +281,16 @@ impl Stack {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Issues a key: `&["--tenant", "acme"]`.
+    /// Issues a key: `&["--tenant", "acme"]`; the tenant is made when it is new.
     pub fn issue(&self, arguments: &[&str]) -> Result<Key> {
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("key-{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let file = self.folder.path().join(&name);
         let file = file.to_str().ok_or("a path that is no text")?;
+        if let Some(at) = arguments.iter().position(|flag| *flag == "--tenant") {
+            // Exit code 1 when it is there already.
+            self.verb(&["tenant", "create", arguments[at + 1]])?;
+        }
         let mut all = vec!["key", "issue", "--name", &name, "--out", file];
         all.extend(arguments);
         self.done(&all)?;
@@ -337,13 +341,14 @@ impl Stack {
     /// Waits until a key works, that is, until the proxy's directory has it.
     pub async fn known(&self, key: &Key) -> Result<()> {
         wait::eventually("the proxy knows the key", READY_MAX, || async {
-            // An unknown upstream is refused after the route; a free route of a known one is not.
-            let probe = Request::get("/openai/v1/models").bearer(&key.secret);
+            // Refused to every caller, but only after the key was looked at: no row, no count.
+            let path = "/openai/v1/realtime/client_secrets";
+            let probe = Request::post(path, "{}").bearer(&key.secret);
             let answer = self.send(&probe).await.map_err(|error| error.to_string())?;
-            if answer.status() == 401 {
-                Err(answer.text())
-            } else {
+            if answer.status() != 401 {
                 Ok(())
+            } else {
+                Err(answer.text())
             }
         })
         .await

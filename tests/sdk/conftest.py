@@ -33,10 +33,18 @@ class Deployment:
 
     def issue(self, *arguments):
         """A new virtual key of the test environment."""
+        if "--tenant" in arguments:
+            self.tenant(arguments[arguments.index("--tenant") + 1])
         name = f"sdk-{uuid.uuid4().hex[:12]}"
         out = self.data_dir / f"{name}.key"
         self.verb("key", "issue", "--name", name, "--environment", "test", "--out", str(out), *arguments)
         return out.read_text().strip()
+
+    def tenant(self, name):
+        """Makes the tenant when it is new."""
+        command = [self.binary, "tenant", "create", name, "--data-dir", str(self.data_dir)]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment())
+        assert done.returncode in (0, 1), done.stderr
 
     def rows(self, tenant, count):
         """Waits until the tenant has exactly `count` events; they, newest first."""

@@ -94,7 +94,7 @@ def test_a_wrong_key_raises_authentication_error(farebox, way):
 
 
 def test_a_rate_limit_raises_rate_limit_error(farebox, way, tenant):
-    farebox.verb("tenant", "create", tenant)
+    farebox.tenant(tenant)
     farebox.verb("limit", "set", "--tenant", tenant, "--amount", "1", "--window", "hour")
     limited = client(way, farebox.issue("--tenant", tenant), max_retries=0)
     limited.chat.completions.create(model=MODEL, messages=MESSAGES)
