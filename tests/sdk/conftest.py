@@ -8,6 +8,8 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.error
+import urllib.request
 import uuid
 
 import pytest
@@ -38,7 +40,24 @@ class Deployment:
         name = f"sdk-{uuid.uuid4().hex[:12]}"
         out = self.data_dir / f"{name}.key"
         self.verb("key", "issue", "--name", name, "--environment", "test", "--out", str(out), *arguments)
-        return out.read_text().strip()
+        key = out.read_text().strip()
+        self.wait_until_known(key)
+        return key
+
+    def wait_until_known(self, key):
+        """The proxy hears of a key within a second; a route refused to everybody says when."""
+        url = f"{self.connection['proxy_url']}/openai/v1/realtime/client_secrets"
+        request = urllib.request.Request(url, data=b"{}", headers={"authorization": f"Bearer {key}"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + READY_SECONDS
+        while True:
+            try:
+                opener.open(request)
+            except urllib.error.HTTPError as refused:
+                if refused.code != 401:
+                    return
+            assert time.monotonic() < deadline, "the proxy does not know the key"
+            time.sleep(0.01)
 
     def tenant(self, name):
         """Makes the tenant when it is new."""
@@ -71,7 +90,6 @@ def farebox():
     data_dir.chmod(0o755)
     addresses = {
         "FAREBOX_PROXY__LISTEN": "127.0.0.1:0",
-        "FAREBOX_PROXY__TLS__LISTEN": "127.0.0.1:0",
         "FAREBOX_PROXY__OPS_LISTEN": "127.0.0.1:0",
         "FAREBOX_COLLECTOR__LISTEN": "127.0.0.1:0",
     }
