@@ -270,13 +270,13 @@ fn sanitise(event: &mut Event) {
     }
     for line in &mut event.lines {
         is_changed |= sanitise_text(&mut line.model, farebox_pricing::event::MODEL_BYTES_MAX);
-        is_changed |= replace_nul_in_map(&mut line.conditions, |text| sanitise_nul(text));
+        is_changed |= replace_nul_in_map(&mut line.conditions, sanitise_nul);
     }
     is_changed |= replace_nul_in_map(&mut event.metadata, sanitise_value);
     if let Some(evidence) = &mut event.evidence {
         is_changed |= replace_nul_in_map(&mut evidence.request, sanitise_value);
         is_changed |= replace_nul_in_map(&mut evidence.response, sanitise_value);
-        is_changed |= replace_nul_in_map(&mut evidence.headers, |text| sanitise_nul(text));
+        is_changed |= replace_nul_in_map(&mut evidence.headers, sanitise_nul);
         for object in &mut evidence.objects {
             is_changed |= sanitise_nul(&mut object.at);
             is_changed |= sanitise_value(&mut object.value);
@@ -413,4 +413,123 @@ fn lenient_id(raw: &str) -> Option<Uuid> {
         event_id: Option<Uuid>,
     }
     serde_json::from_str::<OnlyId>(raw).ok()?.event_id
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// 2026-11-22T10:00:00.123Z.
+    const MILLIS: u64 = 1_795_341_600_123;
+
+    fn record() -> Value {
+        let mut id = [0; 16];
+        id[..6].copy_from_slice(&MILLIS.to_be_bytes()[2..]);
+        (id[6], id[8]) = (0x70, 0x80);
+        let id = Uuid::from_bytes(id);
+        json!({
+            "event_id": id, "call_id": id, "part": 1, "is_final": true, "schema": 1,
+            "tenant_id": "acme", "environment": "live", "attribution": "key", "paid_by": "operator",
+            "upstream": "openai", "provider": "openai", "endpoint": "chat",
+            "started_at": "2026-11-22T10:00:00.123Z", "ending": "complete", "transport": "http",
+            "attempt": 1, "usage_source": "reported", "pricing": "priced",
+            "lines": [{"model": "m", "usage": {"input_tokens": "5"}}],
+            "evidence": {"reader_version": 1},
+        })
+    }
+
+    fn with(changes: Value) -> String {
+        let mut record = record();
+        for (name, value) in changes.as_object().unwrap() {
+            record[name] = value.clone();
+        }
+        record.to_string()
+    }
+
+    #[test]
+    fn what_can_never_be_booked_is_refused_with_its_reason() {
+        let check_case = |changes: Value, reason: &str| {
+            let refused = check(&with(changes.clone())).unwrap_err();
+            assert!(refused.reason.contains(reason), "{changes}: {refused:?}");
+        };
+        check_case(json!({"event_id": "x"}), "UUID");
+        check_case(
+            json!({"event_id": "00000000-0000-4000-8000-000000000000"}),
+            "UUIDv7",
+        );
+        check_case(
+            json!({"started_at": "2026-11-22T10:00:00.124Z"}),
+            "different milliseconds",
+        );
+        check_case(json!({"tenant_id": "a\nb"}), "control");
+        check_case(json!({"customer_id": "e\u{301}"}), "normalization");
+        check_case(json!({"upstream": ""}), "at least one");
+        check_case(json!({"part": 0}), "from 1");
+        check_case(
+            json!({"usage_high": {"images": "-1"}}),
+            "images is negative",
+        );
+        check_case(
+            json!({"usage": {"images": "1000000000000000"}}),
+            "images is too large",
+        );
+        check_case(json!({"seq": u64::MAX}), "seq is too large");
+        check_case(json!({"content_sha256": "é"}), "SHA-256");
+        check_case(json!({"evidence": 5}), "invalid type");
+        check_case(json!({"ending": "finished"}), "unknown variant");
+        let refused = check("null").unwrap_err();
+        assert_eq!(refused.event_id, None);
+        let long = with(json!({"section": "x".repeat(RECORD_BYTES_MAX)}));
+        assert!(check(&long).unwrap_err().reason.contains("too large"));
+        assert!(check(&long).unwrap_err().event_id.is_some());
+    }
+
+    #[test]
+    fn place_claim_and_hash_are_not_compared() {
+        let digest = |changes| check(&with(changes)).unwrap().digest;
+        let plain = digest(json!({}));
+        for same in [
+            json!({"node": "n", "epoch": 2, "seq": 3}),
+            json!({"claimed_usd": "999"}),
+            json!({"content_sha256": "0".repeat(64)}),
+            json!({"cost_usd": "999", "received_at": "now"}),
+        ] {
+            assert_eq!(digest(same.clone()), plain, "{same}");
+        }
+        for other in [
+            json!({"status": 200}),
+            json!({"evidence": {"reader_version": 2}}),
+            json!({"lines": []}),
+        ] {
+            assert_ne!(digest(other.clone()), plain, "{other}");
+        }
+    }
+
+    #[test]
+    fn texts_are_made_to_fit() {
+        let changes = json!({
+            "session_id": "a\u{0}b",
+            "section": "x".repeat(200),
+            "metadata": {"k\u{0}": ["v\u{0}", 1]},
+            "evidence": {"reader_version": 1, "headers": {"h": "\u{0}"}},
+        });
+        let checked = check(&with(changes)).unwrap();
+        assert!(checked.event.sanitised);
+        assert_eq!(checked.event.session_id.as_deref(), Some("a\u{FFFD}b"));
+        assert_eq!(checked.event.section.unwrap().len(), 128);
+        assert_eq!(checked.event.metadata["k\u{FFFD}"], json!(["v\u{FFFD}", 1]));
+        assert!(checked.evidence.unwrap().contains('\u{FFFD}'));
+        let plain = check(&with(json!({}))).unwrap();
+        assert!(!plain.event.sanitised);
+        assert_eq!(plain.evidence.as_deref(), Some(r#"{"reader_version":1}"#));
+    }
+
+    #[test]
+    fn fields_of_a_newer_proxy_are_kept() {
+        let newer = check(&with(json!({"schema": 2, "mood": {"deep": [1]}}))).unwrap();
+        assert_eq!(newer.further.as_deref(), Some(r#"{"mood":{"deep":[1]}}"#));
+        assert_eq!(check(&with(json!({"mood": 1}))).unwrap().further, None);
+    }
 }

@@ -201,6 +201,42 @@ async fn a_provider_id_is_charged_once() -> Result {
     ledger.drop_database().await
 }
 
+/// Decimals travel in Postgres' binary form, which is put together by hand.
+#[tokio::test]
+async fn decimals_arrive_to_the_last_digit() -> Result {
+    let ledger = Ledger::new().await?;
+    let decimals = [
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "9999",
+        "10000",
+        "0.0001",
+        "0.00001",
+        "100000000",
+        "12345678.000000009",
+        "0.000000000000000001",
+        "999999999999999999.999999999999999999",
+        "-123456789012345678.987654321098765432",
+        "100000000000000000000000000000000000",
+    ];
+    let batch: Vec<_> = (1..)
+        .zip(decimals)
+        .map(|(number, decimal)| {
+            let mut record = record(Some("acme"), AT, number);
+            record["duration_ms"] = decimal.into();
+            record
+        })
+        .collect();
+    ledger.ship(&batch).await?;
+    let back: Vec<String> = ledger
+        .one("select array(select duration_ms::text from farebox.usage_events order by seq)")
+        .await?;
+    assert_eq!(back, decimals);
+    ledger.drop_database().await
+}
+
 #[tokio::test]
 async fn numbers_received_show_holes() -> Result {
     let ledger = Ledger::new().await?;

@@ -54,7 +54,7 @@ async fn difference(ledger: &Ledger, table: &str, column: &str, slot: &str) -> R
 
 fn mixed(number: u64) -> Value {
     let tenant = ["acme", "globex", "initech"][(number % 3) as usize];
-    let tenant = (number % 11 != 0).then_some(tenant);
+    let tenant = (!number.is_multiple_of(11)).then_some(tenant);
     let at = format!("2026-11-{:02}T{:02}:30:00.5Z", 1 + number % 28, number % 24);
     let mut record = record(tenant, &at, number);
     match number % 5 {

@@ -132,7 +132,7 @@ impl Ledger {
             .iter()
             .map(|text| serde_json::from_str(text))
             .collect::<std::result::Result<_, _>>()?;
-        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse()?;
         let sender = Sender {
             node: "node-1".into(),
             epoch: 1,
@@ -164,7 +164,7 @@ fn urls(cluster: &str, name: &str) -> Result<(String, String)> {
 
 /// Milliseconds of an instant.
 pub(crate) fn millis(at: &str) -> u64 {
-    let at: Timestamp = at.parse().unwrap();
+    let at: Timestamp = at.parse().expect("the test names an instant");
     at.as_millis() as u64
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn id(millis: u64, number: u64) -> Uuid {
 /// A call of `gpt-4o-mini`: 1,000 tokens in, 100 out, 0.00021 USD.
 pub(crate) fn record(tenant: Option<&str>, at: &str, number: u64) -> Value {
     let event_id = id(millis(at), number);
-    let at: Timestamp = at.parse().unwrap();
+    let at: Timestamp = at.parse().expect("the test names an instant");
     json!({
         "event_id": event_id, "call_id": event_id, "part": 1, "is_final": true, "schema": 1,
         "tenant_id": tenant, "environment": "live", "attribution": "header", "paid_by": "operator",
