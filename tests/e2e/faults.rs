@@ -252,7 +252,10 @@ async fn broken_upstreams_have_codes_and_rows() -> Result {
         } else {
             chat(&key, &id)
         };
-        let answer = stack.send(&request.with("x-replay", manner)).await?;
+        let answer = stack
+            .send(&request.with("x-replay", manner))
+            .await
+            .map_err(|error| format!("{manner}: {error}"))?;
         assert_eq!(
             (answer.status(), answer.header("x-farebox-error")),
             (status, code),

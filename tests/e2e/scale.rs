@@ -30,10 +30,18 @@ async fn queries_of_one_tenant_go_through_an_index() -> Result {
         .query_one("select to_char(now() at time zone 'UTC', 'YYYYMM')", &[])
         .await?
         .get(0);
+    let event: uuid::Uuid = client
+        .query_one(
+            "select event_id from farebox_private.usage_events limit 1",
+            &[],
+        )
+        .await?
+        .get(0);
+    let by_id = format!("select * from farebox.usage_events where event_id = '{event}'");
     for query in [
         "select * from farebox.usage_events where tenant_id = 'tenant-7' and started_at >= now() - interval '1 minute' order by started_at desc limit 50",
         "select * from farebox.usage_events where tenant_id = 'tenant-7' and session_id = 'session-77'",
-        "select * from farebox.usage_events where event_id = (select min(event_id) from farebox_private.usage_events)",
+        by_id.as_str(),
         "select * from farebox.usage_events where response_id = 'response-77'",
     ] {
         let plan = client

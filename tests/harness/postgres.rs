@@ -137,6 +137,15 @@ impl Cluster {
         Ok(writeln!(file, "{pid}")?)
     }
 
+    /// Has a folder of a stack removed with the cluster, should nobody have done it before.
+    pub fn adopt_folder(&self, folder: &Path) -> Result<()> {
+        let mut file = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.folder.join("folders"))?;
+        Ok(writeln!(file, "{}", folder.display())?)
+    }
+
     fn files(&self) -> PathBuf {
         self.folder.join("data")
     }
@@ -179,6 +188,9 @@ done
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null
 n=0; while [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.1; done
+[ -f "$1/folders" ] && while read -r left; do
+  case "$left" in /tmp/fbs*) rm -rf "$left";; esac
+done <"$1/folders"
 rm -rf "$1""#;
         let child = Command::new("sh")
             .args(["-c", SCRIPT, "keeper"])

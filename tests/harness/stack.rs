@@ -177,6 +177,7 @@ impl Stack {
         let world = world()?;
         let database = world.database().await?;
         let folder = tempfile::Builder::new().prefix("fbs").tempdir_in("/tmp")?;
+        world.cluster.adopt_folder(folder.path())?;
         tls::certificate(folder.path())?;
         for (name, text) in [
             ("key.secret", KEY_SECRET),
