@@ -1,0 +1,346 @@
+//! The HTTP API: one table says every route, the access it asks for, and its handler. The router, the
+//! tests and the comparison with the OpenAPI document all go by that table.
+
+mod events;
+mod health;
+mod ingest;
+mod ingest_tokens;
+mod keys;
+mod limits;
+mod operation;
+mod page;
+mod params;
+mod sessions;
+mod tenants;
+mod usage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use deadpool_postgres::Client;
+use farebox_pricing::key::KeySecrets;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use utoipa::OpenApi;
+
+use crate::config::CollectorConfig;
+use crate::error::ApiError;
+use crate::metrics::Metrics;
+use crate::principal::{Access, Credentials, authorize};
+use crate::store::Store;
+use crate::{Error, records};
+
+/// Bytes of a request body on every route but ingest.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Time between two looks at what only the database can say, for the metrics.
+const WATCH_INTERVAL: Duration = Duration::from_secs(15);
+
+/// What every handler may use. Cheap to clone.
+pub(crate) type App = Arc<Shared>;
+
+/// One collector's parts.
+pub(crate) struct Shared {
+    store: Store,
+    pub(crate) metrics: Metrics,
+    pub(crate) credentials: Credentials,
+    pub(crate) key_secrets: Option<KeySecrets>,
+    ingest_slots: Semaphore,
+}
+
+impl Shared {
+    pub(crate) fn start(config: &CollectorConfig) -> crate::Result<App> {
+        let url = config.database_url.as_ref().map_or("", |url| url.expose());
+        let url = with_role(url, &config.database_role);
+        let store = Store::connect(&url, config.database_connections_max)
+            .map_err(|cause| Error::Database(cause.to_string()))?;
+        Ok(Arc::new(Self {
+            store,
+            metrics: Metrics::new().map_err(|cause| Error::Start(cause.to_string()))?,
+            credentials: Credentials::new(
+                config.admin_token.as_ref(),
+                config.metrics_token.as_ref(),
+                config.listen.ip().is_loopback(),
+            ),
+            key_secrets: config.key_secrets.clone(),
+            ingest_slots: Semaphore::new(config.ingest_batches_max),
+        }))
+    }
+
+    /// A connection, or 503.
+    pub(crate) async fn client(&self) -> Result<Client, ApiError> {
+        Ok(self.store.client().await?)
+    }
+}
+
+/// Adds the start-up option by which every connection works as the role, whoever logs in.
+fn with_role(url: &str, role: &str) -> String {
+    if role.is_empty() || url.contains("options") {
+        return url.to_owned();
+    }
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return format!("{url} options='-c role={role}'");
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}options=-c%20role%3D{role}")
+}
+
+/// One route.
+pub(crate) struct Route {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "what the document is compared by")
+    )]
+    pub(crate) method: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) access: Access,
+    handler: MethodRouter<App>,
+}
+
+/// Every route there is.
+pub(crate) fn routes() -> Vec<Route> {
+    use Access::{Admin, Anonymous, Ingest, Metrics, Operator, Read};
+    let route = |method, path, access, handler| Route {
+        method,
+        path,
+        access,
+        handler,
+    };
+    vec![
+        route("GET", "/healthz", Anonymous, get(health::healthz)),
+        route("GET", "/readyz", Anonymous, get(health::readyz)),
+        route("GET", "/metrics", Metrics, get(health::metrics)),
+        route("GET", "/openapi.json", Read, get(health::openapi)),
+        route("POST", "/ingest/v1/events", Ingest, post(ingest::ingest)),
+        route("GET", "/api/v1/usage", Read, get(usage::usage)),
+        route("GET", "/api/v1/events", Read, get(events::list)),
+        route("GET", "/api/v1/events/{event_id}", Read, get(events::show)),
+        route("GET", "/api/v1/sessions", Read, get(sessions::list)),
+        route("GET", "/api/v1/tenants", Read, get(tenants::list)),
+        route("POST", "/api/v1/tenants", Operator, post(tenants::create)),
+        route(
+            "GET",
+            "/api/v1/tenants/{tenant_id}",
+            Read,
+            get(tenants::show),
+        ),
+        route(
+            "PATCH",
+            "/api/v1/tenants/{tenant_id}",
+            Operator,
+            patch(tenants::set),
+        ),
+        route("GET", "/api/v1/keys", Admin, get(keys::list)),
+        route("POST", "/api/v1/keys", Admin, post(keys::issue)),
+        route("GET", "/api/v1/keys/{key}", Admin, get(keys::show)),
+        route(
+            "DELETE",
+            "/api/v1/keys/{key}",
+            Admin,
+            delete(keys::revoke_now),
+        ),
+        route(
+            "POST",
+            "/api/v1/keys/{key}/revoke",
+            Admin,
+            post(keys::revoke),
+        ),
+        route("GET", "/api/v1/limits", Read, get(limits::list)),
+        route("POST", "/api/v1/limits", Operator, post(limits::set)),
+        route(
+            "PUT",
+            "/api/v1/limits/{limit_id}",
+            Operator,
+            put(limits::put),
+        ),
+        route(
+            "DELETE",
+            "/api/v1/limits/{limit_id}",
+            Operator,
+            delete(limits::remove),
+        ),
+        route(
+            "GET",
+            "/api/v1/ingest-tokens",
+            Operator,
+            get(ingest_tokens::list),
+        ),
+        route(
+            "POST",
+            "/api/v1/ingest-tokens",
+            Operator,
+            post(ingest_tokens::issue),
+        ),
+        route(
+            "DELETE",
+            "/api/v1/ingest-tokens/{token_id}",
+            Operator,
+            delete(ingest_tokens::revoke),
+        ),
+    ]
+}
+
+/// The router: every route behind the access it asks for, everything else behind reading.
+pub(crate) fn router(app: App) -> Router {
+    let guard = |access| from_fn_with_state((Arc::clone(&app), access), authorize);
+    let mut router = Router::new();
+    for route in routes() {
+        router = router.route(route.path, route.handler.route_layer(guard(route.access)));
+    }
+    // Who may see nothing gets the same 401 for a path that does not exist.
+    let missing = get(health::missing)
+        .post(health::missing)
+        .put(health::missing)
+        .patch(health::missing)
+        .delete(health::missing)
+        .layer(guard(Access::Read));
+    router
+        .fallback_service(missing.with_state(Arc::clone(&app)))
+        .method_not_allowed_fallback(health::method_not_allowed)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(app)
+}
+
+/// Keeps the numbers that only the database knows, until `shutdown`.
+pub(crate) async fn watch(app: App, shutdown: CancellationToken) {
+    loop {
+        match sequence_holes(&app).await {
+            Ok(holes) => app.metrics.sequence_holes.set(holes),
+            Err(cause) => tracing::debug!(cause = cause.message, "metrics wait for the database"),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
+}
+
+async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
+    Ok(records::nodes::sequence_holes(&app.client().await?).await?)
+}
+
+/// The document of the API, written from the handlers.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Farebox collector",
+        description = "Ingest, usage and administration. Amounts and quantities are exact decimals in strings; times are RFC 3339 in UTC with milliseconds; `from` is inclusive, `to` exclusive.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    paths(
+        health::healthz,
+        health::readyz,
+        health::metrics,
+        health::openapi,
+        ingest::ingest,
+        usage::usage,
+        events::list,
+        events::show,
+        sessions::list,
+        tenants::list,
+        tenants::create,
+        tenants::show,
+        tenants::set,
+        keys::list,
+        keys::issue,
+        keys::show,
+        keys::revoke_now,
+        keys::revoke,
+        limits::list,
+        limits::set,
+        limits::put,
+        limits::remove,
+        ingest_tokens::list,
+        ingest_tokens::issue,
+        ingest_tokens::revoke,
+    ),
+    components(schemas(crate::error::ErrorBody)),
+    modifiers(&Security)
+)]
+struct Document;
+
+struct Security;
+
+impl utoipa::Modify for Security {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let bearer = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some(
+                "The operator token, a virtual key with the scope `usage:read` or `admin`, or a node's ingest token.",
+            ))
+            .build();
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The OpenAPI document as JSON.
+pub fn openapi_json() -> Result<String, serde_json::Error> {
+    serde_json::to_string(&Document::openapi())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_document_names_the_routers_paths_and_no_other() {
+        let document: serde_json::Value = serde_json::from_str(&openapi_json().unwrap()).unwrap();
+        let mut written = BTreeSet::new();
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                written.insert(format!("{} {path}", method.to_uppercase()));
+            }
+        }
+        let served: BTreeSet<String> = routes()
+            .iter()
+            .map(|route| format!("{} {}", route.method, route.path))
+            .collect();
+        assert_eq!(written, served);
+    }
+
+    #[test]
+    fn every_guarded_route_says_so_in_the_document() {
+        let document: serde_json::Value = serde_json::from_str(&openapi_json().unwrap()).unwrap();
+        for route in routes() {
+            let operation = &document["paths"][route.path][route.method.to_lowercase()];
+            let is_guarded = operation["security"]
+                .as_array()
+                .is_some_and(|schemes| !schemes.is_empty());
+            assert_eq!(
+                is_guarded,
+                route.access != Access::Anonymous,
+                "{} {}",
+                route.method,
+                route.path
+            );
+        }
+    }
+
+    #[test]
+    fn a_connection_works_as_the_role() {
+        let check = |url, expected| assert_eq!(with_role(url, "r"), expected);
+        check("host=/tmp", "host=/tmp options='-c role=r'");
+        check("postgres://h/d", "postgres://h/d?options=-c%20role%3Dr");
+        check(
+            "postgresql://h/d?a=b",
+            "postgresql://h/d?a=b&options=-c%20role%3Dr",
+        );
+        check("host=h options='-c x=y'", "host=h options='-c x=y'");
+        assert_eq!(with_role("host=h", ""), "host=h");
+        for url in [
+            "host=/tmp",
+            "postgres://h/d",
+            "postgres://h/d?connect_timeout=3",
+        ] {
+            let config: tokio_postgres::Config = with_role(url, "r").parse().unwrap();
+            assert_eq!(config.get_options(), Some("-c role=r"), "{url}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `/api/v1/events`: the ledger's rows.
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+use crate::api::App;
+use crate::api::page::{self, Page};
+use crate::api::params::{Params, Segment};
+use crate::error::{ApiError, ErrorBody};
+use crate::principal::Principal;
+use crate::records::events::{self, Filter, FilterColumn, UsageEvent};
+
+/// Which events.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// Started at or after, RFC 3339 or a day.
+    from: Option<String>,
+    /// Started before.
+    to: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// Of this customer.
+    customer: Option<String>,
+    /// Of this project.
+    project: Option<String>,
+    /// Of this vendor.
+    provider: Option<String>,
+    /// Of this model.
+    model: Option<String>,
+    /// Of this session.
+    session: Option<String>,
+    /// The id in the provider's answer.
+    response_id: Option<String>,
+    /// The provider's request id header.
+    upstream_request_id: Option<String>,
+    /// This kind of call.
+    endpoint: Option<String>,
+    /// `live` or `test`.
+    environment: Option<String>,
+    /// How the answer ended.
+    ending: Option<String>,
+    /// How far it is priced.
+    pricing: Option<String>,
+    /// Items of a page, 1 to 1000; 100 when not given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Events, the latest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "usage", security(("bearer" = [])),
+    params(Listing),
+    responses((status = 200, description = "A page.", body = Page<UsageEvent>),
+        (status = 400, description = "A parameter cannot be used; `field` says which.", body = ErrorBody),
+        (status = 404, description = "Another tenant.", body = ErrorBody)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Listing>,
+) -> Result<Json<Page<UsageEvent>>, ApiError> {
+    let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
+    let tenant = principal.scope(asked.tenant.as_deref())?;
+    let after = page::cursor::<1>(asked.cursor.as_deref())?
+        .map(|[id]| id.parse::<Uuid>())
+        .transpose()
+        .map_err(|_| ApiError::invalid("cursor", "not a cursor of this list"))?;
+    let equal = [
+        (FilterColumn::Tenant, tenant),
+        (FilterColumn::Customer, asked.customer.as_deref()),
+        (FilterColumn::Project, asked.project.as_deref()),
+        (FilterColumn::Provider, asked.provider.as_deref()),
+        (FilterColumn::Model, asked.model.as_deref()),
+        (FilterColumn::Session, asked.session.as_deref()),
+        (FilterColumn::Response, asked.response_id.as_deref()),
+        (
+            FilterColumn::UpstreamRequest,
+            asked.upstream_request_id.as_deref(),
+        ),
+        (FilterColumn::Endpoint, asked.endpoint.as_deref()),
+        (FilterColumn::Environment, asked.environment.as_deref()),
+        (FilterColumn::Ending, asked.ending.as_deref()),
+        (FilterColumn::Pricing, asked.pricing.as_deref()),
+    ];
+    // No row holds control characters, and Postgres takes no NUL.
+    let is_clean = |text: &str| !text.chars().any(char::is_control);
+    if !equal.iter().filter_map(|(_, value)| *value).all(is_clean) {
+        return Err(ApiError::malformed("a parameter holds control characters"));
+    }
+    let filter = Filter {
+        is_tenant: principal.is_tenant(),
+        from,
+        to,
+        after,
+        equal,
+        limit: page::limit(asked.limit)?,
+    };
+    let items = events::list(&app.client().await?, &filter).await?;
+    Ok(Json(Page::cut(items, filter.limit, |event| {
+        vec![event.event_id.to_string()]
+    })))
+}
+
+/// One event.
+#[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = "usage", security(("bearer" = [])),
+    params(("event_id" = Uuid, Path, description = "The event, as in `x-farebox-event`.")),
+    responses((status = 200, description = "The event.", body = UsageEvent),
+        (status = 404, description = "There is none.", body = ErrorBody)))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Segment(event_id): Segment,
+) -> Result<Json<UsageEvent>, ApiError> {
+    let event_id: Uuid = event_id.parse().map_err(|_| ApiError::not_found())?;
+    let found = events::find(&app.client().await?, event_id, principal.tenant()).await?;
+    found.map(Json).ok_or_else(ApiError::not_found)
+}

@@ -1,0 +1,75 @@
+//! `/api/v1/sessions`: conversations, added up.
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use crate::api::App;
+use crate::api::page::{self, Page};
+use crate::api::params::Params;
+use crate::error::{ApiError, ErrorBody};
+use crate::principal::Principal;
+use crate::records::sessions::{self, Filter, Session};
+
+/// Which sessions.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// Begun at or after, RFC 3339 or a day.
+    from: Option<String>,
+    /// Begun before.
+    to: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// The one of this id.
+    session: Option<String>,
+    /// Items of a page, 1 to 1000; 100 when not given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Sessions, the latest begun first.
+#[utoipa::path(get, path = "/api/v1/sessions", tag = "usage", security(("bearer" = [])),
+    params(Listing),
+    responses((status = 200, description = "A page.", body = Page<Session>),
+        (status = 404, description = "Another tenant.", body = ErrorBody)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Listing>,
+) -> Result<Json<Page<Session>>, ApiError> {
+    let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
+    let tenant = principal.scope(asked.tenant.as_deref())?;
+    let is_clean = |text: &str| !text.chars().any(char::is_control);
+    if ![tenant, asked.session.as_deref()]
+        .into_iter()
+        .flatten()
+        .all(is_clean)
+    {
+        return Err(ApiError::malformed("a parameter holds control characters"));
+    }
+    let after = page::cursor::<3>(asked.cursor.as_deref())?;
+    if let Some([started_at, ..]) = &after {
+        page::time("cursor", Some(started_at))?;
+    }
+    let filter = Filter {
+        is_tenant: principal.is_tenant(),
+        tenant,
+        session: asked.session.as_deref(),
+        from,
+        to,
+        after,
+        limit: page::limit(asked.limit)?,
+    };
+    let items = sessions::list(&app.client().await?, &filter).await?;
+    Ok(Json(Page::cut(items, filter.limit, |last| {
+        vec![
+            last.started_at.clone(),
+            last.tenant_id.clone().unwrap_or_default(),
+            last.session_id.clone(),
+        ]
+    })))
+}

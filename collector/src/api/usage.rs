@@ -1,0 +1,222 @@
+//! `/api/v1/usage`: sums over the roll-ups.
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use farebox_pricing::id;
+use farebox_pricing::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::App;
+use crate::api::page;
+use crate::api::params::Params;
+use crate::error::{ApiError, ErrorBody};
+use crate::principal::Principal;
+use crate::records::usage::{self, Dimension, Question, ROWS_MAX, Source, UsageRow};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// What to add up.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Asked {
+    /// Comma-separated: `tenant customer project key environment provider endpoint model meter`, and
+    /// one of `hour` (UTC), `day` (the tenant's) and `month` (as invoiced). One sum when not given.
+    group_by: Option<String>,
+    /// Inclusive, a whole hour, or a day for its midnight; a whole day when grouped by `day`.
+    from: Option<String>,
+    /// Exclusive, as `from`.
+    to: Option<String>,
+    /// Only this tenant.
+    tenant: Option<String>,
+    /// Only this customer.
+    customer: Option<String>,
+    /// Only this project.
+    project: Option<String>,
+    /// Only the virtual key of this id.
+    key: Option<String>,
+    /// Only `live` or `test`.
+    environment: Option<String>,
+    /// Only this vendor.
+    provider: Option<String>,
+    /// Only this kind of call.
+    endpoint: Option<String>,
+    /// Only this model.
+    model: Option<String>,
+    /// Only this meter; `calls` counts calls.
+    meter: Option<String>,
+}
+
+/// Sums by group, and their total.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Usage {
+    /// By time first, then the most expensive.
+    items: Vec<UsageRow>,
+    /// Always null: an answer is whole.
+    next_cursor: Option<String>,
+    /// All of it.
+    total: UsageRow,
+}
+
+/// Usage, cost and what is billed, grouped as asked.
+#[utoipa::path(get, path = "/api/v1/usage", tag = "usage", security(("bearer" = [])),
+    params(Asked),
+    responses((status = 200, description = "The sums.", body = Usage),
+        (status = 400, description = "A parameter cannot be used; `field` says which.", body = ErrorBody),
+        (status = 404, description = "Another tenant.", body = ErrorBody)))]
+pub(crate) async fn usage(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Asked>,
+) -> Result<Json<Usage>, ApiError> {
+    let group_by = dimensions(asked.group_by.as_deref())?;
+    let source = source(&group_by)?;
+    let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
+    check_whole("from", from, source)?;
+    check_whole("to", to, source)?;
+    let tenant = principal.scope(asked.tenant.as_deref())?;
+    let filters = [
+        (Dimension::Tenant, tenant),
+        (Dimension::Customer, asked.customer.as_deref()),
+        (Dimension::Project, asked.project.as_deref()),
+        (Dimension::Key, asked.key.as_deref()),
+        (Dimension::Environment, asked.environment.as_deref()),
+        (Dimension::Provider, asked.provider.as_deref()),
+        (Dimension::Endpoint, asked.endpoint.as_deref()),
+        (Dimension::Model, asked.model.as_deref()),
+        (Dimension::Meter, asked.meter.as_deref()),
+    ];
+    for (dimension, value) in filters {
+        // Such a text is in no row, and Postgres takes no NUL.
+        if value.is_some_and(|text| text.chars().any(char::is_control)) {
+            return Err(ApiError::invalid(
+                dimension.name(),
+                id::InvalidId::Control.to_string(),
+            ));
+        }
+    }
+    let ask = |group_by| Question {
+        group_by,
+        source,
+        is_tenant: principal.is_tenant(),
+        from,
+        to,
+        filters,
+    };
+    let mut client = app.client().await?;
+    // Items and total are of one snapshot, so that they add up.
+    let snapshot = client
+        .build_transaction()
+        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await?;
+    let items = usage::sums(&snapshot, &ask(&group_by[..])).await?;
+    if items.len() > ROWS_MAX {
+        return Err(ApiError::invalid(
+            "group_by",
+            format!("more than {ROWS_MAX} groups; ask for a shorter span or fewer dimensions"),
+        ));
+    }
+    let total = usage::sums(&snapshot, &ask(&[])).await?.pop();
+    snapshot.rollback().await?;
+    Ok(Json(Usage {
+        items,
+        next_cursor: None,
+        total: total.unwrap_or_else(|| UsageRow {
+            calls: "0".to_owned(),
+            billed_usd: "0".to_owned(),
+            cost_usd: (!principal.is_tenant()).then(|| "0".to_owned()),
+            usage: Some(Default::default()),
+            ..UsageRow::default()
+        }),
+    }))
+}
+
+fn dimensions(asked: Option<&str>) -> Result<Vec<Dimension>, ApiError> {
+    let mut found: Vec<Dimension> = Vec::new();
+    for name in asked.unwrap_or_default().split(',').map(str::trim) {
+        if name.is_empty() {
+            continue;
+        }
+        let known = Dimension::ALL
+            .into_iter()
+            .find(|known| known.name() == name);
+        let Some(dimension) = known else {
+            let names: Vec<_> = Dimension::ALL.iter().map(|known| known.name()).collect();
+            return Err(ApiError::invalid(
+                "group_by",
+                format!("any of {}", names.join(", ")),
+            ));
+        };
+        if !found.contains(&dimension) {
+            found.push(dimension);
+        }
+    }
+    Ok(found)
+}
+
+/// Days are the tenants' own and stand in a roll-up of their own, so they do not mix with hours.
+fn source(group_by: &[Dimension]) -> Result<Source, ApiError> {
+    let has = |dimension| group_by.contains(&dimension);
+    if has(Dimension::Hour) && has(Dimension::Day) {
+        return Err(ApiError::invalid(
+            "group_by",
+            "either `hour` (UTC) or `day` (the tenant's), not both",
+        ));
+    }
+    Ok(match has(Dimension::Day) {
+        true => Source::Daily,
+        false => Source::Hourly,
+    })
+}
+
+/// The roll-ups know no part of an hour or a day; rounding in silence would be a wrong sum.
+fn check_whole(field: &str, at: Option<Timestamp>, source: Source) -> Result<(), ApiError> {
+    let (unit, message) = match source {
+        Source::Hourly => (HOUR_MS, "a whole hour"),
+        Source::Daily => (DAY_MS, "a whole day when grouped by `day`"),
+    };
+    match at {
+        Some(at) if at.as_millis().rem_euclid(unit) != 0 => Err(ApiError::invalid(field, message)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dimensions_are_taken_from_the_list_only() {
+        let named = |asked| dimensions(Some(asked)).map_err(|error| error.field);
+        assert_eq!(
+            named("provider, model,provider"),
+            Ok(vec![Dimension::Provider, Dimension::Model])
+        );
+        assert_eq!(named(""), Ok(vec![]));
+        assert_eq!(named("provider;drop"), Err(Some("group_by".into())));
+        for dimension in Dimension::ALL {
+            assert_eq!(named(dimension.name()), Ok(vec![dimension]));
+        }
+    }
+
+    #[test]
+    fn a_span_that_the_roll_ups_cannot_answer_is_refused() {
+        let at = |text: &str| Some(text.parse::<Timestamp>().unwrap());
+        let check = |text, source, is_fine| {
+            assert_eq!(
+                check_whole("from", at(text), source).is_ok(),
+                is_fine,
+                "{text}"
+            );
+        };
+        check("2026-11-22T03:00:00Z", Source::Hourly, true);
+        check("2026-11-22T03:15:00Z", Source::Hourly, false);
+        check("2026-11-22T03:00:00Z", Source::Daily, false);
+        check("2026-11-22T00:00:00Z", Source::Daily, true);
+        assert!(source(&[Dimension::Hour, Dimension::Day]).is_err());
+    }
+}

@@ -1,0 +1,367 @@
+//! Usage events as the API shows them: what was first booked, and beside it the current amounts.
+//!
+//! A tenant sees no purchase price where the operator pays, and nothing of the proxies' inside.
+
+use deadpool_postgres::GenericClient;
+use farebox_pricing::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+macro_rules! event {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $column:literal,)+) => {
+        /// One event of the ledger. Fields are those of the event as shipped, and what was booked.
+        #[derive(Clone, Debug, Serialize, ToSchema)]
+        pub(crate) struct UsageEvent {
+            $($(#[$doc])* pub $field: $type,)+
+        }
+
+        /// The columns, in the order of the fields. `$1` says whether a tenant asks.
+        const COLUMNS: &[&str] = &[$($column,)+];
+
+        fn read(row: &Row) -> Result<UsageEvent, Error> {
+            let mut index = 0..;
+            let mut next = || index.next().unwrap_or_default();
+            Ok(UsageEvent { $($field: <$type as Column>::read(row, next())?,)+ })
+        }
+    };
+}
+
+/// How a field is read from its column: JSON travels as text and stays as it is.
+trait Column: Sized {
+    fn read(row: &Row, index: usize) -> Result<Self, Error>;
+}
+
+macro_rules! plain_columns {
+    ($($type:ty)+) => {
+        $(impl Column for $type {
+            fn read(row: &Row, index: usize) -> Result<Self, Error> {
+                row.try_get(index)
+            }
+        })+
+    };
+}
+
+plain_columns!(Uuid Option<Uuid> String Option<String> i32 Option<i32> Option<i64> bool Option<bool>);
+
+impl Column for Option<Box<RawValue>> {
+    fn read(row: &Row, index: usize) -> Result<Self, Error> {
+        let text: Option<String> = row.try_get(index)?;
+        Ok(text.and_then(|text| RawValue::from_string(text).ok()))
+    }
+}
+
+event! {
+    /// UUIDv7; its millisecond is `started_at`.
+    event_id: Uuid = "event_id",
+    /// The event id of the call's first attempt and part.
+    call_id: Uuid = "call_id",
+    /// From 1.
+    part: i32 = "part",
+    /// Whether this is the call's last part.
+    is_final: bool = "is_final",
+    /// The event whose usage this one tells.
+    settles: Option<Uuid> = "settles",
+    /// Version of the record's shape.
+    schema: i32 = "schema",
+    /// Null: unattributed.
+    tenant_id: Option<String> = "tenant_id",
+    /// The tenant's end customer.
+    customer_id: Option<String> = "customer_id",
+    /// A project of the tenant.
+    project: Option<String> = "project",
+    /// An agent of the tenant.
+    agent: Option<String> = "agent",
+    /// The agent's revision.
+    revision: Option<String> = "revision",
+    /// A conversation.
+    session_id: Option<String> = "session_id",
+    /// A run of an agent.
+    run_id: Option<String> = "run_id",
+    /// A step of the run.
+    span_id: Option<String> = "span_id",
+    /// The step above it.
+    parent_span_id: Option<String> = "parent_span_id",
+    /// A part of the product.
+    section: Option<String> = "section",
+    /// The caller's own flat labels.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Box<RawValue>> = "metadata::text",
+    /// Test traffic by the caller's own word; billed as any call.
+    synthetic: bool = "synthetic",
+    /// `live` or `test`.
+    environment: String = "environment",
+    /// Where the tenant came from.
+    attribution: String = "attribution",
+    /// The virtual key.
+    key_id: Option<Uuid> = "key_id",
+    /// The provider credential, by name.
+    credential_id: Option<String> = "case when not $1 or paid_by <> 'operator' then credential_id end",
+    /// Who the provider bills: `operator`, `tenant` or `caller`.
+    paid_by: String = "paid_by",
+    /// The configured name.
+    upstream: String = "upstream",
+    /// The vendor.
+    provider: String = "provider",
+    /// The kind of call.
+    endpoint: String = "endpoint",
+    /// The upstream's region.
+    region: Option<String> = "region",
+    /// The model asked for.
+    model_requested: Option<String> = "model_requested",
+    /// The model billed.
+    model: Option<String> = "model",
+    /// The tier billed.
+    service_tier: Option<String> = "service_tier",
+    /// By the proxy's clock.
+    started_at: String = r#"to_char(started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
+    /// Null on an interrupted call.
+    ended_at: Option<String> = r#"to_char(ended_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
+    /// By the collector's clock.
+    received_at: String = r#"to_char(received_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
+    /// Month it is invoiced in, by its first day.
+    period: String = "period::text",
+    /// Day in the tenant's zone.
+    day: String = "day::text",
+    /// Booked in a later month than its own, because that was closed.
+    is_late: bool = "is_late",
+    /// The proxy's clock and the collector's differ by more than five minutes.
+    clock_suspect: bool = "clock_suspect",
+    /// To the answer's first byte.
+    ttfb_ms: Option<String> = "ttfb_ms::text",
+    /// To the first generated output.
+    ttft_ms: Option<String> = "ttft_ms::text",
+    /// To the answer's last byte.
+    duration_ms: Option<String> = "duration_ms::text",
+    /// Time that is the proxy's alone.
+    overhead_ms: Option<String> = "case when not $1 then overhead_ms end::text",
+    /// The HTTP status that the upstream gave.
+    status: Option<i32> = "status",
+    /// How the answer ended.
+    ending: String = "ending",
+    /// Whether the answer came as a stream.
+    streaming: bool = "streaming",
+    /// `http`, `sse` or `websocket`.
+    transport: String = "transport",
+    /// Bytes of the body sent upstream.
+    request_bytes: Option<i64> = "request_bytes",
+    /// Bytes of the body that came back.
+    response_bytes: Option<i64> = "response_bytes",
+    /// Whether the usage option was spliced into the request.
+    request_amended: bool = "request_amended",
+    /// The proxy's, from 1.
+    attempt: i32 = "attempt",
+    /// The SDK's own retry count.
+    client_retry: Option<i32> = "client_retry",
+    /// Whether a text had to be made to fit.
+    sanitised: bool = "sanitised",
+    /// What pricing reads.
+    #[schema(value_type = Option<Vec<Object>>)]
+    lines: Option<Box<RawValue>> = "lines::text",
+    /// The lines' sum: quantity by meter, exact decimals.
+    #[schema(value_type = Option<Object>)]
+    usage: Option<Box<RawValue>> = "usage::text",
+    /// How the quantities are known.
+    usage_source: String = "usage_source",
+    /// Why it is not `reported`.
+    usage_reason: Option<String> = "usage_reason",
+    /// Lower bounds.
+    #[schema(value_type = Option<Object>)]
+    usage_low: Option<Box<RawValue>> = "usage_low::text",
+    /// Upper bounds.
+    #[schema(value_type = Option<Object>)]
+    usage_high: Option<Box<RawValue>> = "usage_high::text",
+    /// What was seen; the operator's alone.
+    #[schema(value_type = Option<Object>)]
+    evidence: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then evidence end::text",
+    /// Quantity by rate; for a tenant without the cost half where the operator pays.
+    #[schema(value_type = Option<Vec<Object>>)]
+    charges: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then charges else (
+        select coalesce(jsonb_agg(
+            charge.value || '{\"cost_rate\":null,\"cost_usd\":null,\"cost_rule\":null}'::jsonb
+            order by charge.ordinality
+        ), '[]'::jsonb)
+        from jsonb_array_elements(charges) with ordinality as charge
+    ) end::text",
+    /// What the provider charges; null when unpriced, and for a tenant where the operator pays.
+    cost_usd: Option<String> = "trim_scale(case when not $1 or paid_by <> 'operator' then cost_usd end)::text",
+    /// What the operator charges; null when unpriced.
+    billed_usd: Option<String> = "trim_scale(billed_usd)::text",
+    /// `cost_usd` with all adjustments.
+    adjusted_cost_usd: Option<String> = "trim_scale(
+        case when not $1 or paid_by <> 'operator'
+            then case when adjusted.cost_usd is null then usage_events.cost_usd
+                else coalesce(usage_events.cost_usd, 0) + adjusted.cost_usd end
+        end)::text",
+    /// `billed_usd` with all adjustments.
+    adjusted_billed_usd: Option<String> = "trim_scale(
+        case when adjusted.billed_usd is null then usage_events.billed_usd
+            else coalesce(usage_events.billed_usd, 0) + adjusted.billed_usd end)::text",
+    /// The proxy's own figure of `billed_usd`.
+    claimed_usd: Option<String> = "trim_scale(case when not $1 then claimed_usd end)::text",
+    /// Whether that differs from what was booked.
+    price_mismatch: Option<bool> = "case when not $1 then price_mismatch end",
+    /// How far it is priced; speaks of `billed_usd`.
+    pricing: String = "pricing",
+    /// Revisions it was priced by: `{cost, price}`.
+    #[schema(value_type = Option<Object>)]
+    rate_cards: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then
+        jsonb_build_object('cost', encode(cost_card, 'hex'), 'price', encode(price_card, 'hex'))
+    end::text",
+    /// The event already charged for the same provider id.
+    repeats: Option<Uuid> = "repeats",
+    /// The provider's request id header.
+    upstream_request_id: Option<String> = "upstream_request_id",
+    /// The id in the answer's body.
+    response_id: Option<String> = "response_id",
+    /// The proxy.
+    node: Option<String> = "case when not $1 then node end",
+    /// The proxy's process start.
+    epoch: Option<i64> = "case when not $1 then epoch end",
+    /// The settlement's number in it.
+    seq: Option<i64> = "case when not $1 then seq end",
+    /// SHA-256 over the record as spooled.
+    content_sha256: Option<String> = "case when not $1 then encode(content_sha256, 'hex') end",
+}
+
+/// Which events a list shows; `None` filters nothing.
+pub(crate) struct Filter<'a> {
+    pub(crate) is_tenant: bool,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    pub(crate) after: Option<Uuid>,
+    pub(crate) equal: [(FilterColumn, Option<&'a str>); 12],
+    pub(crate) limit: u32,
+}
+
+/// Columns an event can be looked up by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FilterColumn {
+    Tenant,
+    Customer,
+    Project,
+    Provider,
+    Model,
+    Session,
+    Response,
+    UpstreamRequest,
+    Endpoint,
+    Environment,
+    Ending,
+    Pricing,
+}
+
+impl FilterColumn {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "usage_events.tenant_id",
+            Self::Customer => "usage_events.customer_id",
+            Self::Project => "usage_events.project",
+            Self::Provider => "usage_events.provider",
+            Self::Model => "usage_events.model",
+            Self::Session => "usage_events.session_id",
+            Self::Response => "usage_events.response_id",
+            Self::UpstreamRequest => "usage_events.upstream_request_id",
+            Self::Endpoint => "usage_events.endpoint",
+            Self::Environment => "usage_events.environment",
+            Self::Ending => "usage_events.ending",
+            Self::Pricing => "usage_events.pricing",
+        }
+    }
+}
+
+/// The statement up to its conditions. Names are qualified where the adjustments have the same.
+fn select() -> String {
+    format!(
+        "select {}
+         from farebox_private.usage_events
+         left join lateral (
+            select
+                sum(adjustments.cost_usd) as cost_usd,
+                sum(adjustments.billed_usd) as billed_usd
+            from farebox_private.adjustments
+            where adjustments.event_id = usage_events.event_id
+         ) as adjusted on true",
+        qualified().join(", ")
+    )
+}
+
+/// `adjusted` brings only these two names; every other column is of the event alone.
+fn qualified() -> Vec<String> {
+    COLUMNS
+        .iter()
+        .map(|column| {
+            column
+                .replace("then cost_usd end", "then usage_events.cost_usd end")
+                .replace(
+                    "trim_scale(billed_usd)",
+                    "trim_scale(usage_events.billed_usd)",
+                )
+                .replace("$1", "$1::boolean")
+        })
+        .collect()
+}
+
+/// A page of events, the latest first. The order is that of the ids, which never changes: an event
+/// that arrives meanwhile is before or after the cursor, and moves nothing.
+pub(crate) async fn list(
+    client: &impl GenericClient,
+    filter: &Filter<'_>,
+) -> Result<Vec<UsageEvent>, Error> {
+    // Only what is asked for becomes a condition, so that the planner sees which index serves it.
+    let mut conditions = vec!["true".to_owned()];
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&filter.is_tenant];
+    for (column, value) in &filter.equal {
+        if value.is_some() {
+            values.push(value);
+            conditions.push(format!("{} = ${}", column.name(), values.len()));
+        }
+    }
+    let (from, to) = (
+        filter.from.map(|at| at.to_string()),
+        filter.to.map(|at| at.to_string()),
+    );
+    for (bound, comparison) in [(&from, ">="), (&to, "<")] {
+        if bound.is_some() {
+            values.push(bound);
+            let place = values.len();
+            // Ids begin with the millisecond, and partitions go by ids.
+            conditions.push(format!(
+                "usage_events.event_id {comparison} farebox_private.first_event_id(${place}::text::timestamptz)"
+            ));
+        }
+    }
+    if filter.after.is_some() {
+        values.push(&filter.after);
+        conditions.push(format!("usage_events.event_id < ${}", values.len()));
+    }
+    let limit = i64::from(filter.limit) + 1;
+    values.push(&limit);
+    let sql = format!(
+        "{} where {} order by usage_events.event_id desc limit ${}",
+        select(),
+        conditions.join(" and "),
+        values.len()
+    );
+    let rows = client.query(&sql, &values).await?;
+    rows.iter().map(read).collect()
+}
+
+/// One event; `tenant` holds it to one tenant.
+pub(crate) async fn find(
+    client: &impl GenericClient,
+    event_id: Uuid,
+    tenant: Option<&str>,
+) -> Result<Option<UsageEvent>, Error> {
+    let sql = format!(
+        "{} where usage_events.event_id = $2 and ($3::text is null or usage_events.tenant_id = $3)",
+        select()
+    );
+    let row = client
+        .query_opt(&sql, &[&tenant.is_some(), &event_id, &tenant])
+        .await?;
+    row.as_ref().map(read).transpose()
+}

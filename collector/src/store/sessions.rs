@@ -1,0 +1,131 @@
+//! Sessions: the events of one conversation, added up. Amounts are current sums.
+
+use deadpool_postgres::GenericClient;
+use farebox_pricing::time::Timestamp;
+use serde::Serialize;
+use tokio_postgres::{Error, Row};
+use utoipa::ToSchema;
+
+/// A conversation of a tenant.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Session {
+    /// The tenant; null: unattributed.
+    pub tenant_id: Option<String>,
+    /// The caller's own id of it, unique in its tenant.
+    pub session_id: String,
+    /// Its first call.
+    pub started_at: String,
+    /// The end of its last call, as far as known.
+    pub ended_at: Option<String>,
+    /// Its calls.
+    pub request_count: i64,
+    /// What the providers charge, as far as priced; for a tenant, where it pays them itself.
+    pub total_cost_usd: Option<String>,
+    /// What the operator charges, as far as priced.
+    pub total_billed_usd: String,
+}
+
+/// Which sessions; `None` filters nothing.
+pub(crate) struct Filter<'a> {
+    pub(crate) is_tenant: bool,
+    pub(crate) tenant: Option<&'a str>,
+    pub(crate) session: Option<&'a str>,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    /// `started_at`, tenant (empty: none) and session of the last row of the page before.
+    pub(crate) after: Option<[String; 3]>,
+    pub(crate) limit: u32,
+}
+
+/// A page of sessions, the latest begun first.
+pub(crate) async fn list(
+    client: &impl GenericClient,
+    filter: &Filter<'_>,
+) -> Result<Vec<Session>, Error> {
+    let (from, to) = (
+        filter.from.map(|at| at.to_string()),
+        filter.to.map(|at| at.to_string()),
+    );
+    let [started_at, tenant_id, session_id] = match &filter.after {
+        Some(after) => after.each_ref().map(|part| Some(part.as_str())),
+        None => [None; 3],
+    };
+    let rows = client
+        .query(
+            r#"with page as (
+                select
+                    tenant_id,
+                    session_id,
+                    min(started_at) as started_at,
+                    max(ended_at) as ended_at,
+                    count(*) filter (where attempt = 1 and part = 1) as request_count,
+                    case
+                        when $1::boolean then sum(cost_usd) filter (where paid_by <> 'operator')
+                        else coalesce(sum(cost_usd), 0)
+                    end as cost_usd,
+                    coalesce(sum(billed_usd), 0) as billed_usd
+                from farebox_private.usage_events
+                where session_id is not null
+                    and ($2::text is null or tenant_id = $2)
+                    and ($3::text is null or session_id = $3)
+                group by tenant_id, session_id
+                having ($4::text is null or min(started_at) >= $4::text::timestamptz)
+                    and ($5::text is null or min(started_at) < $5::text::timestamptz)
+                    and (
+                        $6::text is null
+                        or (min(started_at), coalesce(tenant_id, ''), session_id)
+                            < ($6::text::timestamptz, $7::text, $8::text)
+                    )
+                order by min(started_at) desc, coalesce(tenant_id, '') desc, session_id desc
+                limit $9
+            )
+            select
+                page.tenant_id,
+                page.session_id,
+                to_char(page.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                to_char(page.ended_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                page.request_count,
+                trim_scale(
+                    case when page.cost_usd is null and adjusted.cost_usd is null then null
+                    else coalesce(page.cost_usd, 0) + coalesce(adjusted.cost_usd, 0) end
+                )::text,
+                trim_scale(page.billed_usd + adjusted.billed_usd)::text
+            from page
+            cross join lateral (
+                select
+                    sum(adjustments.cost_usd) filter (where not $1::boolean or adjustments.paid_by <> 'operator')
+                        as cost_usd,
+                    coalesce(sum(adjustments.billed_usd), 0) as billed_usd
+                from farebox_private.usage_events
+                join farebox_private.adjustments using (event_id)
+                where usage_events.tenant_id is not distinct from page.tenant_id
+                    and usage_events.session_id = page.session_id
+            ) as adjusted
+            order by page.started_at desc, coalesce(page.tenant_id, '') desc, page.session_id desc"#,
+            &[
+                &filter.is_tenant,
+                &filter.tenant,
+                &filter.session,
+                &from,
+                &to,
+                &started_at,
+                &tenant_id,
+                &session_id,
+                &(i64::from(filter.limit) + 1),
+            ],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Session, Error> {
+    Ok(Session {
+        tenant_id: row.try_get(0)?,
+        session_id: row.try_get(1)?,
+        started_at: row.try_get(2)?,
+        ended_at: row.try_get(3)?,
+        request_count: row.try_get(4)?,
+        total_cost_usd: row.try_get(5)?,
+        total_billed_usd: row.try_get(6)?,
+    })
+}

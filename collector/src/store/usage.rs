@@ -1,0 +1,380 @@
+//! Sums over the roll-ups, grouped as asked. Column names come from the table of [`Dimension`]s,
+//! never from a request; values travel as parameters.
+
+use deadpool_postgres::GenericClient;
+use farebox_pricing::time::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row};
+use utoipa::ToSchema;
+
+/// Rows of one answer; a finer question needs a shorter span.
+pub(crate) const ROWS_MAX: usize = 10_000;
+
+/// What usage can be grouped by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dimension {
+    Tenant,
+    Customer,
+    Project,
+    Key,
+    Environment,
+    Provider,
+    Endpoint,
+    Model,
+    Meter,
+    Hour,
+    Day,
+    Month,
+}
+
+impl Dimension {
+    /// Every dimension, in the order of an answer's columns.
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Hour,
+        Self::Day,
+        Self::Month,
+        Self::Tenant,
+        Self::Customer,
+        Self::Project,
+        Self::Key,
+        Self::Environment,
+        Self::Provider,
+        Self::Endpoint,
+        Self::Model,
+        Self::Meter,
+    ];
+
+    /// Its name in `group_by` and in the answer.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant",
+            Self::Customer => "customer",
+            Self::Project => "project",
+            Self::Key => "key",
+            Self::Environment => "environment",
+            Self::Provider => "provider",
+            Self::Endpoint => "endpoint",
+            Self::Model => "model",
+            Self::Meter => "meter",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+
+    /// The expression over a roll-up.
+    fn column(self) -> &'static str {
+        match self {
+            Self::Tenant => "tenant_id",
+            Self::Customer => "customer_id",
+            Self::Project => "project",
+            Self::Key => "key_id::text",
+            Self::Environment => "environment",
+            Self::Provider => "provider",
+            Self::Endpoint => "endpoint",
+            Self::Model => "model",
+            Self::Meter => "meter",
+            Self::Hour => r#"to_char(hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
+            Self::Day => "day::text",
+            Self::Month => "to_char(period, 'YYYY-MM')",
+        }
+    }
+}
+
+/// Which roll-up answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Hours in UTC.
+    Hourly,
+    /// Days in the tenant's zone.
+    Daily,
+}
+
+/// A question to the roll-ups.
+pub(crate) struct Question<'a> {
+    pub(crate) group_by: &'a [Dimension],
+    pub(crate) source: Source,
+    /// Purchase prices are hidden where the operator pays.
+    pub(crate) is_tenant: bool,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    /// Equalities; `None` filters nothing.
+    pub(crate) filters: [(Dimension, Option<&'a str>); 9],
+}
+
+/// One group's sums.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct UsageRow {
+    /// The hour in UTC; present when grouped by it, as all of the following.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hour: Option<String>,
+    /// The day in the tenant's zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<String>,
+    /// The month in which it is invoiced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<String>,
+    /// The tenant; null: unattributed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Option<String>>,
+    /// The tenant's end customer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub customer: Option<Option<String>>,
+    /// A project of the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<Option<String>>,
+    /// The virtual key's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Option<String>>,
+    /// `live` or `test`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// The vendor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
+    /// The kind of call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// The model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Option<String>>,
+    /// The meter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meter: Option<String>,
+    /// Quantity of the meter, when grouped by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<String>,
+    /// Quantities by meter, when not grouped by it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub usage: Option<Box<RawValue>>,
+    /// Calls (first attempts and parts).
+    pub calls: String,
+    /// Events.
+    pub events: i64,
+    /// Events that lack a price, whole or in part.
+    pub unpriced_events: i64,
+    /// What the providers charge, as far as priced; for a tenant, where it pays them itself.
+    pub cost_usd: Option<String>,
+    /// What the operator charges, as far as priced.
+    pub billed_usd: String,
+    /// Share of the total cost in percent, four decimals; null when there is none.
+    pub cost_percent: Option<String>,
+    /// Share of the total billed in percent, four decimals; null when there is none.
+    pub billed_percent: Option<String>,
+}
+
+/// The statement, and which dimensions its first columns are.
+fn sql(question: &Question<'_>) -> String {
+    let (table, time) = match question.source {
+        Source::Hourly => ("usage_hourly", "hour"),
+        Source::Daily => ("usage_daily", "day"),
+    };
+    let cast = match question.source {
+        Source::Hourly => "timestamptz",
+        Source::Daily => "date",
+    };
+    let dimensions: Vec<String> = (question.group_by.iter().enumerate())
+        .map(|(index, dimension)| format!("{} as d{index}", dimension.column()))
+        .collect();
+    let names: Vec<String> = (0..question.group_by.len())
+        .map(|index| format!("d{index}"))
+        .collect();
+    let listed = |parts: &[String]| {
+        parts
+            .iter()
+            .map(|part| format!("{part}, "))
+            .collect::<String>()
+    };
+    let mut conditions = vec![
+        format!("($2::text is null or {time} >= $2::text::{cast})"),
+        format!("($3::text is null or {time} < $3::text::{cast})"),
+    ];
+    for (index, (dimension, _)) in question.filters.iter().enumerate() {
+        let place = index + 4;
+        conditions.push(format!(
+            "(${place}::text is null or {} = ${place})",
+            dimension.column()
+        ));
+    }
+    let order = if names.is_empty() {
+        "1"
+    } else {
+        "order_time, cost desc nulls last, billed desc"
+    };
+    let first_time = (question.group_by.iter())
+        .position(|dimension| {
+            matches!(
+                dimension,
+                Dimension::Hour | Dimension::Day | Dimension::Month
+            )
+        })
+        .map_or_else(|| "null::text".to_owned(), |index| format!("d{index}"));
+    format!(
+        "with metered as (
+            select
+                {dimensions}
+                meter as counted,
+                sum(quantity) as quantity,
+                case
+                    when $1::boolean then sum(cost_usd) filter (where paid_by <> 'operator')
+                    else sum(cost_usd)
+                end as cost,
+                sum(billed_usd) as billed,
+                sum(events) as events,
+                sum(unpriced_events) as unpriced_events
+            from farebox_private.{table}
+            where {conditions}
+            group by {groups} meter
+        ), grouped as (
+            select
+                {names}
+                {first_time} as order_time,
+                jsonb_object_agg(counted, trim_scale(quantity)::text)
+                    filter (where counted <> 'calls') as usage,
+                sum(quantity) as quantity,
+                coalesce(sum(quantity) filter (where counted = 'calls'), 0) as calls,
+                sum(events)::bigint as events,
+                sum(unpriced_events)::bigint as unpriced_events,
+                sum(cost) as cost,
+                sum(billed) as billed
+            from metered
+            group by {groups} ()
+        )
+        select
+            {names}
+            coalesce(usage, '{{}}')::text,
+            trim_scale(quantity)::text,
+            trim_scale(calls)::text,
+            events,
+            unpriced_events,
+            trim_scale(cost)::text,
+            trim_scale(billed)::text,
+            round(100 * cost / nullif(sum(cost) over (), 0), 4)::text,
+            round(100 * billed / nullif(sum(billed) over (), 0), 4)::text
+        from grouped
+        where events is not null
+        order by {order}
+        limit {limit}",
+        dimensions = listed(&dimensions),
+        conditions = conditions.join(" and "),
+        groups = listed(&names),
+        names = listed(&names),
+        limit = ROWS_MAX + 1,
+    )
+}
+
+/// Asks. More than [`ROWS_MAX`] rows mean that the question is too fine.
+pub(crate) async fn sums(
+    client: &impl GenericClient,
+    question: &Question<'_>,
+) -> Result<Vec<UsageRow>, Error> {
+    let text = |at: Timestamp| match question.source {
+        Source::Hourly => at.to_string(),
+        Source::Daily => at.to_string()[.."2026-11-22".len()].to_owned(),
+    };
+    let (from, to) = (question.from.map(text), question.to.map(text));
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&question.is_tenant, &from, &to];
+    for (_, value) in &question.filters {
+        values.push(value);
+    }
+    let rows = client.query(&sql(question), &values).await?;
+    rows.iter()
+        .map(|row| read(row, question.group_by))
+        .collect()
+}
+
+fn read(row: &Row, group_by: &[Dimension]) -> Result<UsageRow, Error> {
+    let mut sums = UsageRow::default();
+    for (index, dimension) in group_by.iter().enumerate() {
+        let value: Option<String> = row.try_get(index)?;
+        match dimension {
+            Dimension::Hour => sums.hour = value,
+            Dimension::Day => sums.day = value,
+            Dimension::Month => sums.month = value,
+            Dimension::Tenant => sums.tenant = Some(value),
+            Dimension::Customer => sums.customer = Some(value),
+            Dimension::Project => sums.project = Some(value),
+            Dimension::Key => sums.key = Some(value),
+            Dimension::Environment => sums.environment = value,
+            Dimension::Provider => sums.provider = value,
+            Dimension::Endpoint => sums.endpoint = value,
+            Dimension::Model => sums.model = Some(value),
+            Dimension::Meter => sums.meter = value,
+        }
+    }
+    let after = group_by.len();
+    if group_by.contains(&Dimension::Meter) {
+        sums.quantity = row.try_get(after + 1)?;
+    } else {
+        let usage: String = row.try_get(after)?;
+        sums.usage = RawValue::from_string(usage).ok();
+    }
+    sums.calls = row.try_get(after + 2)?;
+    sums.events = row.try_get(after + 3)?;
+    sums.unpriced_events = row.try_get(after + 4)?;
+    sums.cost_usd = row.try_get(after + 5)?;
+    sums.billed_usd = row.try_get(after + 6)?;
+    sums.cost_percent = row.try_get(after + 7)?;
+    sums.billed_percent = row.try_get(after + 8)?;
+    Ok(sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILTERS: [Dimension; 9] = [
+        Dimension::Tenant,
+        Dimension::Customer,
+        Dimension::Project,
+        Dimension::Key,
+        Dimension::Environment,
+        Dimension::Provider,
+        Dimension::Endpoint,
+        Dimension::Model,
+        Dimension::Meter,
+    ];
+
+    fn question<'a>(group_by: &'a [Dimension], value: Option<&'a str>) -> Question<'a> {
+        Question {
+            group_by,
+            source: Source::Hourly,
+            is_tenant: true,
+            from: None,
+            to: None,
+            filters: FILTERS.map(|dimension| (dimension, value)),
+        }
+    }
+
+    #[test]
+    fn nothing_a_caller_says_is_in_the_statement() {
+        let group_by = [Dimension::Tenant, Dimension::Meter];
+        let hostile = sql(&question(&group_by, Some("'; drop table x; --")));
+        assert_eq!(hostile, sql(&question(&group_by, None)));
+        assert!(
+            hostile.contains("tenant_id as d0, meter as d1, "),
+            "{hostile}"
+        );
+        assert!(
+            hostile.contains("$12::text is null or meter = $12"),
+            "{hostile}"
+        );
+    }
+
+    #[test]
+    fn days_are_read_from_days_and_hours_from_hours() {
+        let mut asked = question(&[Dimension::Hour], None);
+        assert!(sql(&asked).contains("from farebox_private.usage_hourly"));
+        asked.group_by = &[Dimension::Day];
+        asked.source = Source::Daily;
+        let daily = sql(&asked);
+        assert!(
+            daily.contains("from farebox_private.usage_daily"),
+            "{daily}"
+        );
+        assert!(daily.contains("day >= $2::text::date"), "{daily}");
+    }
+}
