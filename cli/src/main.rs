@@ -28,6 +28,10 @@ use tracing_subscriber::EnvFilter;
 use args::{Cli, Verb};
 use failure::Outcome;
 
+/// A third of a call's work in this process is small allocations, and this one is cheaper at them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     write_log(cli.log_json, default_level(&cli.verb));

@@ -65,11 +65,12 @@ impl Aliases {
     pub fn new(configured: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut aliases = HashMap::new();
         for (alias, ours) in configured {
-            let name: HeaderName =
-                alias.parse().map_err(|_| format!("proxy.header_aliases: {alias} is not a header name"))?;
-            let ours = ours
-                .strip_prefix(OWN_PREFIX)
-                .ok_or_else(|| format!("proxy.header_aliases: {ours} does not begin with {OWN_PREFIX}"))?;
+            let name: HeaderName = alias
+                .parse()
+                .map_err(|_| format!("proxy.header_aliases: {alias} is not a header name"))?;
+            let ours = ours.strip_prefix(OWN_PREFIX).ok_or_else(|| {
+                format!("proxy.header_aliases: {ours} does not begin with {OWN_PREFIX}")
+            })?;
             aliases.insert(name, ours.to_owned());
         }
         Ok(Self(aliases))
@@ -102,11 +103,17 @@ pub fn read(headers: &HeaderMap, route: &Route<'_>, aliases: &Aliases) -> Result
             }
         }
     }
-    for (text, attribution) in [(&route.path_tenant, Attribution::Path), (&route.query_tenant, Attribution::Query)] {
+    for (text, attribution) in [
+        (&route.path_tenant, Attribution::Path),
+        (&route.query_tenant, Attribution::Query),
+    ] {
         let Some(text) = text else { continue };
         labels.named_tenants.push((tenant(text)?, attribution));
     }
-    for session in [&route.path_session, &route.query_session].into_iter().flatten() {
+    for session in [&route.path_session, &route.query_session]
+        .into_iter()
+        .flatten()
+    {
         if labels.session_id.is_none() {
             labels.session_id = labels.label(session);
         }
@@ -120,8 +127,11 @@ impl Labels {
     fn take(&mut self, name: &str, value: &HeaderValue, is_alias: bool) -> Result<(), Refusal> {
         match name {
             "tenant" => {
-                let text = percent_decode(value.as_bytes()).decode_utf8().map_err(|_| Code::InvalidTenant)?;
-                self.named_tenants.push((tenant(&text)?, Attribution::Header));
+                let text = percent_decode(value.as_bytes())
+                    .decode_utf8()
+                    .map_err(|_| Code::InvalidTenant)?;
+                self.named_tenants
+                    .push((tenant(&text)?, Attribution::Header));
                 return Ok(());
             }
             "metadata" => {
@@ -155,7 +165,9 @@ impl Labels {
     }
 
     fn decoded(&mut self, value: &HeaderValue) -> Option<String> {
-        let text = percent_decode(value.as_bytes()).decode_utf8_lossy().into_owned();
+        let text = percent_decode(value.as_bytes())
+            .decode_utf8_lossy()
+            .into_owned();
         self.label(&text)
     }
 
@@ -172,8 +184,13 @@ impl Labels {
     fn take_traceparent(&mut self, value: &HeaderValue) {
         let Ok(text) = value.to_str() else { return };
         let mut fields = text.split('-');
-        let (Some(_), Some(trace), Some(parent)) = (fields.next(), fields.next(), fields.next()) else { return };
-        let is_hex = |text: &str, len: usize| text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let (Some(_), Some(trace), Some(parent)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return;
+        };
+        let is_hex = |text: &str, len: usize| {
+            text.len() == len && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
         if !is_hex(trace, 32) || !is_hex(parent, 16) {
             return;
         }
@@ -183,15 +200,19 @@ impl Labels {
 }
 
 fn tenant(text: &str) -> Result<TenantId, Refusal> {
-    TenantId::new(text).map_err(|error| Refusal::from(Code::InvalidTenant).with_detail(error.to_string()))
+    TenantId::new(text)
+        .map_err(|error| Refusal::from(Code::InvalidTenant).with_detail(error.to_string()))
 }
 
 fn metadata(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refusal> {
     if bytes.len() > METADATA_BYTES_MAX {
         return Err(Code::InvalidMetadata.into());
     }
-    let members: BTreeMap<String, Value> = serde_json::from_slice(bytes).map_err(|_| Code::InvalidMetadata)?;
-    let is_flat = members.values().all(|value| !value.is_object() && !value.is_array());
+    let members: BTreeMap<String, Value> =
+        serde_json::from_slice(bytes).map_err(|_| Code::InvalidMetadata)?;
+    let is_flat = members
+        .values()
+        .all(|value| !value.is_object() && !value.is_array());
     if !is_flat || members.len() > METADATA_KEYS_MAX {
         return Err(Code::InvalidMetadata.into());
     }
@@ -219,7 +240,10 @@ pub fn body_tenant(body: &[u8]) -> Option<Cow<'_, str>> {
         #[serde(borrow)]
         tenant_id: Option<Cow<'a, str>>,
     }
-    serde_json::from_slice::<Body<'_>>(body).ok()?.metadata?.tenant_id
+    serde_json::from_slice::<Body<'_>>(body)
+        .ok()?
+        .metadata?
+        .tenant_id
 }
 
 /// Which tenant a session belongs to, by key and session id; the first attribution wins.
@@ -265,18 +289,32 @@ mod tests {
     #[test]
     fn metadata_is_flat_and_small() {
         assert!(metadata(br#"{"a":1,"b":"x","c":null}"#).is_ok());
-        assert_eq!(metadata(br#"{"a":{}}"#).unwrap_err().code, Code::InvalidMetadata);
+        assert_eq!(
+            metadata(br#"{"a":{}}"#).unwrap_err().code,
+            Code::InvalidMetadata
+        );
         assert_eq!(metadata(br#"[1]"#).unwrap_err().code, Code::InvalidMetadata);
         let many: Vec<String> = (0..17).map(|n| format!("\"k{n}\":1")).collect();
-        assert_eq!(metadata(format!("{{{}}}", many.join(",")).as_bytes()).unwrap_err().code, Code::InvalidMetadata);
+        assert_eq!(
+            metadata(format!("{{{}}}", many.join(",")).as_bytes())
+                .unwrap_err()
+                .code,
+            Code::InvalidMetadata
+        );
         let long = format!("{{\"a\":\"{}\"}}", "x".repeat(METADATA_BYTES_MAX));
-        assert_eq!(metadata(long.as_bytes()).unwrap_err().code, Code::InvalidMetadata);
+        assert_eq!(
+            metadata(long.as_bytes()).unwrap_err().code,
+            Code::InvalidMetadata
+        );
     }
 
     #[test]
     fn the_first_attribution_of_a_session_wins() {
         let sessions = Sessions::default();
-        let (acme, globex) = (TenantId::new("acme").unwrap(), TenantId::new("globex").unwrap());
+        let (acme, globex) = (
+            TenantId::new("acme").unwrap(),
+            TenantId::new("globex").unwrap(),
+        );
         assert!(!sessions.remember(None, "s", &acme));
         assert!(sessions.remember(None, "s", &globex));
         assert_eq!(sessions.tenant(None, "s"), Some(acme));
@@ -285,7 +323,10 @@ mod tests {
 
     #[test]
     fn the_body_names_a_tenant_only_as_a_text() {
-        assert_eq!(body_tenant(br#"{"model":"m","metadata":{"tenant_id":"acme"}}"#).as_deref(), Some("acme"));
+        assert_eq!(
+            body_tenant(br#"{"model":"m","metadata":{"tenant_id":"acme"}}"#).as_deref(),
+            Some("acme")
+        );
         assert_eq!(body_tenant(br#"{"metadata":{"tenant_id":7}}"#), None);
         assert_eq!(body_tenant(b"not json"), None);
     }

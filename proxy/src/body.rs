@@ -124,12 +124,18 @@ pub struct Pause {
 impl Pause {
     /// Starts now.
     pub fn new(bound: Duration) -> Self {
-        Self { bound, since: Instant::now(), timer: None }
+        Self {
+            bound,
+            since: Instant::now(),
+            timer: None,
+        }
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
         let deadline = self.since + self.bound;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
         while timer.as_mut().poll(cx).is_ready() {
             if Instant::now() >= deadline {
                 return true;
@@ -166,21 +172,47 @@ impl RequestBody {
     pub fn held(parts: Vec<Bytes>) -> Self {
         let parts: VecDeque<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
         let len = parts.iter().map(|part| part.len() as u64).sum();
-        if len == 0 { Self::Empty } else { Self::Held(parts, len) }
+        if len == 0 {
+            Self::Empty
+        } else {
+            Self::Held(parts, len)
+        }
     }
 
     /// What still comes from the caller.
-    pub fn streaming(incoming: Incoming, upload: Arc<Upload>, is_sniffing: bool, pause: Duration) -> Self {
+    pub fn streaming(
+        incoming: Incoming,
+        upload: Arc<Upload>,
+        is_sniffing: bool,
+        pause: Duration,
+    ) -> Self {
         if incoming.is_end_stream() {
             upload.is_done.store(true, Ordering::Relaxed);
             return Self::Empty;
         }
-        Self::Streaming { first: VecDeque::new(), incoming, upload, is_sniffing, pause: Pause::new(pause) }
+        Self::Streaming {
+            first: VecDeque::new(),
+            incoming,
+            upload,
+            is_sniffing,
+            pause: Pause::new(pause),
+        }
     }
 
     /// What was held before it grew too large, then what still comes.
-    pub fn spilled(first: Vec<Bytes>, incoming: Incoming, upload: Arc<Upload>, pause: Duration) -> Self {
-        Self::Streaming { first: first.into(), incoming, upload, is_sniffing: false, pause: Pause::new(pause) }
+    pub fn spilled(
+        first: Vec<Bytes>,
+        incoming: Incoming,
+        upload: Arc<Upload>,
+        pause: Duration,
+    ) -> Self {
+        Self::Streaming {
+            first: first.into(),
+            incoming,
+            upload,
+            is_sniffing: false,
+            pause: Pause::new(pause),
+        }
     }
 }
 
@@ -188,7 +220,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),
@@ -197,7 +232,13 @@ impl Body for RequestBody {
                 *left -= part.as_ref().map_or(0, |part| part.len() as u64);
                 Poll::Ready(part.map(|part| Ok(Frame::data(part))))
             }
-            Self::Streaming { first, incoming, upload, is_sniffing, pause } => {
+            Self::Streaming {
+                first,
+                incoming,
+                upload,
+                is_sniffing,
+                pause,
+            } => {
                 if let Some(chunk) = first.pop_front() {
                     upload.saw(&chunk, *is_sniffing);
                     if first.is_empty() && incoming.is_end_stream() {
@@ -234,7 +275,9 @@ impl Body for RequestBody {
         match self {
             Self::Empty => true,
             Self::Held(parts, _) => parts.is_empty(),
-            Self::Streaming { first, incoming, .. } => first.is_empty() && incoming.is_end_stream(),
+            Self::Streaming {
+                first, incoming, ..
+            } => first.is_empty() && incoming.is_end_stream(),
         }
     }
 
@@ -242,7 +285,9 @@ impl Body for RequestBody {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Held(_, left) => SizeHint::with_exact(*left),
-            Self::Streaming { first, incoming, .. } => {
+            Self::Streaming {
+                first, incoming, ..
+            } => {
                 let held: u64 = first.iter().map(|part| part.len() as u64).sum();
                 match incoming.size_hint().exact() {
                     Some(left) => SizeHint::with_exact(held + left),

@@ -198,12 +198,10 @@ pub struct ProxyConfig {
     pub head_bytes_max: usize,
     /// Most bytes of a request body held for a decision.
     pub request_hold_bytes_max: usize,
-    /// A request head must be complete within this.
+    /// A request head must be complete within this; an idle connection is kept as long.
     pub head_timeout_ms: u64,
     /// A request body that is held must arrive within this, and any body may pause no longer.
     pub body_timeout_ms: u64,
-    /// A downstream connection without a request is closed after this.
-    pub idle_timeout_ms: u64,
     /// A caller that takes no byte of the answer for this long is cut.
     pub downstream_write_timeout_ms: u64,
     /// Connecting to an upstream, TLS included.
@@ -248,9 +246,8 @@ impl Default for ProxyConfig {
             connections_max: 16_384,
             head_bytes_max: 64 * 1024,
             request_hold_bytes_max: 8 * 1024 * 1024,
-            head_timeout_ms: 30_000,
+            head_timeout_ms: 75_000,
             body_timeout_ms: 60_000,
-            idle_timeout_ms: 120_000,
             downstream_write_timeout_ms: 60_000,
             connect_timeout_ms: 10_000,
             first_byte_timeout_ms: 600_000,

@@ -71,7 +71,10 @@ pub async fn listen(
     shared: Arc<crate::Shared>,
 ) {
     loop {
-        let open: usize = seats.iter().map(|seat| seat.open.load(Ordering::Relaxed)).sum();
+        let open: usize = seats
+            .iter()
+            .map(|seat| seat.open.load(Ordering::Relaxed))
+            .sum();
         if open >= connections_max {
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
@@ -90,16 +93,31 @@ pub async fn listen(
         };
         // Without this small chunks wait up to 200 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
-        let Ok(stream) = stream.into_std() else { continue };
-        let Some(seat) = seats.iter().min_by_key(|seat| seat.open.load(Ordering::Relaxed)) else { return };
+        let Ok(stream) = stream.into_std() else {
+            continue;
+        };
+        let Some(seat) = seats
+            .iter()
+            .min_by_key(|seat| seat.open.load(Ordering::Relaxed))
+        else {
+            return;
+        };
         seat.open.fetch_add(1, Ordering::Relaxed);
         // A worker ends only with the process.
-        let _ = seat.hand_over.send(Accepted { stream, peer, acceptor: acceptor.clone() });
+        let _ = seat.hand_over.send(Accepted {
+            stream,
+            peer,
+            acceptor: acceptor.clone(),
+        });
     }
 }
 
 /// What a worker does: serves every connection it is handed until all are gone after the drain.
-pub async fn serve(worker: Arc<Worker>, mut handed: mpsc::UnboundedReceiver<Accepted>, open: Arc<AtomicUsize>) {
+pub async fn serve(
+    worker: Arc<Worker>,
+    mut handed: mpsc::UnboundedReceiver<Accepted>,
+    open: Arc<AtomicUsize>,
+) {
     let draining = worker.shared.draining.clone();
     loop {
         let accepted = tokio::select! {
@@ -128,14 +146,19 @@ impl Drop for OpenConnection {
 }
 
 async fn serve_connection(worker: Arc<Worker>, accepted: Accepted) {
-    let Ok(stream) = TcpStream::from_std(accepted.stream) else { return };
+    let Ok(stream) = TcpStream::from_std(accepted.stream) else {
+        return;
+    };
     let peer = accepted.peer.ip();
     let head_timeout = Duration::from_millis(worker.shared.config.proxy.head_timeout_ms);
     match accepted.acceptor {
         Some(acceptor) => {
-            let shaken = tokio::time::timeout(head_timeout, acceptor.current().accept(stream)).await;
+            let shaken =
+                tokio::time::timeout(head_timeout, acceptor.current().accept(stream)).await;
             match shaken {
-                Ok(Ok(stream)) if tls::server_speaks_h2(&stream) => serve_h2(worker, peer, stream).await,
+                Ok(Ok(stream)) if tls::server_speaks_h2(&stream) => {
+                    serve_h2(worker, peer, stream).await
+                }
                 Ok(Ok(stream)) => serve_h1(worker, peer, stream).await,
                 Ok(Err(error)) => tracing::debug!(%error, "caller's TLS handshake failed"),
                 Err(_) => tracing::debug!("caller's TLS handshake took too long"),
@@ -153,7 +176,9 @@ async fn serve_connection(worker: Arc<Worker>, accepted: Accepted) {
 async fn begins_as_h2(stream: &TcpStream) -> bool {
     let mut seen = [0; H2_PREFACE.len()];
     loop {
-        let Ok(len) = stream.peek(&mut seen).await else { return false };
+        let Ok(len) = stream.peek(&mut seen).await else {
+            return false;
+        };
         let len = len.min(H2_PREFACE.len());
         if len == 0 || seen[..len] != H2_PREFACE[..len] {
             return false;
@@ -175,7 +200,8 @@ where
     let io = Guarded::new(stream, Arc::clone(&phase), &shared.config.proxy);
     let service = service_fn(move |request: Request<Incoming>| {
         phase.enter(Phase::BUSY);
-        let answer = request::answer(Arc::clone(&worker), peer, request);
+        // On the heap, so that a connection that streams does not keep the walk's room.
+        let answer = Box::pin(request::answer(Arc::clone(&worker), peer, request));
         let phase = Arc::clone(&phase);
         async move {
             let mut answer = answer.await;
@@ -220,7 +246,7 @@ where
     phase.enter(Phase::OPEN);
     let io = Guarded::new(stream, phase, &shared.config.proxy);
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = request::answer(Arc::clone(&worker), peer, request);
+        let answer = Box::pin(request::answer(Arc::clone(&worker), peer, request));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
@@ -309,7 +335,9 @@ impl<S> Guarded<S> {
 
     /// Only a head has a bound here: a body's pause is bounded where the body is read.
     fn poll_head_bound(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Error> {
-        let Some(turn) = self.phase.head_turn() else { return Poll::Pending };
+        let Some(turn) = self.phase.head_turn() else {
+            return Poll::Pending;
+        };
         let since = match self.head_awaited {
             Some((awaited, since)) if awaited == turn => since,
             _ => self.head_awaited.insert((turn, Instant::now())).1,
@@ -318,7 +346,11 @@ impl<S> Guarded<S> {
     }
 }
 
-fn poll_deadline(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mut Context<'_>) -> Poll<std::io::Error> {
+fn poll_deadline(
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    deadline: Instant,
+    cx: &mut Context<'_>,
+) -> Poll<std::io::Error> {
     let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
     while timer.as_mut().poll(cx).is_ready() {
         if Instant::now() >= deadline {
@@ -330,7 +362,11 @@ fn poll_deadline(timer: &mut Option<Pin<Box<Sleep>>>, deadline: Instant, cx: &mu
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guarded<S> {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: ReadBufCursor<'_>,
+    ) -> Poll<std::io::Result<()>> {
         let this = self.get_mut();
         match Pin::new(&mut this.io).poll_read(cx, buf) {
             Poll::Ready(read) => Poll::Ready(read),
@@ -340,7 +376,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Guarded<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
-    fn watch_write<T>(&mut self, cx: &mut Context<'_>, polled: Poll<std::io::Result<T>>) -> Poll<std::io::Result<T>> {
+    fn watch_write<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        polled: Poll<std::io::Result<T>>,
+    ) -> Poll<std::io::Result<T>> {
         match polled {
             Poll::Ready(written) => {
                 self.blocked = None;
@@ -355,7 +395,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Guarded<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Write for Guarded<S> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         let this = self.get_mut();
         let polled = Pin::new(&mut this.io).poll_write(cx, buf);
         this.watch_write(cx, polled)

@@ -50,7 +50,10 @@ fn is_credential(name: &HeaderName) -> bool {
 fn holds_virtual_key(value: &HeaderValue) -> bool {
     memchr::memmem::find(value.as_bytes(), b"vk_").is_some() || {
         // Basic hides it in base64; whoever presented a key by Basic presented it there.
-        value.as_bytes().get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
+        value
+            .as_bytes()
+            .get(..6)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"basic "))
     }
 }
 
@@ -62,7 +65,9 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .map(str::trim)
-        .filter(|name| !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive"))
+        .filter(|name| {
+            !name.eq_ignore_ascii_case("close") && !name.eq_ignore_ascii_case("keep-alive")
+        })
         .filter_map(|name| name.parse().ok())
         .collect()
 }
@@ -76,19 +81,30 @@ pub fn for_upstream(
     credentials: Credentials,
     is_ours: impl Fn(&HeaderName) -> bool,
 ) -> HeaderMap {
-    let named = if from.contains_key(header::CONNECTION) { named_by_connection(from) } else { Vec::new() };
+    let named = if from.contains_key(header::CONNECTION) {
+        named_by_connection(from)
+    } else {
+        Vec::new()
+    };
     let mut to = HeaderMap::with_capacity(from.len() + 2);
     to.insert(header::HOST, authority.clone());
     let mut cookies: Option<Vec<u8>> = None;
     for (name, value) in from {
         let name_text = name.as_str();
-        if name == header::HOST || is_hop_by_hop(name) || name_text.starts_with(OWN_PREFIX) || is_ours(name) {
+        if name == header::HOST
+            || is_hop_by_hop(name)
+            || name_text.starts_with(OWN_PREFIX)
+            || is_ours(name)
+        {
             continue;
         }
-        if is_credential(name) && (credentials == Credentials::Replace || holds_virtual_key(value)) {
+        if is_credential(name) && (credentials == Credentials::Replace || holds_virtual_key(value))
+        {
             continue;
         }
-        if named.contains(name) || (name == header::SEC_WEBSOCKET_PROTOCOL && holds_virtual_key(value)) {
+        if named.contains(name)
+            || (name == header::SEC_WEBSOCKET_PROTOCOL && holds_virtual_key(value))
+        {
             continue;
         }
         if name == header::COOKIE {
@@ -114,7 +130,10 @@ pub fn for_upstream(
 }
 
 fn asks_for_trailers(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|te| te.split(',').any(|item| item.trim().eq_ignore_ascii_case("trailers")))
+    value.to_str().is_ok_and(|te| {
+        te.split(',')
+            .any(|item| item.trim().eq_ignore_ascii_case("trailers"))
+    })
 }
 
 /// Puts a provider credential where the vendor expects it. An unusable one is left out, and the
@@ -140,7 +159,12 @@ pub fn clean_answer(headers: &mut HeaderMap) {
         headers.remove(header::CONNECTION);
     }
     headers.remove(header::TRANSFER_ENCODING);
-    for name in ["keep-alive", "proxy-authenticate", "proxy-connection", "upgrade"] {
+    for name in [
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "upgrade",
+    ] {
         headers.remove(name);
     }
 }
@@ -157,9 +181,20 @@ mod tests {
         headers
     }
 
-    fn upstream_of(pairs: &[(&'static str, &'static str)], credentials: Credentials) -> Vec<(String, String)> {
-        let headers = for_upstream(&map(pairs), &HeaderValue::from_static("up:1"), credentials, |_| false);
-        headers.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    fn upstream_of(
+        pairs: &[(&'static str, &'static str)],
+        credentials: Credentials,
+    ) -> Vec<(String, String)> {
+        let headers = for_upstream(
+            &map(pairs),
+            &HeaderValue::from_static("up:1"),
+            credentials,
+            |_| false,
+        );
+        headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
+            .collect()
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {
@@ -184,7 +219,13 @@ mod tests {
         );
         assert_eq!(
             seen,
-            [pair("host", "up:1"), pair("accept", "a"), pair("accept", "b"), pair("cookie", "a=1; b=2"), pair("te", "trailers")]
+            [
+                pair("host", "up:1"),
+                pair("accept", "a"),
+                pair("accept", "b"),
+                pair("cookie", "a=1; b=2"),
+                pair("te", "trailers")
+            ]
         );
     }
 
@@ -197,10 +238,17 @@ mod tests {
             ("x-farebox-tenant", "acme"),
             ("x-farebox-anything", "1"),
         ];
-        assert_eq!(upstream_of(&pairs, Credentials::Replace), [pair("host", "up:1")]);
+        assert_eq!(
+            upstream_of(&pairs, Credentials::Replace),
+            [pair("host", "up:1")]
+        );
         assert_eq!(
             upstream_of(&pairs, Credentials::KeepOwn),
-            [pair("host", "up:1"), pair("x-api-key", "sk-own"), pair("x-goog-api-key", "own")]
+            [
+                pair("host", "up:1"),
+                pair("x-api-key", "sk-own"),
+                pair("x-goog-api-key", "own")
+            ]
         );
     }
 }

@@ -202,25 +202,45 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
     };
     let secure = match &proxy.tls {
         Some(config) => {
-            let acceptor = tls::Acceptor::load(config).map_err(|error| StartError(error.to_string()))?;
+            let acceptor =
+                tls::Acceptor::load(config).map_err(|error| StartError(error.to_string()))?;
             Some((bind(config.listen).await?, acceptor))
         }
         None => None,
     };
     let ops = bind(proxy.ops_listen).await?;
-    let local = |listener: &TcpListener| listener.local_addr().map_err(|error| cannot("listener")(error.into()));
+    let local = |listener: &TcpListener| {
+        listener
+            .local_addr()
+            .map_err(|error| cannot("listener")(error.into()))
+    };
     let plain_addr = plain.as_ref().map(local).transpose()?;
-    let tls_addr = secure.as_ref().map(|(listener, _)| local(listener)).transpose()?;
+    let tls_addr = secure
+        .as_ref()
+        .map(|(listener, _)| local(listener))
+        .transpose()?;
     let ops_addr = local(&ops)?;
 
     let background = start_background(&shared, ops);
     let (seats, workers) = start_workers(&shared)?;
     if let Some(listener) = plain {
-        tokio::spawn(downstream::listen(listener, None, seats.clone(), proxy.connections_max, Arc::clone(&shared)));
+        tokio::spawn(downstream::listen(
+            listener,
+            None,
+            seats.clone(),
+            proxy.connections_max,
+            Arc::clone(&shared),
+        ));
     }
     if let Some((listener, acceptor)) = secure {
         tokio::spawn(Arc::clone(&acceptor).reload_on_change());
-        tokio::spawn(downstream::listen(listener, Some(acceptor), seats, proxy.connections_max, Arc::clone(&shared)));
+        tokio::spawn(downstream::listen(
+            listener,
+            Some(acceptor),
+            seats,
+            proxy.connections_max,
+            Arc::clone(&shared),
+        ));
     }
     let (done, finished) = oneshot::channel();
     tokio::spawn(async move {
@@ -228,17 +248,26 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         drain(shared, workers, background).await;
         let _ = done.send(());
     });
-    Ok(Running { plain_addr, tls_addr, ops_addr, finished })
+    Ok(Running {
+        plain_addr,
+        tls_addr,
+        ops_addr,
+        finished,
+    })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| cannot(format!("listen on {address}"))(error.into()))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| cannot(format!("listen on {address}"))(error.into()))
 }
 
 /// Built-in upstreams, each as configured, and those that only configuration knows.
 fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
-    let mut all: BTreeMap<&str, UpstreamConfig> =
-        provider::ALL.iter().map(|provider| (provider.name, UpstreamConfig::default())).collect();
+    let mut all: BTreeMap<&str, UpstreamConfig> = provider::ALL
+        .iter()
+        .map(|provider| (provider.name, UpstreamConfig::default()))
+        .collect();
     for (name, upstream) in &config.upstreams {
         all.insert(name, upstream.clone());
     }
@@ -253,14 +282,20 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
         let base_url = match &upstream.base_url {
             Some(base_url) => base_url.as_str(),
             None if provider::find(name).is_some() => provider.base_url,
-            None => return Err(format!("upstreams.{name}.base_url: needed for an upstream that is not built in")),
+            None => {
+                return Err(format!(
+                    "upstreams.{name}.base_url: needed for an upstream that is not built in"
+                ));
+            }
         };
         let origin = Origin::parse(base_url, upstream.ca_file.as_ref())
             .map_err(|error| format!("upstreams.{name}.{error}"))?;
-        let stream_usage = upstream.stream_usage.unwrap_or(match provider.stream_usage_default {
-            provider::StreamUsage::Ask if provider::find(name).is_some() => StreamUsage::Ask,
-            _ => StreamUsage::Untouched,
-        });
+        let stream_usage = upstream
+            .stream_usage
+            .unwrap_or(match provider.stream_usage_default {
+                provider::StreamUsage::Ask if provider::find(name).is_some() => StreamUsage::Ask,
+                _ => StreamUsage::Untouched,
+            });
         let built = Upstream {
             index,
             name: name.to_owned(),
@@ -279,8 +314,11 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
 
 /// Each upstream's twin for test keys: the same dialect at the simulated upstream.
 fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, String> {
-    let Some(base_url) = &config.proxy.test_upstream else { return Ok(Upstreams::new()) };
-    let origin = Origin::parse(base_url, None).map_err(|error| format!("proxy.test_upstream: {error}"))?;
+    let Some(base_url) = &config.proxy.test_upstream else {
+        return Ok(Upstreams::new());
+    };
+    let origin =
+        Origin::parse(base_url, None).map_err(|error| format!("proxy.test_upstream: {error}"))?;
     let twin = |(name, upstream): (&String, &Arc<Upstream>)| {
         let twin = Upstream {
             index: upstream.index + upstreams.len(),
@@ -301,7 +339,10 @@ fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, Strin
 /// Opens the spool and settles what an earlier process left in flight.
 fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Spool, StartError> {
     let section = &config.spool;
-    let directory = section.dir.as_ref().ok_or_else(|| StartError("spool.dir: not set".to_owned()))?;
+    let directory = section
+        .dir
+        .as_ref()
+        .ok_or_else(|| StartError("spool.dir: not set".to_owned()))?;
     let on_sync = Arc::clone(metrics);
     let options = SpoolOptions {
         segment_bytes: usize::try_from(section.segment_bytes).unwrap_or(usize::MAX),
@@ -311,7 +352,8 @@ fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Spool, StartErr
         on_sync: Some(Arc::new(move |took| on_sync.spool_synced(took))),
         ..SpoolOptions::default()
     };
-    let (spool, recovery) = Spool::open(directory, options).map_err(|error| StartError(error.to_string()))?;
+    let (spool, recovery) =
+        Spool::open(directory, options).map_err(|error| StartError(error.to_string()))?;
     if let Some(unclean) = recovery.unclean {
         tracing::warn!(
             epoch = unclean.epoch,
@@ -325,7 +367,10 @@ fn open_spool(config: &Config, metrics: &Arc<Metrics>) -> Result<Spool, StartErr
         settle_interrupted(&spool, orphan);
     }
     if interrupted > 0 {
-        tracing::warn!(interrupted, "calls in flight at the last end are settled as interrupted");
+        tracing::warn!(
+            interrupted,
+            "calls in flight at the last end are settled as interrupted"
+        );
     }
     Ok(spool)
 }
@@ -360,11 +405,24 @@ struct Background {
 /// Directory, shipper, operations and the small clocks.
 fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
     let stop = CancellationToken::new();
-    tokio::spawn(Arc::clone(&shared.directory).follow(directory_source(&shared.config), stop.clone()));
+    tokio::spawn(
+        Arc::clone(&shared.directory).follow(directory_source(&shared.config), stop.clone()),
+    );
     tokio::spawn(ops::serve(ops, Arc::clone(shared), stop.clone()));
     let shipper = tokio::spawn(shipper::run(Arc::clone(shared), stop.clone()));
     let minute = Arc::clone(shared);
-    tokio::spawn(async move { minute.unrecorded.write_every_minute(&minute.spool).await });
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(unrecorded::ROW_INTERVAL).await;
+            minute.unrecorded.write(&minute.spool);
+            // A call that panicked left its intent behind; its row need not wait for the next start.
+            minute
+                .spool
+                .take_abandoned()
+                .into_iter()
+                .for_each(|orphan| settle_interrupted(&minute.spool, orphan));
+        }
+    });
     let watching = Arc::clone(shared);
     tokio::spawn(async move {
         let mut revocations = watching.directory.revocations();
@@ -386,7 +444,10 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
     for number in 0..count {
         let (hand_over, handed) = mpsc::unbounded_channel();
         let open = Arc::new(AtomicUsize::new(0));
-        seats.push(Seat { hand_over, open: Arc::clone(&open) });
+        seats.push(Seat {
+            hand_over,
+            open: Arc::clone(&open),
+        });
         open_counts.push(Arc::clone(&open));
         let worker = Arc::new(Worker {
             shared: Arc::clone(shared),
@@ -414,7 +475,12 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
 async fn drain(shared: Arc<Shared>, workers: Vec<Arc<AtomicUsize>>, background: Background) {
     shared.draining.cancel();
     let bound = Duration::from_secs(shared.config.proxy.drain_seconds);
-    let open = || workers.iter().map(|open| open.load(Ordering::Relaxed)).sum::<usize>();
+    let open = || {
+        workers
+            .iter()
+            .map(|open| open.load(Ordering::Relaxed))
+            .sum::<usize>()
+    };
     if !within(bound, || open() == 0).await {
         tracing::warn!(open = open(), "drain: running streams are cut");
         shared.cutting_all.store(true, Ordering::Relaxed);
@@ -443,9 +509,15 @@ async fn within(bound: Duration, is_true: impl Fn() -> bool) -> bool {
 }
 
 /// Raises the soft limit and touches a high descriptor once.
-#[expect(unsafe_code, reason = "resource limits and descriptors have no safe interface in std")]
+#[expect(
+    unsafe_code,
+    reason = "resource limits and descriptors have no safe interface in std"
+)]
 fn grow_descriptor_table() {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: both calls only read or write the struct that is passed.
     unsafe {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
@@ -455,7 +527,9 @@ fn grow_descriptor_table() {
         libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
     }
     let highest = limit.rlim_cur.min(DESCRIPTORS_MIN).saturating_sub(1);
-    let Ok(highest) = i32::try_from(highest) else { return };
+    let Ok(highest) = i32::try_from(highest) else {
+        return;
+    };
     // SAFETY: F_DUPFD takes the lowest free descriptor at or above `highest`, so nothing open is
     // replaced; the copy is ours alone and closed at once.
     unsafe {

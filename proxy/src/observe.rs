@@ -75,7 +75,13 @@ pub struct Observed {
 
 impl Observed {
     /// Watches `incoming` for `call`.
-    pub fn new(call: Call, incoming: Incoming, reader: Reader, lease: Lease, rewrite: Option<Rewrite>) -> Self {
+    pub fn new(
+        call: Call,
+        incoming: Incoming,
+        reader: Reader,
+        lease: Lease,
+        rewrite: Option<Rewrite>,
+    ) -> Self {
         call.shared.metrics.stream_opened(call.event.transport);
         Self {
             call,
@@ -118,7 +124,10 @@ impl Observed {
         let is_whole = matches!(ending, Ending::Complete | Ending::RefusedByUpstream);
         let evidence = self.reader.take().map(|reader| reader.finish(is_whole));
         self.call.settle(ending, evidence);
-        self.call.shared.metrics.stream_closed(self.call.event.transport);
+        self.call
+            .shared
+            .metrics
+            .stream_closed(self.call.event.transport);
         if is_whole && self.call.upload.is_done() {
             self.lease.give_back();
         }
@@ -135,7 +144,9 @@ impl Observed {
     /// A chunk came: the reader gets its copy, the caller what it would have got.
     fn saw(&mut self, chunk: Bytes) {
         self.last_byte = Instant::now();
-        let Some(reader) = &mut self.reader else { return };
+        let Some(reader) = &mut self.reader else {
+            return;
+        };
         match &mut self.rewrite {
             None => {
                 reader.push(&chunk);
@@ -163,7 +174,9 @@ impl Observed {
                 self.queue.extend(out);
             }
         }
-        if self.call.clock.first_output.is_none() && self.reader.as_ref().is_some_and(Reader::has_output) {
+        if self.call.clock.first_output.is_none()
+            && self.reader.as_ref().is_some_and(Reader::has_output)
+        {
             self.call.clock.first_output = Some(self.last_byte);
         }
     }
@@ -215,12 +228,19 @@ impl Observed {
 
     /// Ends an answer that we cut: in the dialect's words where the form has room for them.
     fn cut(&mut self, ending: Ending, code: Code) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let error = ErrorText { status: code.status(), code: code.name(), message: code.message(), request_id: None };
+        let error = ErrorText {
+            status: code.status(),
+            code: code.name(),
+            message: code.message(),
+            request_id: None,
+        };
         let is_stream = self.call.event.transport == Transport::Sse;
         let provider = self.call.provider;
         self.end(ending);
         match (provider.cut_event)(&error) {
-            Some(bytes) if is_stream && ending == Ending::Cut => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
+            Some(bytes) if is_stream && ending == Ending::Cut => {
+                Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
+            }
             _ => Poll::Ready(Some(Err(BrokenOff(code)))),
         }
     }
@@ -237,7 +257,10 @@ impl Body for Observed {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let this = self.get_mut();
         loop {
             if let Some(chunk) = this.queue.pop_front() {
@@ -294,7 +317,11 @@ impl Body for Observed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.rewrite.is_some() || self.is_over { SizeHint::default() } else { self.incoming.size_hint() }
+        if self.rewrite.is_some() || self.is_over {
+            SizeHint::default()
+        } else {
+            self.incoming.size_hint()
+        }
     }
 }
 
@@ -302,7 +329,10 @@ impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BrokenOff;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
@@ -318,7 +348,9 @@ impl Body for AnswerBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            Self::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             Self::Observed(observed) => observed.size_hint(),
         }
     }

@@ -19,7 +19,10 @@ use crate::Worker;
 use crate::admission::Permit;
 use crate::attribution::{self, Labels};
 use crate::body::RequestBody;
-use crate::config::{Anonymous, BodyTenant, OnUnrecordable, SpoolSync, StreamUsage, Unattributed, UnknownRoutes, UnknownTenant};
+use crate::config::{
+    Anonymous, BodyTenant, OnUnrecordable, SpoolSync, StreamUsage, Unattributed, UnknownRoutes,
+    UnknownTenant,
+};
 use crate::directory::{KeyRow, Tenant};
 use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
@@ -53,7 +56,12 @@ struct Stop {
 
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, provider: None, tenant: None, event_id: None }
+        Self {
+            refusal,
+            provider: None,
+            tenant: None,
+            event_id: None,
+        }
     }
 }
 
@@ -64,7 +72,11 @@ impl From<Code> for Stop {
 }
 
 /// Answers one request. Never fails: what cannot be answered by the upstream is answered by us.
-pub async fn answer(worker: Arc<Worker>, peer: IpAddr, request: Request<Incoming>) -> Response<AnswerBody> {
+pub async fn answer(
+    worker: Arc<Worker>,
+    peer: IpAddr,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
     let clock = Clock::start();
     let (head, body) = request.into_parts();
     match walk(&worker, peer, &head, body, clock).await {
@@ -87,25 +99,40 @@ async fn walk(
     }
 
     // Route: which upstream, which endpoint.
-    let route = route::find(&shared.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?;
-    let mut stop = Stopper { provider: route.upstream.provider, tenant: None };
+    let route =
+        route::find(&shared.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?;
+    let mut stop = Stopper {
+        provider: route.upstream.provider,
+        tenant: None,
+    };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
-    if head.headers.contains_key(header::UPGRADE) && head.headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-        return Err(stop.no(Refusal::from(Code::BadHandshake).with_detail("WebSocket is not served yet.")));
+    if head.headers.contains_key(header::UPGRADE)
+        && head.headers.contains_key(header::SEC_WEBSOCKET_KEY)
+    {
+        return Err(
+            stop.no(Refusal::from(Code::BadHandshake).with_detail("WebSocket is not served yet."))
+        );
     }
 
     // Identify: whose key, whose tenant.
-    let labels = attribution::read(&head.headers, &route, &shared.aliases).map_err(|refusal| stop.no(refusal))?;
-    let key = identify(worker, peer, head).await.map_err(|refusal| stop.no(refusal))?;
+    let labels = attribution::read(&head.headers, &route, &shared.aliases)
+        .map_err(|refusal| stop.no(refusal))?;
+    let key = identify(worker, peer, head)
+        .await
+        .map_err(|refusal| stop.no(refusal))?;
     let mut body = Body::Coming(body);
-    let caller = attribute(worker, key, labels, &mut body).await.map_err(|refusal| stop.no(refusal))?;
+    let caller = attribute(worker, key, labels, &mut body)
+        .await
+        .map_err(|refusal| stop.no(refusal))?;
     stop.tenant = caller.tenant_id.clone();
 
     // Admit: may it go there, now.
     let passage = admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
     if passage.is_asking {
-        body.hold_if_it_fits(worker).await.map_err(|refusal| stop.no(refusal))?;
+        body.hold_if_it_fits(worker)
+            .await
+            .map_err(|refusal| stop.no(refusal))?;
     }
 
     // Intend: the row it becomes if nothing else is ever said of it.
@@ -115,7 +142,13 @@ async fn walk(
 
     // Forward: the same request, with our credential in place of theirs.
     let amended = body.amend(&mut call);
-    let request = prepare(head, &route, &call, body.into_request_body(worker, &call), amended);
+    let request = prepare(
+        head,
+        &route,
+        &call,
+        body.into_request_body(worker, &call),
+        amended,
+    );
     let answer = match forward(worker, &mut call, request).await {
         Ok(answer) => answer,
         Err(code) => return Err(stop.failed(code, &call)),
@@ -133,17 +166,31 @@ struct Stopper {
 
 impl Stopper {
     fn no(&self, refusal: Refusal) -> Box<Stop> {
-        Box::new(Stop { refusal, provider: Some(self.provider), tenant: self.tenant.clone(), event_id: None })
+        Box::new(Stop {
+            refusal,
+            provider: Some(self.provider),
+            tenant: self.tenant.clone(),
+            event_id: None,
+        })
     }
 
     fn failed(&self, code: Code, call: &Call) -> Box<Stop> {
         let event_id = call.is_recorded.then_some(call.event.call_id);
-        Box::new(Stop { refusal: code.into(), provider: Some(self.provider), tenant: self.tenant.clone(), event_id })
+        Box::new(Stop {
+            refusal: code.into(),
+            provider: Some(self.provider),
+            tenant: self.tenant.clone(),
+            event_id,
+        })
     }
 }
 
 /// The virtual key, checked; `None` on a trusted network without one.
-async fn identify(worker: &Worker, peer: IpAddr, head: &Parts) -> Result<Option<Arc<KeyRow>>, Refusal> {
+async fn identify(
+    worker: &Worker,
+    peer: IpAddr,
+    head: &Parts,
+) -> Result<Option<Arc<KeyRow>>, Refusal> {
     let shared = &worker.shared;
     let Some(presented) = identity::find_presented(&head.headers, head.uri.query()) else {
         return match shared.config.proxy.anonymous {
@@ -155,7 +202,11 @@ async fn identify(worker: &Worker, peer: IpAddr, head: &Parts) -> Result<Option<
     match shared.identity.lookup(&presented.value, peer, now) {
         Lookup::Known(row) => Ok(Some(row)),
         Lookup::Refused(refusal) => Err(refusal),
-        Lookup::Cold => shared.identity.verify(&presented.value, peer, now).await.map(Some),
+        Lookup::Cold => shared
+            .identity
+            .verify(&presented.value, peer, now)
+            .await
+            .map(Some),
     }
 }
 
@@ -181,7 +232,9 @@ async fn attribute(
     let named = std::mem::take(&mut labels.named_tenants);
     let scoped = key.as_ref().and_then(|key| key.tenant_id.clone());
     let (mut tenant_id, mut attribution) = match &scoped {
-        Some(own) if named.iter().any(|(named, _)| named != own) => return Err(Code::TenantConflict.into()),
+        Some(own) if named.iter().any(|(named, _)| named != own) => {
+            return Err(Code::TenantConflict.into());
+        }
         Some(own) => (Some(own.clone()), Attribution::Key),
         None => {
             if let Some(key) = &key
@@ -204,9 +257,13 @@ async fn attribute(
     if tenant_id.is_none() && config.body_tenant == BodyTenant::Read {
         let held = body.hold(worker).await?;
         if let Some(text) = attribution::body_tenant(held) {
-            let tenant = TenantId::new(&text)
-                .map_err(|error| Refusal::from(Code::InvalidTenant).with_detail(error.to_string()))?;
-            if key.as_ref().is_some_and(|key| !key.may_name(tenant.as_str())) {
+            let tenant = TenantId::new(&text).map_err(|error| {
+                Refusal::from(Code::InvalidTenant).with_detail(error.to_string())
+            })?;
+            if key
+                .as_ref()
+                .is_some_and(|key| !key.may_name(tenant.as_str()))
+            {
                 return Err(Code::MayNotAttribute.into());
             }
             (tenant_id, attribution) = (Some(tenant), Attribution::Body);
@@ -218,16 +275,26 @@ async fn attribute(
         shared.metrics.session_conflict();
     }
     let tenant = match &tenant_id {
-        None if config.unattributed == Unattributed::Refuse => return Err(Code::TenantRequired.into()),
+        None if config.unattributed == Unattributed::Refuse => {
+            return Err(Code::TenantRequired.into());
+        }
         None => None,
         Some(tenant_id) => match shared.directory.tenant(tenant_id.as_str()) {
-            None if config.unknown_tenant == UnknownTenant::Refuse => return Err(Code::UnknownTenant.into()),
+            None if config.unknown_tenant == UnknownTenant::Refuse => {
+                return Err(Code::UnknownTenant.into());
+            }
             None => None,
             Some(tenant) if !tenant.is_active() => return Err(Code::TenantSuspended.into()),
             Some(tenant) => Some(tenant),
         },
     };
-    Ok(Caller { key, tenant_id, tenant, attribution, labels })
+    Ok(Caller {
+        key,
+        tenant_id,
+        tenant,
+        attribution,
+        labels,
+    })
 }
 
 /// What admission decided.
@@ -255,10 +322,15 @@ fn admit(
         (PaidBy::Operator, Credentials::Replace)
     };
     let upstream = match &caller.key {
-        Some(key) if !key.may_reach(&route.upstream.name) => return Err(Code::UpstreamNotAllowed.into()),
+        Some(key) if !key.may_reach(&route.upstream.name) => {
+            return Err(Code::UpstreamNotAllowed.into());
+        }
         Some(key) if key.environment == Environment::Test => {
             let twin = shared.test_upstreams.get(&route.upstream.name);
-            twin.ok_or_else(|| Refusal::from(Code::UpstreamNotAllowed).with_detail("No test upstream is configured."))?
+            twin.ok_or_else(|| {
+                Refusal::from(Code::UpstreamNotAllowed)
+                    .with_detail("No test upstream is configured.")
+            })?
         }
         _ => route.upstream,
     };
@@ -268,7 +340,11 @@ fn admit(
             endpoint
         }
         None => {
-            let default = if is_own { UnknownRoutes::Forward } else { UnknownRoutes::Refuse };
+            let default = if is_own {
+                UnknownRoutes::Forward
+            } else {
+                UnknownRoutes::Refuse
+            };
             match shared.config.proxy.unknown_routes.unwrap_or(default) {
                 UnknownRoutes::Refuse => return Err(Code::UnknownRoute.into()),
                 UnknownRoutes::Forward => &route::UNKNOWN,
@@ -279,12 +355,23 @@ fn admit(
         return Err(Code::CredentialMissing.into());
     }
     let permit = shared.admission.admit(caller.tenant_id.as_ref())?;
-    let asks = match caller.tenant.as_ref().and_then(|tenant| tenant.settings().stream_usage) {
+    let asks = match caller
+        .tenant
+        .as_ref()
+        .and_then(|tenant| tenant.settings().stream_usage)
+    {
         Some(setting) => setting == StreamUsage::Ask,
         None => upstream.stream_usage == StreamUsage::Ask,
     };
     let is_asking = asks && endpoint.amend_request.is_some();
-    Ok(Passage { upstream: Arc::clone(upstream), endpoint, paid_by, credentials, permit, is_asking })
+    Ok(Passage {
+        upstream: Arc::clone(upstream),
+        endpoint,
+        paid_by,
+        credentials,
+        permit,
+        is_asking,
+    })
 }
 
 fn check_class(endpoint: &Endpoint, upstream: &Upstream, paid_by: PaidBy) -> Result<(), Refusal> {
@@ -311,7 +398,11 @@ async fn intend(
     clock: Clock,
 ) -> Result<Call, Refusal> {
     let shared = &worker.shared;
-    let settings = caller.tenant.as_ref().map(|tenant| tenant.settings().clone()).unwrap_or_default();
+    let settings = caller
+        .tenant
+        .as_ref()
+        .map(|tenant| *tenant.settings())
+        .unwrap_or_default();
     let mut evidence = Evidence::default();
     if passage.endpoint.is_read {
         (passage.endpoint.request_facts)(&mut evidence, route.query.as_deref(), body.known());
@@ -324,9 +415,15 @@ async fn intend(
     let mut event = begin_event(settle::now(), caller, &passage, &evidence);
     event.usage_low = bounds.low;
     // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
-    event.usage_high = bounds.high.map(|high| high.iter().filter(|(_, quantity)| !quantity.is_zero()).collect());
+    event.usage_high = bounds.high.map(|high| {
+        high.iter()
+            .filter(|(_, quantity)| !quantity.is_zero())
+            .collect()
+    });
     let event_id = event.event_id;
-    let appended = settle::with_record(&mut event, |record| shared.spool.append_intent(event_id, record));
+    let appended = settle::with_record(&mut event, |record| {
+        shared.spool.append_intent(event_id, record)
+    });
     let ticket = match appended {
         Ok(ticket) => Some(ticket),
         Err(error) => {
@@ -356,7 +453,8 @@ async fn intend(
         cost_usd: None,
         is_settled: false,
     };
-    let is_synced_first = settings.spool_sync.unwrap_or(shared.config.spool.sync) == SpoolSync::BeforeUpstream;
+    let is_synced_first =
+        settings.spool_sync.unwrap_or(shared.config.spool.sync) == SpoolSync::BeforeUpstream;
     if is_synced_first
         && let Some(position) = call.ticket.as_ref().map(Ticket::position)
         && shared.spool.synced(position).await.is_err()
@@ -369,12 +467,19 @@ async fn intend(
 }
 
 /// The request as the upstream sees it.
-fn prepare(head: &Parts, route: &Route<'_>, call: &Call, body: RequestBody, is_amended: bool) -> Request<RequestBody> {
+fn prepare(
+    head: &Parts,
+    route: &Route<'_>,
+    call: &Call,
+    body: RequestBody,
+    is_amended: bool,
+) -> Request<RequestBody> {
     let shared = &call.shared;
     let origin = &call.upstream.origin;
-    let mut headers = headers::for_upstream(&head.headers, &origin.authority, call.credentials, |name| {
-        shared.aliases.contains(name)
-    });
+    let mut headers =
+        headers::for_upstream(&head.headers, &origin.authority, call.credentials, |name| {
+            shared.aliases.contains(name)
+        });
     if call.credentials == Credentials::Replace
         && let Some(credential) = &call.upstream.credential
     {
@@ -414,13 +519,16 @@ async fn forward(
         call.clock.sent = Some(std::time::Instant::now());
         let upstream = Arc::clone(&call.upstream);
         let is_repeat = call.event.attempt > 1;
-        let sent = tokio::time::timeout(bound, worker.pool.send(&upstream, request, is_repeat)).await;
+        let sent =
+            tokio::time::timeout(bound, worker.pool.send(&upstream, request, is_repeat)).await;
         match sent {
             Ok(Ok(answer)) => {
                 call.clock.head = Some(std::time::Instant::now());
                 return Ok(answer);
             }
-            Ok(Err(SendFailure::NotWritten(unsent, Code::UpstreamClosed))) if call.event.attempt < ATTEMPTS_MAX => {
+            Ok(Err(SendFailure::NotWritten(unsent, Code::UpstreamClosed)))
+                if call.event.attempt < ATTEMPTS_MAX =>
+            {
                 request = *unsent;
                 call.begin_next_attempt();
             }
@@ -429,8 +537,16 @@ async fn forward(
                 return Err(code);
             }
             Ok(Err(SendFailure::Written(code))) => {
-                let code = if call.upload.is_paused() { Code::RequestTimeout } else { code };
-                let code = if call.upload.is_failed() { Code::MalformedRequest } else { code };
+                let code = if call.upload.is_paused() {
+                    Code::RequestTimeout
+                } else {
+                    code
+                };
+                let code = if call.upload.is_failed() {
+                    Code::MalformedRequest
+                } else {
+                    code
+                };
                 call.fail(code, true);
                 return Err(code);
             }
@@ -441,4 +557,3 @@ async fn forward(
         }
     }
 }
-

@@ -91,11 +91,15 @@ pub fn find<'a>(upstreams: &'a Upstreams, uri: &'a http::Uri) -> Result<Route<'a
 }
 
 fn take_prefix<'a>(rest: &mut &'a str, prefix: &str) -> Result<Option<Cow<'a, str>>, Refusal> {
-    let Some(after) = rest.strip_prefix(prefix) else { return Ok(None) };
+    let Some(after) = rest.strip_prefix(prefix) else {
+        return Ok(None);
+    };
     let end = after.find('/').unwrap_or(after.len());
     let (segment, left) = after.split_at(end);
     *rest = left;
-    let decoded = percent_decode_str(segment).decode_utf8().map_err(|_| Code::InvalidTenant)?;
+    let decoded = percent_decode_str(segment)
+        .decode_utf8()
+        .map_err(|_| Code::InvalidTenant)?;
     Ok(Some(decoded))
 }
 
@@ -138,7 +142,10 @@ pub fn without_credential(query: &str) -> Cow<'_, str> {
         return Cow::Borrowed(query);
     }
     let mut kept = String::with_capacity(query.len());
-    query.split('&').filter(|pair| !is_credential(pair)).for_each(|pair| push_pair(&mut kept, pair));
+    query
+        .split('&')
+        .filter(|pair| !is_credential(pair))
+        .for_each(|pair| push_pair(&mut kept, pair));
     Cow::Owned(kept)
 }
 
@@ -163,7 +170,7 @@ mod tests {
             path_session: None,
             query_tenant: None,
             query_session: None,
-            };
+        };
         let kept = read_query(text, &mut route).map(Cow::into_owned);
         (kept, route.query_tenant.map(Cow::into_owned))
     }
@@ -171,9 +178,15 @@ mod tests {
     #[test]
     fn only_our_parameters_leave_the_query() {
         assert_eq!(query("a=1&b=%2F&a=2"), (Some("a=1&b=%2F&a=2".into()), None));
-        assert_eq!(query("a=1&farebox-tenant=ac%20me&b"), (Some("a=1&b".into()), Some("ac me".into())));
+        assert_eq!(
+            query("a=1&farebox-tenant=ac%20me&b"),
+            (Some("a=1&b".into()), Some("ac me".into()))
+        );
         assert_eq!(query("farebox-key=vk_x&key=vk_y"), (None, None));
-        assert_eq!(query("key=AIza&farebox-session=s"), (Some("key=AIza".into()), None));
+        assert_eq!(
+            query("key=AIza&farebox-session=s"),
+            (Some("key=AIza".into()), None)
+        );
         assert_eq!(query("k%65y=%76k_AAAA&a=%20"), (Some("a=%20".into()), None));
         assert_eq!(without_credential("a=1&key=AIza&b"), "a=1&b");
         assert_eq!(without_credential("keys=1&a"), "keys=1&a");
@@ -187,12 +200,22 @@ mod tests {
             let uri: http::Uri = uri.parse().unwrap();
             let found = find(&upstreams, &uri).ok();
             let seen = found.as_ref().map(|route| {
-                (route.path, route.path_tenant.as_deref(), route.path_session.as_deref())
+                (
+                    route.path,
+                    route.path_tenant.as_deref(),
+                    route.path_session.as_deref(),
+                )
             });
             assert_eq!(seen, expected, "{uri}");
         };
-        check("/openai/v1/chat/completions", Some(("/v1/chat/completions", None, None)));
-        check("/t/acme/openai/v1//x/../y", Some(("/v1//x/../y", Some("acme"), None)));
+        check(
+            "/openai/v1/chat/completions",
+            Some(("/v1/chat/completions", None, None)),
+        );
+        check(
+            "/t/acme/openai/v1//x/../y",
+            Some(("/v1//x/../y", Some("acme"), None)),
+        );
         check("/t/a%2Fb/s/s1/openai", Some(("/", Some("a/b"), Some("s1"))));
         check("/s/s1/t/acme/openai/v1", None);
         check("/nobody/v1", None);

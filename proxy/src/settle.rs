@@ -33,7 +33,9 @@ const ERROR: &str = "error";
 /// The present, in milliseconds since the Unix epoch.
 #[must_use]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -66,7 +68,13 @@ impl Clock {
     /// Starts with the head of the request.
     #[must_use]
     pub fn start() -> Self {
-        Self { began: Instant::now(), sent: None, head: None, first_output: None, answered: None }
+        Self {
+            began: Instant::now(),
+            sent: None,
+            head: None,
+            first_output: None,
+            answered: None,
+        }
     }
 
     fn millis_until(&self, instant: Option<Instant>) -> Option<Decimal> {
@@ -138,13 +146,30 @@ impl Call {
             (self.endpoint.request_facts)(&mut evidence, self.query.as_deref(), Some(&body));
         }
         let draft = (self.endpoint.usage_of)(&evidence);
-        let is_finished = evidence.response.get(FINISHED).and_then(serde_json::Value::as_bool) == Some(true);
-        let has_error = evidence.response.get(ERROR).and_then(serde_json::Value::as_bool) == Some(true);
+        let is_finished = evidence
+            .response
+            .get(FINISHED)
+            .and_then(serde_json::Value::as_bool)
+            == Some(true);
+        let has_error = evidence
+            .response
+            .get(ERROR)
+            .and_then(serde_json::Value::as_bool)
+            == Some(true);
         let event = &mut self.event;
         event.ending = match ending {
             // The caller stopped reading after the last event: nothing was missed.
             Ending::DownstreamGone if is_finished => Ending::Complete,
             Ending::Complete if has_error => Ending::UpstreamFailed,
+            // The stream's framing closed before the stream had said its end or its usage.
+            Ending::Complete
+                if event.streaming
+                    && !is_finished
+                    && draft.source != UsageSource::Reported
+                    && self.endpoint.is_read =>
+            {
+                Ending::UpstreamFailed
+            }
             other => other,
         };
         event.ended_at = Some(now());
@@ -163,7 +188,12 @@ impl Call {
         event.service_tier = evidence
             .response_text("service_tier")
             .map(str::to_owned)
-            .or_else(|| draft.lines.first().and_then(|line| line.conditions.get("service_tier").cloned()));
+            .or_else(|| {
+                draft
+                    .lines
+                    .first()
+                    .and_then(|line| line.conditions.get("service_tier").cloned())
+            });
         event.response_id = evidence.response_text("id").map(str::to_owned);
         self.fill_usage(draft, evidence);
         self.record();
@@ -210,10 +240,14 @@ impl Call {
 
     fn record(&mut self) {
         self.shared.metrics.record_event(&self.event, self.cost_usd);
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some(ticket) = self.ticket.take() else {
+            return;
+        };
         let event_id = self.event.event_id;
         let spool = &self.shared.spool;
-        let appended = with_record(&mut self.event, |record| spool.append_settlement(ticket, record).map(|_| ()));
+        let appended = with_record(&mut self.event, |record| {
+            spool.append_settlement(ticket, record).map(|_| ())
+        });
         if let Err(error) = appended {
             // The intent stays and becomes an interrupted row: late and bounded, but not lost.
             tracing::error!(%event_id, %error, "settlement cannot be spooled");
@@ -248,7 +282,11 @@ impl Call {
             Code::RequestTimeout | Code::MalformedRequest => Ending::DownstreamGone,
             _ => Ending::UpstreamFailed,
         };
-        if is_seen { self.settle(ending, None) } else { self.settle_unreached(ending) }
+        if is_seen {
+            self.settle(ending, None)
+        } else {
+            self.settle_unreached(ending)
+        }
     }
 }
 

@@ -45,13 +45,20 @@ impl Acceptor {
     pub fn load(config: &TlsConfig) -> Result<Arc<Self>, TlsError> {
         let acceptor = TlsAcceptor::from(Arc::new(server_config(config)?));
         let current = RwLock::new((acceptor, modified(&config.cert)));
-        Ok(Arc::new(Self { config: config.clone(), current }))
+        Ok(Arc::new(Self {
+            config: config.clone(),
+            current,
+        }))
     }
 
     /// The acceptor of the present certificate.
     #[must_use]
     pub fn current(&self) -> TlsAcceptor {
-        self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).0.clone()
+        self.current
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .0
+            .clone()
     }
 
     /// Watches the certificate's file for ever. A file that does not parse is logged and the old
@@ -60,29 +67,41 @@ impl Acceptor {
         loop {
             tokio::time::sleep(CERTIFICATE_CHECK_INTERVAL).await;
             let seen = modified(&self.config.cert);
-            let known = self.current.read().unwrap_or_else(std::sync::PoisonError::into_inner).1;
+            let known = self
+                .current
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .1;
             if seen.is_none() || seen == known {
                 continue;
             }
             match server_config(&self.config) {
                 Ok(config) => {
-                    let mut current = self.current.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let mut current = self
+                        .current
+                        .write()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
                     *current = (TlsAcceptor::from(Arc::new(config)), seen);
                     tracing::info!(cert = %self.config.cert.display(), "certificate read again");
                 }
-                Err(error) => tracing::warn!(%error, "changed certificate is not usable; the old one stays"),
+                Err(error) => {
+                    tracing::warn!(%error, "changed certificate is not usable; the old one stays")
+                }
             }
         }
     }
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|meta| meta.modified()).ok()
+    std::fs::metadata(path)
+        .and_then(|meta| meta.modified())
+        .ok()
 }
 
 fn server_config(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
     let chain = certificates(&config.cert)?;
-    let key = PrivateKeyDer::from_pem_file(&config.key).map_err(|error| because(&config.key, "private key", error))?;
+    let key = PrivateKeyDer::from_pem_file(&config.key)
+        .map_err(|error| because(&config.key, "private key", error))?;
     let builder = ServerConfig::builder();
     let builder = match &config.client_ca {
         Some(path) => {
@@ -95,8 +114,9 @@ fn server_config(config: &TlsConfig) -> Result<ServerConfig, TlsError> {
         }
         None => builder.with_no_client_auth(),
     };
-    let mut server =
-        builder.with_single_cert(chain, key).map_err(|error| because(&config.cert, "certificate", error))?;
+    let mut server = builder
+        .with_single_cert(chain, key)
+        .map_err(|error| because(&config.cert, "certificate", error))?;
     server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(server)
 }
@@ -107,14 +127,19 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
         .collect();
     let chain = chain.map_err(|error| because(path, "certificate", error))?;
     if chain.is_empty() {
-        return Err(TlsError(format!("certificate {}: no certificate in the file", path.display())));
+        return Err(TlsError(format!(
+            "certificate {}: no certificate in the file",
+            path.display()
+        )));
     }
     Ok(chain)
 }
 
 fn add_authorities(roots: &mut RootCertStore, path: &Path) -> Result<(), TlsError> {
     for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| because(path, "authority", error))?;
+        roots
+            .add(certificate)
+            .map_err(|error| because(path, "authority", error))?;
     }
     Ok(())
 }
@@ -131,13 +156,20 @@ pub struct Connector(TlsConnector);
 impl Connector {
     /// Trusts the public authorities and those of `ca_file`; offers HTTP/2 when `with_h2`.
     pub fn new(ca_file: Option<&PathBuf>, with_h2: bool) -> Result<Self, TlsError> {
-        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let mut roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        };
         if let Some(path) = ca_file {
             add_authorities(&mut roots, path)?;
         }
-        let mut client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        client.alpn_protocols =
-            if with_h2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        let mut client = ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        client.alpn_protocols = if with_h2 {
+            vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+        } else {
+            vec![b"http/1.1".to_vec()]
+        };
         Ok(Self(TlsConnector::from(Arc::new(client))))
     }
 
@@ -145,7 +177,10 @@ impl Connector {
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<ClientStream, TlsError> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())
             .map_err(|error| TlsError(format!("host {host}: {error}")))?;
-        self.0.connect(name, stream).await.map_err(|error| TlsError(format!("host {host}: {error}")))
+        self.0
+            .connect(name, stream)
+            .await
+            .map_err(|error| TlsError(format!("host {host}: {error}")))
     }
 }
 

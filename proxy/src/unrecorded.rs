@@ -28,7 +28,10 @@ impl Unrecorded {
     /// One more call without an intent.
     pub fn count(&self, event: &Event, why: &Refusal) {
         let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let tenant = event.tenant_id.as_ref().map(|tenant| tenant.as_str().to_owned());
+        let tenant = event
+            .tenant_id
+            .as_ref()
+            .map(|tenant| tenant.as_str().to_owned());
         let mut key = (tenant, event.upstream.clone(), event.key_id);
         if rows.len() >= ROWS_MAX && !rows.contains_key(&key) {
             key = (None, event.upstream.clone(), None);
@@ -36,7 +39,9 @@ impl Unrecorded {
         if rows.is_empty() {
             tracing::error!(%why, "calls pass unrecorded");
         }
-        rows.entry(key).or_insert_with_key(|key| (row_of(event, key), 0)).1 += 1;
+        rows.entry(key)
+            .or_insert_with_key(|key| (row_of(event, key), 0))
+            .1 += 1;
     }
 
     /// Writes a row for each; what the spool still refuses stays for the next time.
@@ -46,18 +51,12 @@ impl Unrecorded {
             event.started_at = settle::now();
             event.event_id = settle::new_event_id(event.started_at);
             event.call_id = event.event_id;
-            event.metadata.insert("calls".to_owned(), Value::from(*calls));
+            event
+                .metadata
+                .insert("calls".to_owned(), Value::from(*calls));
             let event_id = event.event_id;
             settle::with_record(event, |record| spool.append_unrecorded(event_id, record)).is_err()
         });
-    }
-
-    /// Writes the rows for ever.
-    pub async fn write_every_minute(&self, spool: &Spool) {
-        loop {
-            tokio::time::sleep(ROW_INTERVAL).await;
-            self.write(spool);
-        }
     }
 }
 

@@ -84,7 +84,10 @@ impl std::error::Error for InvalidBaseUrl {}
 
 impl Origin {
     /// Reads `scheme://host[:port][/path]`. Userinfo, query and fragment are refused.
-    pub fn parse(base_url: &str, ca_file: Option<&std::path::PathBuf>) -> Result<Self, InvalidBaseUrl> {
+    pub fn parse(
+        base_url: &str,
+        ca_file: Option<&std::path::PathBuf>,
+    ) -> Result<Self, InvalidBaseUrl> {
         let invalid = |why: &str| InvalidBaseUrl(format!("base_url {base_url}: {why}"));
         let uri: http::Uri = base_url.parse().map_err(|_| invalid("not a URL"))?;
         let is_https = match uri.scheme_str() {
@@ -103,25 +106,32 @@ impl Origin {
         };
         Ok(Self {
             host: authority.host().to_owned(),
-            port: authority.port_u16().unwrap_or(if is_https { 443 } else { 80 }),
-            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("not a host"))?,
+            port: authority
+                .port_u16()
+                .unwrap_or(if is_https { 443 } else { 80 }),
+            authority: HeaderValue::from_str(authority.as_str())
+                .map_err(|_| invalid("not a host"))?,
             path: uri.path().trim_end_matches('/').to_owned(),
             tls,
         })
     }
 }
 
+type Connection = http1::Connection<TokioIo<Wire>, RequestBody>;
+
 /// An HTTP/1.1 connection with both its ends.
 pub struct Driven {
     sender: http1::SendRequest<RequestBody>,
     /// `None` once it has ended.
-    connection: Option<Pin<Box<http1::Connection<TokioIo<Wire>, RequestBody>>>>,
+    connection: Option<Pin<Box<Connection>>>,
 }
 
 impl Driven {
     /// Lets the connection read and write what it can; `false` once it has ended.
     pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = &mut self.connection else { return false };
+        let Some(connection) = &mut self.connection else {
+            return false;
+        };
         if connection.as_mut().poll(cx).is_pending() {
             return true;
         }
@@ -183,13 +193,18 @@ impl Lease {
 
     /// Both sides of the exchange are through: the connection may serve the next call.
     pub fn give_back(&mut self) {
-        let Some(driven) = self.driven.take() else { return };
+        let Some(driven) = self.driven.take() else {
+            return;
+        };
         if driven.connection.is_none() {
             return;
         }
         let mut slot = self.pool.slot(self.index);
         if slot.idle.len() < self.pool.idle_max {
-            slot.idle.push(Idle { driven, since: Instant::now() });
+            slot.idle.push(Idle {
+                driven,
+                since: Instant::now(),
+            });
         }
     }
 }
@@ -201,13 +216,25 @@ enum Sender {
 
 impl Pool {
     /// Room for `upstreams` upstreams.
-    pub fn new(upstreams: usize, idle_max: usize, keepalive: Duration, connect_timeout: Duration) -> Arc<Self> {
+    pub fn new(
+        upstreams: usize,
+        idle_max: usize,
+        keepalive: Duration,
+        connect_timeout: Duration,
+    ) -> Arc<Self> {
         let slots = (0..upstreams).map(|_| Mutex::default()).collect();
-        Arc::new(Self { slots, idle_max, keepalive, connect_timeout })
+        Arc::new(Self {
+            slots,
+            idle_max,
+            keepalive,
+            connect_timeout,
+        })
     }
 
     fn slot(&self, index: usize) -> std::sync::MutexGuard<'_, Slot> {
-        self.slots[index].lock().unwrap_or_else(PoisonError::into_inner)
+        self.slots[index]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`.
@@ -217,7 +244,11 @@ impl Pool {
         request: Request<RequestBody>,
         is_repeat: bool,
     ) -> Result<Answer, SendFailure> {
-        let pooled = if is_repeat { None } else { self.take_idle(upstream.index).await };
+        let pooled = if is_repeat {
+            None
+        } else {
+            self.take_idle(upstream.index).await
+        };
         let sender = match pooled {
             Some(sender) => sender,
             None => match self.connect(upstream).await {
@@ -227,7 +258,9 @@ impl Pool {
         };
         match sender {
             Sender::H1(mut driven) => {
-                let sending = driven.sender.try_send_request(with_relative_uri(upstream, request));
+                let sending = driven
+                    .sender
+                    .try_send_request(with_relative_uri(upstream, request));
                 let mut sending = std::pin::pin!(sending);
                 let sent = std::future::poll_fn(|cx| {
                     driven.drive(cx);
@@ -238,15 +271,30 @@ impl Pool {
                     Err(mut error) => Err(failure(error.take_message())),
                 }
             }
-            Sender::H2(mut sender) => match sender.try_send_request(with_absolute_uri(upstream, request)).await {
+            Sender::H2(mut sender) => match sender
+                .try_send_request(with_absolute_uri(upstream, request))
+                .await
+            {
                 Ok(response) => Ok(self.answer(upstream, response, None)),
                 Err(mut error) => Err(failure(error.take_message())),
             },
         }
     }
 
-    fn answer(self: &Arc<Self>, upstream: &Upstream, response: Response<Incoming>, driven: Option<Driven>) -> Answer {
-        Answer { response, lease: Lease { pool: Arc::clone(self), index: upstream.index, driven } }
+    fn answer(
+        self: &Arc<Self>,
+        upstream: &Upstream,
+        response: Response<Incoming>,
+        driven: Option<Driven>,
+    ) -> Answer {
+        Answer {
+            response,
+            lease: Lease {
+                pool: Arc::clone(self),
+                index: upstream.index,
+                driven,
+            },
+        }
     }
 
     async fn take_idle(&self, index: usize) -> Option<Sender> {
@@ -287,19 +335,24 @@ impl Pool {
     async fn connect_unbounded(&self, upstream: &Upstream) -> Result<Sender, Code> {
         let origin = &upstream.origin;
         let host = origin.host.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, origin.port)).await.map_err(|error| {
-            tracing::warn!(upstream = upstream.name, %error, "upstream cannot be reached");
-            Code::UpstreamUnreachable
-        })?;
+        let stream = TcpStream::connect((host, origin.port))
+            .await
+            .map_err(|error| {
+                tracing::warn!(upstream = upstream.name, %error, "upstream cannot be reached");
+                Code::UpstreamUnreachable
+            })?;
         // Without this small chunks wait up to 200 ms for an acknowledgement.
         let _ = stream.set_nodelay(true);
         let Some(connector) = &origin.tls else {
             return handshake_h1(Wire::Plain(stream)).await;
         };
-        let stream = connector.connect(&origin.host, stream).await.map_err(|error| {
-            tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
-            Code::UpstreamTls
-        })?;
+        let stream = connector
+            .connect(&origin.host, stream)
+            .await
+            .map_err(|error| {
+                tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
+                Code::UpstreamTls
+            })?;
         if !tls::client_speaks_h2(&stream) {
             return handshake_h1(Wire::Tls(Box::new(stream))).await;
         }
@@ -325,7 +378,10 @@ async fn handshake_h1(wire: Wire) -> Result<Sender, Code> {
         .handshake(TokioIo::new(wire))
         .await
         .map_err(|_| Code::UpstreamClosed)?;
-    Ok(Sender::H1(Driven { sender, connection: Some(Box::pin(connection)) }))
+    Ok(Sender::H1(Driven {
+        sender,
+        connection: Some(Box::pin(connection)),
+    }))
 }
 
 /// A socket to an upstream, plain or not.
@@ -335,7 +391,11 @@ enum Wire {
 }
 
 impl AsyncRead for Wire {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
@@ -344,7 +404,11 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
@@ -392,17 +456,25 @@ fn failure(unsent: Option<Request<RequestBody>>) -> SendFailure {
 }
 
 /// HTTP/1.1 takes only the path; a request that was first meant for HTTP/2 has more.
-fn with_relative_uri(upstream: &Upstream, mut request: Request<RequestBody>) -> Request<RequestBody> {
+fn with_relative_uri(
+    upstream: &Upstream,
+    mut request: Request<RequestBody>,
+) -> Request<RequestBody> {
     if request.uri().scheme().is_some() {
         let path = request.uri().path_and_query().cloned();
         *request.uri_mut() = path.map_or_else(http::Uri::default, http::Uri::from);
-        request.headers_mut().insert(http::header::HOST, upstream.origin.authority.clone());
+        request
+            .headers_mut()
+            .insert(http::header::HOST, upstream.origin.authority.clone());
     }
     request
 }
 
 /// HTTP/2 takes scheme and authority from the URI, and knows no `host`.
-fn with_absolute_uri(upstream: &Upstream, mut request: Request<RequestBody>) -> Request<RequestBody> {
+fn with_absolute_uri(
+    upstream: &Upstream,
+    mut request: Request<RequestBody>,
+) -> Request<RequestBody> {
     let mut parts = http::uri::Parts::default();
     parts.scheme = Some(http::uri::Scheme::HTTPS);
     parts.authority = http::uri::Authority::try_from(upstream.origin.authority.as_bytes()).ok();
@@ -436,7 +508,10 @@ pub(crate) mod tests {
     #[test]
     fn base_urls_keep_their_path_and_refuse_what_is_no_origin() {
         let origin = Origin::parse("http://127.0.0.1:81/v1/", None).unwrap();
-        assert_eq!((origin.host.as_str(), origin.port, origin.path.as_str()), ("127.0.0.1", 81, "/v1"));
+        assert_eq!(
+            (origin.host.as_str(), origin.port, origin.path.as_str()),
+            ("127.0.0.1", 81, "/v1")
+        );
         assert_eq!(Origin::parse("http://h", None).unwrap().port, 80);
         for wrong in ["ftp://h", "h:1", "http://u:p@h", "http://h/?q", ""] {
             assert!(Origin::parse(wrong, None).is_err(), "{wrong}");

@@ -8,7 +8,12 @@ select
     limits.action,
     limits.dry_run,
     limits.expires_at
-from farebox_private.limits;
+from farebox_private.limits
+-- A narrower limit would bind the whole tenant in a proxy that does not know its scope.
+where limits.customer_id is null
+    and limits.key_id is null
+    and limits.upstream is null
+    and limits.model is null;
 
 grant select on farebox_private.directory_limits to farebox_proxy;
 comment on view farebox_private.directory_limits is 'What a proxy knows of limits.';

@@ -357,7 +357,6 @@ async fn slow_callers_meet_named_bounds() -> Result {
     let (stack, key) = with_key(&[
         ("proxy.head_timeout_ms", "400"),
         ("proxy.body_timeout_ms", "400"),
-        ("proxy.idle_timeout_ms", "400"),
     ])
     .await?;
     let slow_head = answered(

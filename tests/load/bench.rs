@@ -38,6 +38,9 @@ pub(crate) struct Options {
     /// Requests a second of the latency rounds.
     #[arg(long, default_value_t = 200)]
     rate: u32,
+    /// Measure what an event costs the ledger, and nothing else.
+    #[arg(long, conflicts_with = "nginx_only")]
+    shipping_only: bool,
     /// Measure nginx alone.
     #[arg(long)]
     nginx_only: bool,
@@ -109,15 +112,18 @@ pub(crate) async fn run(options: Options) -> Result<()> {
         subjects.push(ours.subject()?);
     }
 
-    warm(&subjects, &options).await?;
-    memory(&subjects, &options, &mut table).await?;
-    cpu(&subjects, &options, &mut table).await?;
-    latency(&direct, &subjects, &options, &mut table).await?;
-    if let Some(mut ours) = ours {
-        ours.shipping(&options, &mut table).await?;
+    if !options.shipping_only {
+        warm(&subjects, &options).await?;
+        memory(&subjects, &options, &mut table).await?;
+        cpu(&subjects, &options, &mut table).await?;
+        latency(&direct, &subjects, &options, &mut table).await?;
     }
+    let shipped = match &mut ours {
+        Some(ours) => ours.shipping(&options, &mut table).await,
+        None => Ok(()),
+    };
     table.print();
-    Ok(())
+    shipped
 }
 
 async fn start_upstream() -> Result<(Child, SocketAddr)> {

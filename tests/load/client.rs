@@ -144,9 +144,13 @@ impl Connection {
         };
         let head = std::str::from_utf8(&self.held[..head_end])?.to_ascii_lowercase();
         if !head.starts_with("http/1.1 200") {
+            let code = head
+                .lines()
+                .find(|line| line.starts_with("x-farebox-error"));
+            let status = head.lines().next().unwrap_or_default();
             return Err(format!(
-                "the answer is not 200: {}",
-                head.lines().next().unwrap_or_default()
+                "the answer is not 200: {status} {}",
+                code.unwrap_or_default()
             )
             .into());
         }

@@ -45,10 +45,6 @@ pub(crate) struct Receipts {
 /// What became of one record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Receipt)]
-#[expect(
-    dead_code,
-    reason = "written into the document only; the answer holds ingest::Receipt"
-)]
 pub(crate) struct ReceiptDocument {
     /// The record's id, where one could be read.
     event_id: Option<Uuid>,

@@ -364,7 +364,7 @@ mod tests {
             Ok(json!({"spool_sync": "before_upstream", "on_unrecordable": "refuse"}))
         );
         assert_eq!(merged(&json!({"spool_sync": null})), Ok(json!({})));
-        let refused = |asked, field: &str| assert_eq!(merged(asked).unwrap_err(), field);
+        let refused = |asked: &Value, field: &str| assert_eq!(merged(asked).unwrap_err(), field);
         refused(
             &json!({"on_unrecordabel": "refuse"}),
             "settings.on_unrecordabel",

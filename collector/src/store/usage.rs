@@ -106,7 +106,7 @@ pub(crate) struct Question<'a> {
 
 /// One group's sums.
 #[derive(Clone, Debug, Default, Serialize, ToSchema)]
-pub struct UsageRow {
+pub(crate) struct UsageRow {
     /// The hour in UTC; present when grouped by it, as all of the following.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hour: Option<String>,

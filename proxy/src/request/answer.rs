@@ -13,7 +13,7 @@ use crate::decode::Decoder;
 use crate::headers::{self, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
 use crate::observe::{AnswerBody, Observed, Rewrite};
 use crate::provider::{self, ErrorText};
-use crate::reader::{DECODED_BYTES_MAX, Reader};
+use crate::reader::Reader;
 use crate::settle::Call;
 use crate::upstream::Answer;
 
@@ -30,24 +30,35 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
         .get(call.provider.request_id_header)
         .and_then(|value| value.to_str().ok())
         .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
-    let is_sse = content_type.as_deref().is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
+    let is_sse = content_type
+        .as_deref()
+        .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
     if is_sse {
         event.transport = Transport::Sse;
         event.streaming = true;
     }
+    // What goes down is the caller's own answer: it has no bound of ours and is not kept.
     let decoder = encoding
         .as_deref()
         .filter(|encoding| !Decoder::is_identity(encoding))
-        .map(|encoding| Decoder::new(encoding, DECODED_BYTES_MAX));
+        .map(|encoding| Decoder::new(encoding, u64::MAX));
     let rewrite = match decoder {
         _ if !(is_amended && is_sse) => None,
-        None => Some(Rewrite { decoder: None, stripper: UsageStripper::new() }),
-        Some(Some(decoder)) => Some(Rewrite { decoder: Some(decoder), stripper: UsageStripper::new() }),
+        None => Some(Rewrite {
+            decoder: None,
+            stripper: UsageStripper::new(),
+        }),
+        Some(Some(decoder)) => Some(Rewrite {
+            decoder: Some(decoder),
+            stripper: UsageStripper::new(),
+        }),
         // An encoding that we do not know was not ours to ask for; it passes as it is.
         Some(None) => None,
     };
     let reader_encoding = match &rewrite {
-        Some(Rewrite { decoder: Some(_), .. }) => {
+        Some(Rewrite {
+            decoder: Some(_), ..
+        }) => {
             head.headers.remove(header::CONTENT_ENCODING);
             None
         }
@@ -64,9 +75,14 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
         reader_encoding.as_deref(),
     );
     if call.is_recorded {
-        head.headers.insert(EVENT_HEADER, id_value(call.event.call_id));
+        head.headers
+            .insert(EVENT_HEADER, id_value(call.event.call_id));
     }
-    if let Some(warning) = call.permit.warning().and_then(|text| HeaderValue::from_str(text).ok()) {
+    if let Some(warning) = call
+        .permit
+        .warning()
+        .and_then(|text| HeaderValue::from_str(text).ok())
+    {
         head.headers.insert(WARNING_HEADER, warning);
     }
     call.clock.answered = Some(std::time::Instant::now());
@@ -78,7 +94,10 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
 }
 
 fn id_value(id: Uuid) -> HeaderValue {
@@ -103,9 +122,13 @@ pub(super) fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
         request_id: id.as_deref(),
     });
     let mut response = Response::new(AnswerBody::Whole(Some(body.into())));
-    *response.status_mut() = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() =
+        StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(provider.error_content_type));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(provider.error_content_type),
+    );
     headers.insert(ERROR_HEADER, HeaderValue::from_static(code.name()));
     if let Some(id) = stop.event_id {
         headers.insert(EVENT_HEADER, id_value(id));

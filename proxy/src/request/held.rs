@@ -48,10 +48,14 @@ impl Body {
 
     /// Splices the usage option into a held body that needs it.
     pub(super) fn amend(&mut self, call: &mut Call) -> bool {
-        let (Self::Held(bytes), Some(amend), true) = (&mut *self, call.endpoint.amend_request, call.is_asking) else {
+        let (Self::Held(bytes), Some(amend), true) =
+            (&mut *self, call.endpoint.amend_request, call.is_asking)
+        else {
             return false;
         };
-        let Some(splice) = amend(bytes) else { return false };
+        let Some(splice) = amend(bytes) else {
+            return false;
+        };
         *bytes = splice.apply(bytes);
         call.event.request_amended = true;
         true
@@ -65,7 +69,12 @@ impl Body {
             }
             Self::Coming(incoming) => {
                 let pause = Duration::from_millis(worker.shared.config.proxy.body_timeout_ms);
-                RequestBody::streaming(incoming, Arc::clone(&call.upload), call.endpoint.is_read, pause)
+                RequestBody::streaming(
+                    incoming,
+                    Arc::clone(&call.upload),
+                    call.endpoint.is_read,
+                    pause,
+                )
             }
             Self::Spilled(parts, incoming) => {
                 let pause = Duration::from_millis(worker.shared.config.proxy.body_timeout_ms);
@@ -87,7 +96,9 @@ async fn collect(worker: &Worker, mut incoming: Incoming) -> Result<Body, Refusa
             Ok(Some(Err(_))) => return Err(Code::MalformedRequest.into()),
             Ok(Some(Ok(frame))) => frame,
         };
-        let Ok(chunk) = frame.into_data() else { continue };
+        let Ok(chunk) = frame.into_data() else {
+            continue;
+        };
         held += chunk.len();
         parts.push(chunk);
         if held > config.request_hold_bytes_max {

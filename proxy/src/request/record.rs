@@ -1,6 +1,8 @@
 //! The record of a call of which nothing is known but that it began.
 
-use farebox_pricing::event::{Ending, Environment, Event, PaidBy, Pricing, RateCards, SCHEMA, Transport};
+use farebox_pricing::event::{
+    Ending, Environment, Event, PaidBy, Pricing, RateCards, SCHEMA, Transport,
+};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Usage, UsageSource};
@@ -11,7 +13,12 @@ use crate::settle;
 
 /// The length a request gives for its body.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Fills what is known before the upstream is: attribution, route and the facts of the request.
@@ -42,7 +49,10 @@ pub(super) fn begin_event(
         section: labels.section,
         metadata: labels.metadata,
         synthetic: labels.synthetic,
-        environment: caller.key.as_ref().map_or(Environment::Live, |key| key.environment),
+        environment: caller
+            .key
+            .as_ref()
+            .map_or(Environment::Live, |key| key.environment),
         attribution: caller.attribution,
         key_id: caller.key.as_ref().map(|key| key.key_id),
         credential_id: (passage.paid_by == PaidBy::Operator).then(|| upstream.name.clone()),
