@@ -1,6 +1,6 @@
 //! The collector: takes events from proxies, keeps the ledger in Postgres, and serves the API.
 //!
-//! A request's way: [`server`] gives it an id, [`principal`] knows who asks, `api` answers, and only
+//! A request's way: `server` gives it an id, `principal` knows who asks, `api` answers, and only
 //! the files below `store` run SQL. The collector writes Postgres; it calls no provider and is needed
 //! by no proxied request.
 //!

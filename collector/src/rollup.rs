@@ -2,7 +2,7 @@
 //!
 //! Every event adds one row of the meter `calls`, which carries its count; its other meters carry
 //! quantity and money. A repeat adds its count only. Sums of one batch are made here, so that a row
-//! of the database is touched once a batch, in the order of [`Key`], which all collectors share:
+//! of the database is touched once a batch, in the order of `Key`, which all collectors share:
 //! that order is why two of them cannot block each other.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! THE WALK: what happens to one call, step by step, in [`walk`].
+//! THE WALK: what happens to one call, step by step, in `walk`.
 //!
 //! Helpers are leaves: they decide nothing about order. Whatever ends the walk early is a
 //! [`Refusal`] (nobody saw the call, there is no row) or a failure of a call that has its intent and

@@ -38,7 +38,7 @@ impl Orphan {
     }
 }
 
-/// An epoch that did not end with [`Spool::close`].
+/// An epoch that did not end with `Spool::close`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UncleanEpoch {
     /// Which.

@@ -182,7 +182,7 @@ const STAGE: &str = "create temporary table if not exists staged_events
     with (toast_tuple_target = 8160)
     on commit delete rows";
 
-/// In the order in which [`write`] puts them.
+/// In the order in which `write` puts them.
 const COLUMNS: &str = "event_id, call_id, part, is_final, settles, schema, \
     tenant_id, customer_id, project, agent, revision, session_id, run_id, span_id, parent_span_id, \
     section, metadata, synthetic, environment, attribution, key_id, credential_id, paid_by, \
