@@ -181,7 +181,8 @@ struct Keeper(Child);
 
 impl Keeper {
     fn watch(folder: &Path) -> Result<Self> {
-        const SCRIPT: &str = r#"cat >/dev/null
+        const SCRIPT: &str = r#"trap "" TERM INT HUP
+cat >/dev/null
 for role in $(cat "$1/pids" 2>/dev/null); do
   case "$(readlink "/proc/$role/exe")" in */farebox*) kill -KILL "$role" 2>/dev/null;; esac
 done
