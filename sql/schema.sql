@@ -2725,7 +2725,8 @@ CREATE VIEW farebox_private.directory_limits AS
     limits.action,
     limits.dry_run,
     limits.expires_at
-   FROM farebox_private.limits;
+   FROM farebox_private.limits
+  WHERE ((limits.customer_id IS NULL) AND (limits.key_id IS NULL) AND (limits.upstream IS NULL) AND (limits.model IS NULL));
 
 COMMENT ON VIEW farebox_private.directory_limits IS 'What a proxy knows of limits.';
 

@@ -21,7 +21,6 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
-use deadpool_postgres::Client;
 use farebox_pricing::key::KeySecrets;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +30,7 @@ use crate::config::CollectorConfig;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
 use crate::principal::{Access, Credentials, authorize};
-use crate::store::Store;
+use crate::store::{Client, Store};
 use crate::{Error, records};
 
 /// Bytes of a request body on every route but ingest.

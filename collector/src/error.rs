@@ -7,8 +7,9 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tokio_postgres::error::SqlState;
 use utoipa::ToSchema;
+
+use crate::store::{DatabaseError, PoolError, SqlState};
 
 /// Seconds after which a caller may try again while the database is away.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
@@ -117,14 +118,14 @@ impl ApiError {
     }
 }
 
-impl From<deadpool_postgres::PoolError> for ApiError {
-    fn from(error: deadpool_postgres::PoolError) -> Self {
+impl From<PoolError> for ApiError {
+    fn from(error: PoolError) -> Self {
         Self::database_away(&error)
     }
 }
 
-impl From<tokio_postgres::Error> for ApiError {
-    fn from(error: tokio_postgres::Error) -> Self {
+impl From<DatabaseError> for ApiError {
+    fn from(error: DatabaseError) -> Self {
         let Some(state) = error.code() else {
             // No SQLSTATE: the connection broke, or a value did not convert.
             return if error.is_closed() || std::error::Error::source(&error).is_some_and(is_io) {

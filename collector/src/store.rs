@@ -7,10 +7,14 @@
 use std::fmt;
 use std::str::FromStr;
 
-use deadpool_postgres::{
-    Client, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime,
-};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
+
+// What callers of the store name of its packages, from its one home.
+pub(crate) use deadpool_postgres::Transaction;
+pub use deadpool_postgres::{Client, PoolError};
+pub(crate) use tokio_postgres::error::SqlState;
+pub(crate) use tokio_postgres::{Error as DatabaseError, IsolationLevel};
 
 pub mod ingest;
 

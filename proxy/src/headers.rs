@@ -158,7 +158,10 @@ pub fn clean_answer(headers: &mut HeaderMap) {
         }
         headers.remove(header::CONNECTION);
     }
-    headers.remove(header::TRANSFER_ENCODING);
+    // With both, the chunks hold and the length is a trap (RFC 9112 section 6.3).
+    if headers.remove(header::TRANSFER_ENCODING).is_some() {
+        headers.remove(header::CONTENT_LENGTH);
+    }
     for name in [
         "keep-alive",
         "proxy-authenticate",

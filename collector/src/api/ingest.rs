@@ -42,7 +42,7 @@ pub(crate) struct Receipts {
     receipts: Vec<Receipt>,
 }
 
-/// What became of one record: [`Receipt`] as the document describes it.
+/// What became of one record.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Receipt)]
 pub(crate) struct ReceiptDocument {

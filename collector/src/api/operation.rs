@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use deadpool_postgres::{Client, Transaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use crate::error::ApiError;
 use crate::principal::Principal;
 use crate::records::audit::{self, Change};
 use crate::records::idempotency::{self, Kept};
+use crate::store::{Client, Transaction};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest `Idempotency-Key`.

@@ -6,7 +6,6 @@ use axum::{Extension, Json};
 use farebox_pricing::id;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
-use tokio_postgres::error::SqlState;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::api::App;
@@ -18,6 +17,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
 use crate::records::tenants::{self, Filter, Tenant, TenantRow, Unattributed};
+use crate::store::{DatabaseError, SqlState};
 
 /// Settings of a tenant and the values each takes; the first is what holds when it is not set.
 const SETTINGS: [(&str, &[&str]); 4] = [
@@ -331,7 +331,7 @@ fn merge_settings(
 }
 
 /// The only thing checked by the database alone is whether a time zone exists.
-fn refused_by_database(error: tokio_postgres::Error) -> ApiError {
+fn refused_by_database(error: DatabaseError) -> ApiError {
     match error.code() {
         Some(state)
             if *state == SqlState::INVALID_PARAMETER_VALUE

@@ -13,6 +13,7 @@ use crate::api::params::Params;
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::usage::{self, Dimension, Question, ROWS_MAX, Source, UsageRow};
+use crate::store::IsolationLevel;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -109,7 +110,7 @@ pub(crate) async fn usage(
     // Items and total are of one snapshot, so that they add up.
     let snapshot = client
         .build_transaction()
-        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
+        .isolation_level(IsolationLevel::RepeatableRead)
         .read_only(true)
         .start()
         .await?;
