@@ -15,14 +15,14 @@ pub(crate) struct Session {
     pub session_id: String,
     /// Its first call.
     pub started_at: String,
-    /// The end of its last call, as far as known.
-    pub ended_at: Option<String>,
+    /// The end of its last call, or that call's beginning where the end is not known.
+    pub ended_at: String,
     /// Its calls.
     pub request_count: i64,
     /// What the providers charge, as far as priced; for a tenant, where it pays them itself.
     pub total_cost_usd: Option<String>,
-    /// What the operator charges, as far as priced.
-    pub total_billed_usd: String,
+    /// What the operator charges, as far as priced; null when nothing is.
+    pub total_billed_usd: Option<String>,
 }
 
 /// Which sessions; `None` filters nothing.
@@ -57,13 +57,13 @@ pub(crate) async fn list(
                     tenant_id,
                     session_id,
                     min(started_at) as started_at,
-                    max(ended_at) as ended_at,
+                    max(coalesce(ended_at, started_at)) as ended_at,
                     count(*) filter (where attempt = 1 and part = 1) as request_count,
                     case
                         when $1::boolean then sum(cost_usd) filter (where paid_by <> 'operator')
-                        else coalesce(sum(cost_usd), 0)
+                        else sum(cost_usd)
                     end as cost_usd,
-                    coalesce(sum(billed_usd), 0) as billed_usd
+                    sum(billed_usd) as billed_usd
                 from farebox_private.usage_events
                 where session_id is not null
                     and ($2::text is null or tenant_id = $2)
@@ -89,13 +89,16 @@ pub(crate) async fn list(
                     case when page.cost_usd is null and adjusted.cost_usd is null then null
                     else coalesce(page.cost_usd, 0) + coalesce(adjusted.cost_usd, 0) end
                 )::text,
-                trim_scale(page.billed_usd + adjusted.billed_usd)::text
+                trim_scale(
+                    case when page.billed_usd is null and adjusted.billed_usd is null then null
+                    else coalesce(page.billed_usd, 0) + coalesce(adjusted.billed_usd, 0) end
+                )::text
             from page
             cross join lateral (
                 select
                     sum(adjustments.cost_usd) filter (where not $1::boolean or adjustments.paid_by <> 'operator')
                         as cost_usd,
-                    coalesce(sum(adjustments.billed_usd), 0) as billed_usd
+                    sum(adjustments.billed_usd) as billed_usd
                 from farebox_private.usage_events
                 join farebox_private.adjustments using (event_id)
                 where usage_events.tenant_id is not distinct from page.tenant_id

@@ -18,7 +18,7 @@ use super::*;
 
 mod operation;
 
-use operation::{Operation, operations};
+use operation::{Operation, PAYLOAD_MAX, operations};
 
 /// Something appended: its bytes and where it was put first.
 type Said = (Vec<u8>, Position);

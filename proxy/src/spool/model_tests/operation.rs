@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-const PAYLOAD_MAX: usize = 700;
+pub(super) const PAYLOAD_MAX: usize = 700;
 const OPERATIONS_MAX: usize = 120;
 
 #[derive(Clone, Debug)]

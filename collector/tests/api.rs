@@ -1,0 +1,609 @@
+//! The API over real sockets against a real Postgres: who may do what on every route, keys that are
+//! shown once, pages that lose nothing, and a database that is away.
+
+use std::net::SocketAddr;
+
+use farebox_collector::{CollectorConfig, Running, Secret, openapi_json, run};
+use farebox_pricing::key::KeySecrets;
+use farebox_tests::wire::{Connection, Message};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+#[allow(dead_code, reason = "the ledger's tests use the rest of it")]
+#[path = "ledger/support.rs"]
+mod support;
+
+use support::{Ledger, Result, record};
+
+const AT: &str = "2026-11-22T10:00:00.123Z";
+const OPERATOR: &str = "the operator's token";
+
+/// A collector of its own over a database of its own.
+struct Served {
+    ledger: Ledger,
+    address: SocketAddr,
+    running: Running,
+    shutdown: CancellationToken,
+}
+
+async fn start(database_url: &str) -> Result<(Running, CancellationToken)> {
+    let config = CollectorConfig {
+        listen: "127.0.0.1:0".parse()?,
+        database_url: Some(Secret::new(database_url)),
+        admin_token: Some(Secret::new(OPERATOR)),
+        key_secrets: Some(KeySecrets::parse("a key secret for tests only")?),
+        ..CollectorConfig::default()
+    };
+    let shutdown = CancellationToken::new();
+    Ok((run(config, shutdown.clone()).await?, shutdown))
+}
+
+impl Served {
+    async fn new() -> Result<Self> {
+        let ledger = Ledger::new().await?;
+        let (running, shutdown) = start(&ledger.url).await?;
+        Ok(Self {
+            address: running.address(),
+            ledger,
+            running,
+            shutdown,
+        })
+    }
+
+    async fn stop(self) -> Result {
+        self.shutdown.cancel();
+        self.running.finished().await;
+        self.ledger.drop_database().await
+    }
+
+    async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> Result<Message> {
+        send(self.address, method, path, token, &[], body.as_bytes()).await
+    }
+
+    /// As the operator; the answer must be a success.
+    async fn done(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let text = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = self.ask(method, path, Some(OPERATOR), &text).await?;
+        assert!(
+            (200..300).contains(&answer.status()),
+            "{method} {path}: {} {}",
+            answer.status(),
+            answer.text()
+        );
+        Ok(answer.json())
+    }
+
+    /// A tenant and its key.
+    async fn tenant(&self, tenant: &str, scope: &str) -> Result<(String, String)> {
+        let path = "/api/v1/tenants";
+        self.ask(
+            "POST",
+            path,
+            Some(OPERATOR),
+            &json!({"tenant_id": tenant}).to_string(),
+        )
+        .await?;
+        let key = self
+            .done(
+                "POST",
+                "/api/v1/keys",
+                &json!({"name": "reader", "tenant": tenant, "scopes": [scope]}),
+            )
+            .await?;
+        Ok((text(&key, "secret"), text(&key, "key_id")))
+    }
+}
+
+async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Message> {
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    if let Some(token) = token {
+        head.push_str(&format!("authorization: Bearer {token}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    let mut connection = Connection::open(address).await?;
+    connection.write(&[head.as_bytes(), body].concat()).await?;
+    connection.answer().await
+}
+
+fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_default().to_owned()
+}
+
+/// Every route as the document names it; a unit test holds the document to the router.
+fn routes() -> Result<Vec<(String, String)>> {
+    let document: Value = serde_json::from_str(&openapi_json()?)?;
+    let paths = document["paths"].as_object().ok_or("no paths")?;
+    Ok(paths
+        .iter()
+        .flat_map(|(path, methods)| {
+            let methods = methods
+                .as_object()
+                .into_iter()
+                .flat_map(|known| known.keys());
+            methods.map(move |method| (method.to_uppercase(), path.clone()))
+        })
+        .collect())
+}
+
+/// What anonymous, another tenant's admin, the tenant's reader, its admin, and the operator get.
+fn expected(route: &str) -> Option<[u16; 5]> {
+    Some(match route {
+        "GET /healthz" | "GET /readyz" | "GET /metrics" => [200; 5],
+        "POST /ingest/v1/events" => [401, 403, 403, 403, 403],
+        "GET /openapi.json"
+        | "GET /api/v1/usage"
+        | "GET /api/v1/events"
+        | "GET /api/v1/sessions"
+        | "GET /api/v1/tenants"
+        | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
+        "GET /api/v1/events/{event_id}" | "GET /api/v1/tenants/{tenant_id}" => {
+            [401, 404, 200, 200, 200]
+        }
+        "GET /api/v1/keys" => [401, 200, 403, 200, 200],
+        "GET /api/v1/keys/{key}"
+        | "DELETE /api/v1/keys/{key}"
+        | "POST /api/v1/keys/{key}/revoke" => [401, 404, 403, 200, 200],
+        // The body names the tenant `acme`.
+        "POST /api/v1/keys" => [401, 404, 403, 201, 201],
+        "POST /api/v1/tenants" | "POST /api/v1/ingest-tokens" => [401, 403, 403, 403, 201],
+        "POST /api/v1/limits"
+        | "PUT /api/v1/limits/{limit_id}"
+        | "DELETE /api/v1/limits/{limit_id}"
+        | "PATCH /api/v1/tenants/{tenant_id}"
+        | "GET /api/v1/ingest-tokens"
+        | "DELETE /api/v1/ingest-tokens/{token_id}" => [401, 403, 403, 403, 200],
+        _ => return None,
+    })
+}
+
+#[tokio::test]
+async fn every_route_gives_every_principal_its_own() -> Result {
+    let served = Served::new().await?;
+    let shipped = record(Some("acme"), AT, 1);
+    served.ledger.ship(&[shipped.clone()]).await?;
+    let (foreign, _) = served.tenant("globex", "admin").await?;
+    let (reader, _) = served.tenant("acme", "usage:read").await?;
+    let (admin, _) = served.tenant("acme", "admin").await?;
+    let (_, victim) = served.tenant("acme", "usage:read").await?;
+    let limit = json!({"tenant": "acme", "meter": "requests", "amount": "9", "window": "minute"});
+    let limit_id = text(
+        &served.done("POST", "/api/v1/limits", &limit).await?,
+        "limit_id",
+    );
+    let name = json!({"name": "node"});
+    let token = served.done("POST", "/api/v1/ingest-tokens", &name).await?;
+    let event_id = text(&shipped, "event_id");
+
+    for (method, path) in routes()? {
+        let route = format!("{method} {path}");
+        let expected = expected(&route).ok_or_else(|| format!("{route}: not in this test"))?;
+        let filled = path
+            .replace("{event_id}", &event_id)
+            .replace("{tenant_id}", "acme")
+            .replace("{key}", &victim)
+            .replace("{limit_id}", &limit_id)
+            .replace("{token_id}", &text(&token, "token_id"));
+        let body = match route.as_str() {
+            "POST /api/v1/keys" => json!({"name": "more", "tenant": "acme"}).to_string(),
+            "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
+            "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
+            "POST /api/v1/ingest-tokens" => name.to_string(),
+            _ if path.contains("limits") && method != "GET" => {
+                // Removed by the operator before, where the order of the document has it so.
+                if method == "PUT" {
+                    served.done("POST", "/api/v1/limits", &limit).await?;
+                }
+                limit.to_string()
+            }
+            _ => String::new(),
+        };
+        let principals = [
+            None,
+            Some(&foreign),
+            Some(&reader),
+            Some(&admin),
+            Some(&OPERATOR.to_owned()),
+        ];
+        for (principal, expected) in principals.into_iter().zip(expected) {
+            let answer = served
+                .ask(&method, &filled, principal.map(String::as_str), &body)
+                .await?;
+            let is_made = method == "PUT" && answer.status() == 201;
+            assert!(
+                answer.status() == expected || is_made && expected == 200,
+                "{route} as {principal:?}: {} instead of {expected}: {}",
+                answer.status(),
+                answer.text()
+            );
+            assert!(answer.header("x-request-id").is_some(), "{route}");
+            if answer.status() >= 400 {
+                let error = &answer.json()["error"];
+                let id = answer.header("x-request-id");
+                assert_eq!(error["request_id"].as_str(), id, "{route}: {error}");
+                assert!(error["code"].is_string(), "{route}: {error}");
+            }
+            if principal == Some(&foreign) && method == "GET" && path.starts_with("/api") {
+                assert!(
+                    !answer.text().contains("acme"),
+                    "{route}: {}",
+                    answer.text()
+                );
+            }
+        }
+    }
+    // A path that does not exist tells nothing to whom nothing is shown.
+    assert_eq!(
+        served
+            .ask("GET", "/api/v1/secrets", None, "")
+            .await?
+            .status(),
+        401
+    );
+    let missing = served
+        .ask("GET", "/api/v1/secrets", Some(OPERATOR), "")
+        .await?;
+    assert_eq!(missing.status(), 404);
+    assert_eq!(
+        served
+            .ask("GET", "/api/v1/usage?tenant=acme", Some(&foreign), "")
+            .await?
+            .status(),
+        404
+    );
+    assert_eq!(
+        served
+            .ask("GET", "/api/v1/usage", Some("wrong"), "")
+            .await?
+            .status(),
+        401
+    );
+    served.stop().await
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_and_every_write_is_on_record() -> Result {
+    let served = Served::new().await?;
+    served
+        .done("POST", "/api/v1/tenants", &json!({"tenant_id": "acme"}))
+        .await?;
+    let body = json!({"name": "ci", "tenant": "acme", "scopes": ["usage:read"]}).to_string();
+    let again = [("idempotency-key", "k-1")];
+    let issue = |body: String| {
+        let address = served.address;
+        async move {
+            let path = "/api/v1/keys";
+            send(
+                address,
+                "POST",
+                path,
+                Some(OPERATOR),
+                &again,
+                body.as_bytes(),
+            )
+            .await
+        }
+    };
+    let issued = issue(body.clone()).await?;
+    assert_eq!(issued.status(), 201, "{}", issued.text());
+    let secret = text(&issued.json(), "secret");
+    assert_eq!(secret.get(..8), issued.json()["prefix"].as_str());
+    let repeated = issue(body).await?;
+    assert_eq!(repeated.status(), 201);
+    assert_eq!(repeated.header("idempotency-replayed"), Some("true"));
+    assert_eq!(repeated.json()["key_id"], issued.json()["key_id"]);
+    assert!(!repeated.text().contains(&secret));
+    let other = issue(json!({"name": "other"}).to_string()).await?;
+    assert_eq!(
+        (
+            other.status(),
+            text(&other.json()["error"], "code").as_str()
+        ),
+        (409, "idempotency_conflict")
+    );
+
+    let kept: i64 = served
+        .ledger
+        .one(&format!(
+            "select count(*) from (
+                select to_jsonb(virtual_keys)::text as kept from farebox_private.virtual_keys
+                union all select to_jsonb(audit_log)::text from farebox_private.audit_log
+                union all select to_jsonb(idempotency_keys)::text from farebox_private.idempotency_keys
+             ) as everything
+             where kept like '%{secret}%'"
+        ))
+        .await?;
+    assert_eq!(kept, 0, "the secret is kept somewhere");
+
+    let path = format!("/api/v1/keys/{}", text(&issued.json(), "prefix"));
+    assert_eq!(
+        served
+            .ask("GET", "/api/v1/usage", Some(&secret), "")
+            .await?
+            .status(),
+        200
+    );
+    let reason = json!({"reason": "leaked"});
+    let revoked = served
+        .done("POST", &format!("{path}/revoke"), &reason)
+        .await?;
+    assert!(revoked["revoked_at"].is_string(), "{revoked}");
+    assert_eq!(
+        served
+            .ask("GET", "/api/v1/usage", Some(&secret), "")
+            .await?
+            .status(),
+        401
+    );
+
+    let trail: String = served
+        .ledger
+        .one(
+            "select string_agg(
+                action || ' ' || actor || ' ' || (details -> 'before' <> 'null') || ' '
+                    || (details -> 'after' <> 'null') || ' ' || coalesce(details ->> 'reason', '-'),
+                ', ' order by audit_id)
+             from farebox_private.audit_log",
+        )
+        .await?;
+    assert_eq!(
+        trail,
+        "tenant.create operator false true -, key.issue operator false true -, \
+         key.revoke operator true true leaked"
+    );
+    served.stop().await
+}
+
+#[tokio::test]
+async fn pages_lose_and_repeat_nothing_while_events_arrive() -> Result {
+    let served = Served::new().await?;
+    let batch: Vec<Value> = (1_001..=1_250)
+        .map(|n| record(Some("acme"), AT, n))
+        .collect();
+    served.ledger.ship(&batch).await?;
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for round in 0.. {
+        // Earlier and later than everything, and in the middle.
+        let late: Vec<Value> = [
+            record(Some("acme"), "2026-11-22T09:00:00.000Z", 5_000 + round),
+            record(Some("acme"), "2026-11-22T11:00:00.000Z", 6_000 + round),
+        ]
+        .into();
+        served.ledger.ship(&late).await?;
+        let path = format!(
+            "/api/v1/events?tenant=acme&limit=40&from={AT}&to=2026-11-22T10:30:00Z{cursor}"
+        );
+        let page = served.done("GET", &path, &Value::Null).await?;
+        let items = page["items"].as_array().ok_or("no items")?;
+        seen.extend(items.iter().map(|event| text(event, "event_id")));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    let mut shipped: Vec<String> = batch.iter().map(|event| text(event, "event_id")).collect();
+    shipped.reverse();
+    assert_eq!(seen, shipped);
+    let found = served
+        .done(
+            "GET",
+            "/api/v1/events?response_id=chatcmpl-1100",
+            &Value::Null,
+        )
+        .await?;
+    assert_eq!(found["items"].as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found["items"][0]["upstream_request_id"], "req-1100");
+    served.stop().await
+}
+
+#[tokio::test]
+async fn sums_are_exact_and_a_tenant_sees_no_purchase_price() -> Result {
+    let served = Served::new().await?;
+    let mut batch: Vec<Value> = (1..=7).map(|n| record(Some("acme"), AT, n)).collect();
+    batch.push(record(None, AT, 8));
+    served.ledger.ship(&batch).await?;
+    let (reader, _) = served.tenant("acme", "usage:read").await?;
+
+    let path =
+        "/api/v1/usage?group_by=tenant,model&from=2026-11-22T10:00:00Z&to=2026-11-22T11:00:00Z";
+    let usage = served.done("GET", path, &Value::Null).await?;
+    let row = &usage["items"][0];
+    assert_eq!(row["tenant"], "acme", "{usage}");
+    assert_eq!(row["model"], "gpt-4o-mini");
+    assert_eq!(
+        row["usage"],
+        json!({"input_tokens": "7000", "output_tokens": "700"})
+    );
+    assert_eq!(
+        (&row["cost_usd"], &row["cost_percent"]),
+        (&json!("0.00147"), &json!("87.5000"))
+    );
+    assert_eq!(usage["items"][1]["tenant"], Value::Null);
+    assert_eq!(
+        (&usage["total"]["cost_usd"], &usage["total"]["calls"]),
+        (&json!("0.00168"), &json!("8"))
+    );
+    for by in [
+        "hour",
+        "day",
+        "month",
+        "meter",
+        "key,customer,project,endpoint,environment",
+        "",
+    ] {
+        let grouped = served
+            .done("GET", &format!("/api/v1/usage?group_by={by}"), &Value::Null)
+            .await?;
+        assert_eq!(grouped["total"]["billed_usd"], "0.00168", "{by}: {grouped}");
+    }
+    let nothing = served
+        .done("GET", "/api/v1/usage?tenant=nobody", &Value::Null)
+        .await?;
+    assert_eq!(nothing["total"]["events"], 0, "{nothing}");
+
+    let tenants = served.done("GET", "/api/v1/tenants", &Value::Null).await?;
+    assert_eq!(tenants["items"][0]["session_count"], 7, "{tenants}");
+    assert_eq!(tenants["items"][0]["total_cost_usd"], "0.00147");
+    assert_eq!(tenants["items"][0]["last_seen"], AT);
+    assert_eq!(tenants["unattributed"]["total_cost_usd"], "0.00021");
+
+    for path in [
+        "events",
+        "usage?group_by=model",
+        "tenants",
+        "tenants/acme",
+        "sessions",
+    ] {
+        let answer = served
+            .ask("GET", &format!("/api/v1/{path}"), Some(&reader), "")
+            .await?;
+        assert_eq!(answer.status(), 200, "{path}: {}", answer.text());
+        let mut purchase = Vec::new();
+        prices(&answer.json(), &mut purchase);
+        assert!(!purchase.is_empty(), "{path} has no member about cost");
+        assert!(purchase.iter().all(Value::is_null), "{path}: {purchase:?}");
+        assert!(!answer.text().contains("unattributed"), "{path}");
+    }
+    served.stop().await
+}
+
+/// Every member that speaks of the cost or of what it came from.
+fn prices(value: &Value, found: &mut Vec<Value>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| prices(item, found)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                if name.contains("cost")
+                    || ["evidence", "rate_cards", "node"].contains(&name.as_str())
+                {
+                    found.push(member.clone());
+                } else {
+                    prices(member, found);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn a_node_gets_a_receipt_for_each_record() -> Result {
+    let served = Served::new().await?;
+    let token = served
+        .done("POST", "/api/v1/ingest-tokens", &json!({"name": "n"}))
+        .await?;
+    let secret = text(&token, "secret");
+    let headers = [
+        ("x-farebox-node", "node-1"),
+        ("x-farebox-epoch", "1"),
+        ("x-farebox-sent-at", AT),
+        ("x-farebox-open-since", AT),
+        ("content-encoding", "zstd"),
+    ];
+    let lines = format!(
+        "{}\nbroken\n{}\n",
+        record(Some("acme"), AT, 1),
+        record(Some("acme"), AT, 2)
+    );
+    let body = zstd::encode_all(lines.as_bytes(), 1)?;
+    let ship = |token: String, headers: Vec<(&'static str, &'static str)>, body: Vec<u8>| {
+        let address = served.address;
+        async move {
+            send(
+                address,
+                "POST",
+                "/ingest/v1/events",
+                Some(&token),
+                &headers,
+                &body,
+            )
+            .await
+        }
+    };
+    let answer = ship(secret.clone(), headers.to_vec(), body.clone()).await?;
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let receipts = answer.json();
+    let outcomes: Vec<String> = (0..3)
+        .map(|at| text(&receipts["receipts"][at], "outcome"))
+        .collect();
+    assert_eq!(outcomes, ["accepted", "rejected", "accepted"], "{receipts}");
+    let metrics = served.ask("GET", "/metrics", None, "").await?.text();
+    assert!(
+        metrics.contains("farebox_ingest_events_total{outcome=\"accepted\"} 2"),
+        "{metrics}"
+    );
+
+    let refused = ship(secret.clone(), headers[1..].to_vec(), body.clone()).await?;
+    assert_eq!(text(&refused.json()["error"], "field"), "x-farebox-node");
+    let many = zstd::encode_all("1\n".repeat(1_001).as_bytes(), 1)?;
+    assert_eq!(
+        ship(secret.clone(), headers.to_vec(), many).await?.status(),
+        413
+    );
+    let path = format!("/api/v1/ingest-tokens/{}", text(&token, "token_id"));
+    served.done("DELETE", &path, &Value::Null).await?;
+    assert_eq!(ship(secret, headers.to_vec(), body).await?.status(), 401);
+    served.stop().await
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_is_said_and_waited_for() -> Result {
+    let nowhere = tempfile::tempdir()?;
+    let url = format!(
+        "host={} dbname=nothing user=nobody",
+        nowhere.path().display()
+    );
+    let (running, shutdown) = start(&url).await?;
+    let ask = async |path: &str, token: &str| {
+        send(running.address(), "GET", path, Some(token), &[], b"").await
+    };
+    assert_eq!(ask("/healthz", "").await?.status(), 200);
+    assert_eq!(ask("/readyz", "").await?.status(), 503);
+    let answer = ask("/api/v1/usage", OPERATOR).await?;
+    assert_eq!(
+        (answer.status(), answer.header("retry-after")),
+        (503, Some("1"))
+    );
+    assert_eq!(
+        text(&answer.json()["error"], "code"),
+        "database_unavailable"
+    );
+    let sent = send(
+        running.address(),
+        "POST",
+        "/ingest/v1/events",
+        Some("fit_x"),
+        &[],
+        b"[]",
+    )
+    .await?;
+    assert_eq!(
+        (sent.status(), sent.header("retry-after")),
+        (503, Some("1"))
+    );
+    shutdown.cancel();
+    running.finished().await;
+    Ok(())
+}
