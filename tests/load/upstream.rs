@@ -1,11 +1,11 @@
 //! An upstream that answers chat completions from prepared bytes.
 //!
-//! Invariants: one write for a JSON answer, one write for each chunk of a stream, no-delay always on.
+//! Invariants: each answer has an id of its own, as real ones do; one write for a JSON answer, one write for each chunk of a stream, no-delay always on.
 //! It reads just enough of a request to find its end, and does not speak anything but HTTP/1.1.
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use farebox_tests::Result;
@@ -19,6 +19,10 @@ pub(crate) const SLOW_PAUSE: Duration = Duration::from_secs(1);
 /// Most bytes of one request's head.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
 
+/// What stands in the prepared bytes where an answer's number goes.
+const NUMBER: &str = "000000000000";
+
+#[derive(Clone)]
 struct Answers {
     json: Vec<u8>,
     stream_head: Vec<u8>,
@@ -29,24 +33,25 @@ struct Answers {
 pub(crate) async fn serve(listen: SocketAddr) -> Result<()> {
     let listener = TcpListener::bind(listen).await?;
     println!("{}", listener.local_addr()?);
-    let answers = Arc::new(Answers::prepare());
+    let answers = Answers::prepare();
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let answers = Arc::clone(&answers);
+        let mut answers = answers.clone();
         tokio::spawn(async move {
             // A caller that goes away is its own business.
-            let _ = converse(stream, &answers).await;
+            let _ = converse(stream, &mut answers).await;
         });
     }
 }
 
-async fn converse(mut stream: TcpStream, answers: &Answers) -> std::io::Result<()> {
+async fn converse(mut stream: TcpStream, answers: &mut Answers) -> std::io::Result<()> {
     let mut held = Vec::with_capacity(2048);
     loop {
         let Some(request) = next_request(&mut stream, &mut held).await? else {
             return Ok(());
         };
+        answers.number(matches!(request, Asked::Json));
         match request {
             Asked::Json => stream.write_all(&answers.json).await?,
             Asked::Stream => {
@@ -141,11 +146,28 @@ fn header_number(head: &[u8], name: &[u8]) -> Option<usize> {
 }
 
 impl Answers {
+    /// Gives the next answer its number, in place.
+    fn number(&mut self, is_json: bool) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let number = format!("{:012}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let texts = if is_json {
+            std::slice::from_mut(&mut self.json)
+        } else {
+            &mut self.stream_chunks
+        };
+        for text in texts {
+            if let Some(at) = find(text, b"chatcmpl-") {
+                let at = at + b"chatcmpl-".len();
+                text[at..at + number.len()].copy_from_slice(number.as_bytes());
+            }
+        }
+    }
+
     fn prepare() -> Self {
         // About 1.2 KB, as a short answer of a chat model is.
         let content = "All work and no play makes a dull benchmark. ".repeat(15);
         let body = format!(
-            r#"{{"id":"chatcmpl-load","object":"chat.completion","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}","refusal":null}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":120,"completion_tokens":180,"total_tokens":300,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}}}"#
+            r#"{{"id":"chatcmpl-{NUMBER}","object":"chat.completion","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[{{"index":0,"message":{{"role":"assistant","content":"{content}","refusal":null}},"logprobs":null,"finish_reason":"stop"}}],"usage":{{"prompt_tokens":120,"completion_tokens":180,"total_tokens":300,"prompt_tokens_details":{{"cached_tokens":0,"audio_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0,"audio_tokens":0,"accepted_prediction_tokens":0,"rejected_prediction_tokens":0}}}}}}"#
         );
         let json = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nx-request-id: req_load\r\ncontent-length: {}\r\n\r\n{body}",
@@ -154,12 +176,12 @@ impl Answers {
         let mut chunks: Vec<String> = (0..STREAM_CHUNKS)
             .map(|n| {
                 format!(
-                    r#"{{"id":"chatcmpl-load","object":"chat.completion.chunk","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[{{"index":0,"delta":{{"content":" word{n}"}},"logprobs":null,"finish_reason":null}}],"usage":null}}"#
+                    r#"{{"id":"chatcmpl-{NUMBER}","object":"chat.completion.chunk","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[{{"index":0,"delta":{{"content":" word{n}"}},"logprobs":null,"finish_reason":null}}],"usage":null}}"#
                 )
             })
             .collect();
         chunks.push(
-            r#"{"id":"chatcmpl-load","object":"chat.completion.chunk","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[],"usage":{"prompt_tokens":120,"completion_tokens":50,"total_tokens":170,"prompt_tokens_details":{"cached_tokens":0},"completion_tokens_details":{"reasoning_tokens":0}}}"#.to_owned(),
+            format!(r#"{{"id":"chatcmpl-{NUMBER}","object":"chat.completion.chunk","created":1790000000,"model":"gpt-4o-mini","service_tier":"default","choices":[],"usage":{{"prompt_tokens":120,"completion_tokens":50,"total_tokens":170,"prompt_tokens_details":{{"cached_tokens":0}},"completion_tokens_details":{{"reasoning_tokens":0}}}}}}"#),
         );
         chunks.push("[DONE]".to_owned());
         let mut stream_chunks: Vec<Vec<u8>> = chunks.iter().map(|chunk| framed(chunk)).collect();
