@@ -83,7 +83,11 @@ fn with_role(url: &str, role: &str) -> String {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return format!("{url} options='-c role={role}'");
     }
-    let separator = if url.contains('?') { '&' } else { '?' };
+    let separator = match url.contains('?') {
+        false => "?",
+        true if url.ends_with(['?', '&']) => "",
+        true => "&",
+    };
     format!("{url}{separator}options=-c%20role%3D{role}")
 }
 
@@ -330,6 +334,10 @@ mod tests {
         check(
             "postgresql://h/d?a=b",
             "postgresql://h/d?a=b&options=-c%20role%3Dr",
+        );
+        check(
+            "postgresql://h/d?",
+            "postgresql://h/d?options=-c%20role%3Dr",
         );
         check("host=h options='-c x=y'", "host=h options='-c x=y'");
         assert_eq!(with_role("host=h", ""), "host=h");
