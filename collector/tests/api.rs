@@ -182,7 +182,7 @@ fn expected(route: &str) -> Option<[u16; 5]> {
 async fn every_route_gives_every_principal_its_own() -> Result {
     let served = Served::new().await?;
     let shipped = record(Some("acme"), AT, 1);
-    served.ledger.ship(&[shipped.clone()]).await?;
+    served.ledger.ship(std::slice::from_ref(&shipped)).await?;
     let (foreign, _) = served.tenant("globex", "admin").await?;
     let (reader, _) = served.tenant("acme", "usage:read").await?;
     let (admin, _) = served.tenant("acme", "admin").await?;
