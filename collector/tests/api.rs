@@ -1,135 +1,18 @@
 //! The API over real sockets against a real Postgres: who may do what on every route, keys that are
 //! shown once, pages that lose nothing, and a database that is away.
 
-use std::net::SocketAddr;
-
-use farebox_collector::{CollectorConfig, Running, Secret, openapi_json, run};
-use farebox_pricing::key::KeySecrets;
-use farebox_tests::wire::{Connection, Message};
+use farebox_collector::openapi_json;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 #[allow(dead_code, reason = "the ledger's tests use the rest of it")]
 #[path = "ledger/support.rs"]
 mod support;
 
-use support::{Ledger, Result, record};
+#[path = "api/served.rs"]
+mod served;
 
-const AT: &str = "2026-11-22T10:00:00.123Z";
-const OPERATOR: &str = "the operator's token";
-
-/// A collector of its own over a database of its own.
-struct Served {
-    ledger: Ledger,
-    address: SocketAddr,
-    running: Running,
-    shutdown: CancellationToken,
-}
-
-async fn start(database_url: &str) -> Result<(Running, CancellationToken)> {
-    let config = CollectorConfig {
-        listen: "127.0.0.1:0".parse()?,
-        database_url: Some(Secret::new(database_url)),
-        admin_token: Some(Secret::new(OPERATOR)),
-        key_secrets: Some(KeySecrets::parse("a key secret for tests only")?),
-        ..CollectorConfig::default()
-    };
-    let shutdown = CancellationToken::new();
-    Ok((run(config, shutdown.clone()).await?, shutdown))
-}
-
-impl Served {
-    async fn new() -> Result<Self> {
-        let ledger = Ledger::new().await?;
-        let (running, shutdown) = start(&ledger.url).await?;
-        Ok(Self {
-            address: running.address(),
-            ledger,
-            running,
-            shutdown,
-        })
-    }
-
-    async fn stop(self) -> Result {
-        self.shutdown.cancel();
-        self.running.finished().await;
-        self.ledger.drop_database().await
-    }
-
-    async fn ask(
-        &self,
-        method: &str,
-        path: &str,
-        token: Option<&str>,
-        body: &str,
-    ) -> Result<Message> {
-        send(self.address, method, path, token, &[], body.as_bytes()).await
-    }
-
-    /// As the operator; the answer must be a success.
-    async fn done(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
-        let text = match body {
-            Value::Null => String::new(),
-            body => body.to_string(),
-        };
-        let answer = self.ask(method, path, Some(OPERATOR), &text).await?;
-        assert!(
-            (200..300).contains(&answer.status()),
-            "{method} {path}: {} {}",
-            answer.status(),
-            answer.text()
-        );
-        Ok(answer.json())
-    }
-
-    /// A tenant and its key.
-    async fn tenant(&self, tenant: &str, scope: &str) -> Result<(String, String)> {
-        let path = "/api/v1/tenants";
-        self.ask(
-            "POST",
-            path,
-            Some(OPERATOR),
-            &json!({"tenant_id": tenant}).to_string(),
-        )
-        .await?;
-        let key = self
-            .done(
-                "POST",
-                "/api/v1/keys",
-                &json!({"name": "reader", "tenant": tenant, "scopes": [scope]}),
-            )
-            .await?;
-        Ok((text(&key, "secret"), text(&key, "key_id")))
-    }
-}
-
-async fn send(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    token: Option<&str>,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> Result<Message> {
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
-        body.len()
-    );
-    if let Some(token) = token {
-        head.push_str(&format!("authorization: Bearer {token}\r\n"));
-    }
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    head.push_str("\r\n");
-    let mut connection = Connection::open(address).await?;
-    connection.write(&[head.as_bytes(), body].concat()).await?;
-    connection.answer().await
-}
-
-fn text(value: &Value, member: &str) -> String {
-    value[member].as_str().unwrap_or_default().to_owned()
-}
+use served::{AT, OPERATOR, Served, send, start, text};
+use support::{Result, record};
 
 /// Every route as the document names it; a unit test holds the document to the router.
 fn routes() -> Result<Vec<(String, String)>> {

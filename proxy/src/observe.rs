@@ -64,6 +64,8 @@ pub struct Observed {
     queue: VecDeque<Bytes>,
     is_over: bool,
     is_undecodable: bool,
+    /// How the answer broke off, until the caller's connection is told.
+    broken: Option<BrokenOff>,
     /// Tells the connection that the answer is through.
     on_end: Option<EndOfAnswer>,
     last_byte: Instant,
@@ -92,6 +94,7 @@ impl Observed {
             queue: VecDeque::new(),
             is_over: false,
             is_undecodable: false,
+            broken: None,
             on_end: None,
             last_byte: Instant::now(),
             idle: None,
@@ -267,7 +270,7 @@ impl Body for Observed {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
             if this.is_over {
-                return Poll::Ready(None);
+                return Poll::Ready(this.broken.take().map(Err));
             }
             let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
             if polled.is_pending() {
@@ -298,7 +301,10 @@ impl Body for Observed {
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(event_id = %this.call.event.event_id, %error, "answer broke off");
                     this.end(Ending::UpstreamFailed);
-                    return Poll::Ready(Some(Err(BrokenOff(Code::UpstreamClosed))));
+                    // What came before it goes down first, in a turn of its own.
+                    this.broken = Some(BrokenOff(Code::UpstreamClosed));
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
                 Poll::Ready(None) => {
                     this.flush_rewrite();
@@ -313,7 +319,7 @@ impl Body for Observed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over && self.queue.is_empty()
+        self.is_over && self.queue.is_empty() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

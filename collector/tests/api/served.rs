@@ -1,0 +1,127 @@
+//! A collector of its own over a database of its own, and how its API is asked.
+
+use std::net::SocketAddr;
+
+use farebox_collector::{CollectorConfig, Running, Secret, run};
+use farebox_pricing::key::KeySecrets;
+use farebox_tests::wire::{Connection, Message};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Ledger, Result};
+
+pub(crate) const AT: &str = "2026-11-22T10:00:00.123Z";
+pub(crate) const OPERATOR: &str = "the operator's token";
+
+/// A collector of its own over a database of its own.
+pub(crate) struct Served {
+    pub(crate) ledger: Ledger,
+    pub(crate) address: SocketAddr,
+    pub(crate) running: Running,
+    pub(crate) shutdown: CancellationToken,
+}
+
+pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationToken)> {
+    let config = CollectorConfig {
+        listen: "127.0.0.1:0".parse()?,
+        database_url: Some(Secret::new(database_url)),
+        admin_token: Some(Secret::new(OPERATOR)),
+        key_secrets: Some(KeySecrets::parse("a key secret for tests only")?),
+        ..CollectorConfig::default()
+    };
+    let shutdown = CancellationToken::new();
+    Ok((run(config, shutdown.clone()).await?, shutdown))
+}
+
+impl Served {
+    pub(crate) async fn new() -> Result<Self> {
+        let ledger = Ledger::new().await?;
+        let (running, shutdown) = start(&ledger.url).await?;
+        Ok(Self {
+            address: running.address(),
+            ledger,
+            running,
+            shutdown,
+        })
+    }
+
+    pub(crate) async fn stop(self) -> Result {
+        self.shutdown.cancel();
+        self.running.finished().await;
+        self.ledger.drop_database().await
+    }
+
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: &str,
+    ) -> Result<Message> {
+        send(self.address, method, path, token, &[], body.as_bytes()).await
+    }
+
+    /// As the operator; the answer must be a success.
+    pub(crate) async fn done(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
+        let text = match body {
+            Value::Null => String::new(),
+            body => body.to_string(),
+        };
+        let answer = self.ask(method, path, Some(OPERATOR), &text).await?;
+        assert!(
+            (200..300).contains(&answer.status()),
+            "{method} {path}: {} {}",
+            answer.status(),
+            answer.text()
+        );
+        Ok(answer.json())
+    }
+
+    /// A tenant and its key.
+    pub(crate) async fn tenant(&self, tenant: &str, scope: &str) -> Result<(String, String)> {
+        let path = "/api/v1/tenants";
+        self.ask(
+            "POST",
+            path,
+            Some(OPERATOR),
+            &json!({"tenant_id": tenant}).to_string(),
+        )
+        .await?;
+        let key = self
+            .done(
+                "POST",
+                "/api/v1/keys",
+                &json!({"name": "reader", "tenant": tenant, "scopes": [scope]}),
+            )
+            .await?;
+        Ok((text(&key, "secret"), text(&key, "key_id")))
+    }
+}
+
+pub(crate) async fn send(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Message> {
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n",
+        body.len()
+    );
+    if let Some(token) = token {
+        head.push_str(&format!("authorization: Bearer {token}\r\n"));
+    }
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    let mut connection = Connection::open(address).await?;
+    connection.write(&[head.as_bytes(), body].concat()).await?;
+    connection.answer().await
+}
+
+pub(crate) fn text(value: &Value, member: &str) -> String {
+    value[member].as_str().unwrap_or_default().to_owned()
+}
