@@ -119,7 +119,8 @@ pub(crate) struct Settings {
     pub(crate) ingest_token: Option<Secret>,
     /// The operator's token.
     pub(crate) admin_token: Option<Secret>,
-    /// Where `up` and `demo` put a TLS listener that nobody configured; no key of the file.
+    /// Where `up` and `demo` put a TLS listener without a certificate of its own: `proxy.tls.listen`
+    /// that stands alone.
     pub(crate) tls_listen: Option<SocketAddr>,
 }
 
@@ -169,6 +170,7 @@ fn parse_all(
         ..Settings::default()
     };
     let is_plain_off = source.take_empty("proxy", "listen");
+    settings.tls_listen = source.take_tls_listen_alone();
     settings.proxy = source.section("proxy", &mut mistakes);
     if is_plain_off {
         settings.proxy.listen = None;

@@ -101,7 +101,7 @@ impl Deployment {
             None => {
                 let made = certificates::make(&data_dir)?;
                 settings.proxy.tls = Some(TlsConfig {
-                    listen: settings.tls_listen.unwrap_or(TLS_LISTEN),
+                    listen: settings.tls_listen.take().unwrap_or(TLS_LISTEN),
                     cert: made.cert_file,
                     key: made.key_file,
                     client_ca: None,

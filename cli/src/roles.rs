@@ -186,6 +186,12 @@ pub(crate) fn proxy_config(settings: &Settings, data_dir: &DataDir) -> Outcome<C
                 .to_owned(),
         ));
     }
+    if settings.tls_listen.is_some() {
+        return Err(Failure::Usage(
+            "proxy.tls.cert, proxy.tls.key: a TLS listener needs both; only `up` makes its own"
+                .to_owned(),
+        ));
+    }
     let as_proxy = |url: &Secret| Secret::new(with_role(url.expose(), PROXY_ROLE));
     Ok(Config {
         proxy: settings.proxy.clone(),

@@ -64,6 +64,8 @@ pub struct Observed {
     queue: VecDeque<Bytes>,
     is_over: bool,
     is_undecodable: bool,
+    /// What follows the last chunk.
+    trailers: Option<Frame<Bytes>>,
     /// How the answer broke off, until the caller's connection is told.
     broken: Option<BrokenOff>,
     /// Tells the connection that the answer is through.
@@ -94,6 +96,7 @@ impl Observed {
             queue: VecDeque::new(),
             is_over: false,
             is_undecodable: false,
+            trailers: None,
             broken: None,
             on_end: None,
             last_byte: Instant::now(),
@@ -229,6 +232,15 @@ impl Observed {
         None
     }
 
+    /// The upstream's answer ends in the middle. What came before goes down first, in a turn of its
+    /// own: the connection forgets what it has not written when it is told of an error.
+    fn break_off(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        self.end(Ending::UpstreamFailed);
+        self.broken = Some(BrokenOff(Code::UpstreamClosed));
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
     /// Ends an answer that we cut: in the dialect's words where the form has room for them.
     fn cut(&mut self, ending: Ending, code: Code) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         let error = ErrorText {
@@ -269,6 +281,9 @@ impl Body for Observed {
             if let Some(chunk) = this.queue.pop_front() {
                 return Poll::Ready(Some(Ok(Frame::data(chunk))));
             }
+            if let Some(trailers) = this.trailers.take() {
+                return Poll::Ready(Some(Ok(trailers)));
+            }
             if this.is_over {
                 return Poll::Ready(this.broken.take().map(Err));
             }
@@ -283,8 +298,7 @@ impl Body for Observed {
                     Ok(chunk) => {
                         this.saw(chunk);
                         if this.is_undecodable {
-                            this.end(Ending::UpstreamFailed);
-                            return Poll::Ready(Some(Err(BrokenOff(Code::UpstreamClosed))));
+                            return this.break_off(cx);
                         }
                         if this.incoming.is_end_stream() {
                             this.flush_rewrite();
@@ -295,16 +309,12 @@ impl Body for Observed {
                         // Trailers are the last thing: the answer is whole.
                         this.flush_rewrite();
                         this.end(this.whole_ending());
-                        return Poll::Ready(Some(Ok(trailers)));
+                        this.trailers = Some(trailers);
                     }
                 },
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(event_id = %this.call.event.event_id, %error, "answer broke off");
-                    this.end(Ending::UpstreamFailed);
-                    // What came before it goes down first, in a turn of its own.
-                    this.broken = Some(BrokenOff(Code::UpstreamClosed));
-                    cx.waker().wake_by_ref();
-                    return Poll::Pending;
+                    return this.break_off(cx);
                 }
                 Poll::Ready(None) => {
                     this.flush_rewrite();
@@ -319,7 +329,7 @@ impl Body for Observed {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.is_over && self.queue.is_empty() && self.broken.is_none()
+        self.is_over && self.queue.is_empty() && self.trailers.is_none() && self.broken.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -2,6 +2,7 @@
 //! that one mistake does not hide the next.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use farebox_proxy::config::UpstreamConfig;
 use serde::de::DeserializeOwned;
@@ -115,6 +116,18 @@ impl<'a> Source<'a> {
             section.remove(key);
         }
         is_empty
+    }
+
+    /// Takes a TLS listener's address that stands without a certificate; `up` makes one for it.
+    pub(super) fn take_tls_listen_alone(&mut self) -> Option<SocketAddr> {
+        let section = self.sections.get_mut("proxy")?;
+        let table = section.get("tls")?.readings.first()?.as_table()?;
+        let address = table.get("listen")?.as_str()?.parse().ok()?;
+        if table.len() > 1 {
+            return None;
+        }
+        section.remove("tls");
+        Some(address)
     }
 
     pub(super) fn upstream_names(&self) -> Vec<String> {

@@ -161,3 +161,21 @@ fn a_secret_file_that_is_missing_or_short_is_a_mistake() {
     let mistakes = parsed("[keys]\nsecret_env = \"S\"", &[("S", "short")]).unwrap_err();
     assert!(mistakes[0].contains("fewer than"), "{mistakes:?}");
 }
+
+#[test]
+fn a_tls_listener_may_stand_without_a_certificate() {
+    let address = "127.0.0.1:8444".parse().unwrap();
+    for settings in [
+        parsed("[proxy.tls]\nlisten = \"127.0.0.1:8444\"\n", &[]),
+        parsed("", &[("FAREBOX_PROXY__TLS__LISTEN", "127.0.0.1:8444")]),
+    ] {
+        let settings = settings.unwrap();
+        assert_eq!(settings.tls_listen, Some(address));
+        assert!(settings.proxy.tls.is_none());
+    }
+    let half = parsed(
+        "[proxy.tls]\nlisten = \"127.0.0.1:8444\"\ncert = \"c.pem\"\n",
+        &[],
+    );
+    assert!(half.is_err_and(|mistakes| mistakes.iter().any(|text| text.contains("key"))));
+}

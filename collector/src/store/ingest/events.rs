@@ -116,6 +116,8 @@ impl<'a> Wanted<'a> {
                      and events.call_id <> wanted.call_id
                      and events.upstream = wanted.upstream
                      and events.tenant_id is not distinct from wanted.tenant_id
+                     and (events.usage_source = 'pending'
+                         or events.pricing in ('priced', 'partial', 'unpriced'))
                  order by wanted.place, events.event_id",
             )
             .await?;
