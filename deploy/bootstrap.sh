@@ -32,7 +32,7 @@ if [ "$purpose" = bench ]; then
     command -v nginx >/dev/null 2>&1 || need "nginx, the yardstick" nginx-light nginx
 fi
 if ! command -v cargo >/dev/null 2>&1; then
-    echo "missing: Rust $(sed -n 's/^channel *= *"\(.*\)"/\1/p' "$(dirname "$0")/../rust-toolchain.toml" 2>/dev/null); install it with: curl https://sh.rustup.rs -sSf | sh -s -- -y" >&2
+    echo "missing: Rust 1.95 or newer; install it with: curl https://sh.rustup.rs -sSf | sh -s -- -y" >&2
     exit 3
 fi
 [ -n "$packages" ] || exit 0
