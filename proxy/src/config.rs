@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -374,10 +373,4 @@ pub struct Config {
     pub ship_to: Option<ShipTo>,
     /// Where the directory's last good copy is kept, 0600.
     pub directory_copy: PathBuf,
-}
-
-/// Milliseconds as a duration.
-#[must_use]
-pub fn millis(value: u64) -> Duration {
-    Duration::from_millis(value)
 }

@@ -5,6 +5,7 @@
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
+use crate::identity::CREDENTIAL_HEADERS;
 use crate::provider::Credential;
 
 /// How our own headers begin.
@@ -41,10 +42,7 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 fn is_credential(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "authorization" | "x-api-key" | "api-key" | "x-goog-api-key" | "xi-api-key"
-    )
+    CREDENTIAL_HEADERS.contains(&name.as_str())
 }
 
 fn holds_virtual_key(value: &HeaderValue) -> bool {

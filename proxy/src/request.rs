@@ -26,7 +26,7 @@ use crate::config::{
 use crate::directory::{KeyRow, Tenant};
 use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
-use crate::identity::{self, Lookup};
+use crate::identity;
 use crate::observe::AnswerBody;
 use crate::provider::{Class, Endpoint, Keeps, Provider};
 use crate::route::{self, Route};
@@ -198,16 +198,11 @@ async fn identify(
             Anonymous::Refuse => Err(Code::MissingKey.into()),
         };
     };
-    let now = settle::now();
-    match shared.identity.lookup(&presented.value, peer, now) {
-        Lookup::Known(row) => Ok(Some(row)),
-        Lookup::Refused(refusal) => Err(refusal),
-        Lookup::Cold => shared
-            .identity
-            .verify(&presented.value, peer, now)
-            .await
-            .map(Some),
-    }
+    shared
+        .identity
+        .authenticate(&presented, peer)
+        .await
+        .map(Some)
 }
 
 /// Who pays for a call, and what it is called.
