@@ -3,10 +3,18 @@
 //! Live calls and `farebox reread` compute usage from this by the same code, so whatever a reader
 //! needs must be in here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+
+mod facts;
+mod json;
+mod kept;
+
+pub use facts::{Fact, Facts};
+pub use json::Json;
+pub use kept::Kept;
 
 /// Most bytes of evidence an event carries, as JSON.
 pub const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
@@ -18,17 +26,17 @@ pub const EVIDENCE_OBJECTS_MAX: usize = 64;
 pub const EVIDENCE_DEPTH_MAX: usize = 6;
 
 /// Everything a reader may look at.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Version of the reader that collected this.
     pub reader_version: u32,
     /// Facts of the request that can decide a price: `model`, `stream`, `service_tier`,
     /// `max_output_tokens`, query parameters such as `multichannel`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub request: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub request: Facts,
     /// Facts of the answer: `model`, `id`, `service_tier`, `error`, `finished`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub response: BTreeMap<String, Value>,
+    #[serde(default, skip_serializing_if = "Facts::is_empty")]
+    pub response: Facts,
     /// Usage objects as they came, by the place they stood in (`usage`, `message_start`, …).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub objects: Vec<UsageObject>,
@@ -40,16 +48,16 @@ pub struct Evidence {
     pub counts: Counts,
     /// What was unusual while collecting: `frame_too_large`, `invalid_json`, `objects_dropped`, ….
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub flags: Vec<String>,
+    pub flags: Vec<Cow<'static, str>>,
 }
 
 /// One usage object and where it stood.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UsageObject {
     /// The place, fixed by the reader.
-    pub at: String,
+    pub at: Cow<'static, str>,
     /// Numbers, booleans, null and texts of at most [`EVIDENCE_TEXT_BYTES_MAX`] bytes.
-    pub value: Value,
+    pub value: Kept,
 }
 
 /// Counts made by the proxy itself, in bytes, events and Unicode scalar values.
@@ -71,23 +79,19 @@ pub struct Counts {
 impl Evidence {
     /// Keeps a usage object in its place; one that came before in the same place is replaced
     /// (usage is cumulative nearly everywhere).
-    pub fn replace_object(&mut self, at: &str, value: &Value) {
-        let value = without_content(value, EVIDENCE_DEPTH_MAX);
+    pub fn replace_object(&mut self, at: impl Into<Cow<'static, str>>, value: Kept) {
+        let at = at.into();
         match self.objects.iter_mut().find(|object| object.at == at) {
             Some(object) => object.value = value,
-            None => self.push_sanitised(at, value),
+            None => self.push_object(at, value),
         }
     }
 
     /// Keeps a usage object beside those that came before in the same place.
-    pub fn push_object(&mut self, at: &str, value: &Value) {
-        self.push_sanitised(at, without_content(value, EVIDENCE_DEPTH_MAX));
-    }
-
-    fn push_sanitised(&mut self, at: &str, value: Value) {
+    pub fn push_object(&mut self, at: impl Into<Cow<'static, str>>, value: Kept) {
         if self.objects.len() < EVIDENCE_OBJECTS_MAX {
             self.objects.push(UsageObject {
-                at: at.to_owned(),
+                at: at.into(),
                 value,
             });
         } else {
@@ -97,7 +101,13 @@ impl Evidence {
 
     /// The last usage object of a place.
     #[must_use]
-    pub fn object(&self, at: &str) -> Option<&Value> {
+    pub fn object(&self, at: &str) -> Option<Json<'_>> {
+        self.kept(at).map(Kept::json)
+    }
+
+    /// The last usage object of a place, as it is kept.
+    #[must_use]
+    pub fn kept(&self, at: &str) -> Option<&Kept> {
         self.objects
             .iter()
             .rev()
@@ -105,11 +115,46 @@ impl Evidence {
             .map(|object| &object.value)
     }
 
+    /// Every usage object of a place, in the order they came.
+    pub fn objects_at(&self, at: &str) -> impl Iterator<Item = Json<'_>> {
+        self.objects
+            .iter()
+            .filter(move |object| object.at == at)
+            .map(|object| object.value.json())
+    }
+
     /// Notes something unusual, once.
-    pub fn flag(&mut self, name: &str) {
-        if !self.flags.iter().any(|flag| flag == name) {
-            self.flags.push(name.to_owned());
+    pub fn flag(&mut self, name: &'static str) {
+        if !self.has_flag(name) {
+            self.flags.push(Cow::Borrowed(name));
         }
+    }
+
+    /// Replaces NUL in names and facts, for which Postgres has no room; whether there was any. Usage
+    /// objects never hold one, headers cannot.
+    pub fn replace_nul(&mut self) -> bool {
+        fn replace(text: &mut Cow<'static, str>) -> bool {
+            let has_nul = text.contains('\0');
+            if has_nul {
+                *text = Cow::Owned(text.replace('\0', "\u{FFFD}"));
+            }
+            has_nul
+        }
+        let mut is_changed = false;
+        for (name, fact) in self.request.iter_mut().chain(self.response.iter_mut()) {
+            is_changed |= replace(name);
+            if let Fact::Text(text) = fact
+                && text.contains('\0')
+            {
+                *text = text.replace('\0', "\u{FFFD}").into();
+                is_changed = true;
+            }
+        }
+        let places = self.objects.iter_mut().map(|object| &mut object.at);
+        for text in places.chain(&mut self.flags) {
+            is_changed |= replace(text);
+        }
+        is_changed
     }
 
     /// Whether something unusual was noted.
@@ -121,93 +166,50 @@ impl Evidence {
     /// A text fact of the request.
     #[must_use]
     pub fn request_text(&self, name: &str) -> Option<&str> {
-        self.request.get(name).and_then(Value::as_str)
+        self.request.text(name)
     }
 
     /// A text fact of the answer.
     #[must_use]
     pub fn response_text(&self, name: &str) -> Option<&str> {
-        self.response.get(name).and_then(Value::as_str)
+        self.response.text(name)
     }
 
     /// Sets a text fact of the answer, unless it is too long to be a name.
-    pub fn set_response_text(&mut self, name: &str, text: &str) {
+    pub fn set_response_text(&mut self, name: &'static str, text: &str) {
         if text.len() <= crate::event::MODEL_BYTES_MAX {
-            self.response
-                .insert(name.to_owned(), Value::String(text.to_owned()));
+            self.response.insert(name, text);
         }
-    }
-}
-
-/// A copy without long texts and without what is nested too deep.
-fn without_content(value: &Value, depth: usize) -> Value {
-    match value {
-        Value::Object(members) if depth > 0 => Value::Object(
-            members
-                .iter()
-                .filter(|(name, member)| {
-                    name.len() <= EVIDENCE_TEXT_BYTES_MAX && is_kept(member, depth - 1)
-                })
-                .map(|(name, member)| (name.clone(), without_content(member, depth - 1)))
-                .collect(),
-        ),
-        Value::Array(items) if depth > 0 => Value::Array(
-            items
-                .iter()
-                .take(EVIDENCE_OBJECTS_MAX)
-                .filter(|item| is_kept(item, depth - 1))
-                .map(|item| without_content(item, depth - 1))
-                .collect(),
-        ),
-        Value::Object(_) | Value::Array(_) => Value::Null,
-        scalar => scalar.clone(),
-    }
-}
-
-fn is_kept(value: &Value, depth: usize) -> bool {
-    match value {
-        Value::String(text) => text.len() <= EVIDENCE_TEXT_BYTES_MAX,
-        Value::Object(_) | Value::Array(_) => depth > 0,
-        Value::Number(number) => number.as_str().len() <= EVIDENCE_TEXT_BYTES_MAX,
-        Value::Null | Value::Bool(_) => true,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn long_texts_and_deep_members_are_left_out() {
-        let mut evidence = Evidence::default();
-        let said = "x".repeat(65);
-        evidence.replace_object(
-            "usage",
-            &json!({"a": 1, "said": said, "d": {"d": {"d": {"d": {"d": {"d": {"e": 1}}}}}}}),
-        );
-        let kept = serde_json::to_string(evidence.object("usage").unwrap()).unwrap();
-        assert_eq!(kept, r#"{"a":1,"d":{"d":{"d":{"d":{"d":{}}}}}}"#);
-    }
-
-    #[test]
-    fn numbers_keep_their_digits() {
-        let value: Value = serde_json::from_str(r#"{"duration":25.933313000000000001}"#).unwrap();
-        let mut evidence = Evidence::default();
-        evidence.replace_object("metadata", &value);
-        assert_eq!(
-            evidence.object("metadata").unwrap()["duration"].to_string(),
-            "25.933313000000000001"
-        );
-    }
-
-    #[test]
     fn the_last_object_of_a_place_holds() {
+        let of = |json: &str| Kept::of(json).unwrap();
         let mut evidence = Evidence::default();
-        evidence.replace_object("usage", &json!({"n": 1}));
-        evidence.replace_object("usage", &json!({"n": 2}));
-        assert_eq!(evidence.objects.len(), 1);
-        assert_eq!(evidence.object("usage").unwrap()["n"], json!(2));
+        evidence.replace_object("usage", of(r#"{"n":1}"#));
+        evidence.replace_object("usage", of(r#"{"n":2}"#));
+        evidence.push_object("turn", of(r#"{"n":3}"#));
+        evidence.push_object("turn", of(r#"{"n":4}"#));
+        let count = |json: Json<'_>| json.get("n").and_then(Json::count);
+        assert_eq!(evidence.object("usage").and_then(count), Some(2));
+        let turns: Vec<_> = evidence.objects_at("turn").filter_map(count).collect();
+        assert_eq!(turns, [3, 4]);
+        let text = serde_json::to_string(&evidence).unwrap();
+        assert_eq!(serde_json::from_str::<Evidence>(&text).unwrap(), evidence);
+    }
+
+    #[test]
+    fn objects_are_bounded() {
+        let mut evidence = Evidence::default();
+        for _ in 0..=EVIDENCE_OBJECTS_MAX {
+            evidence.push_object("turn", Kept::of("{}").unwrap());
+        }
+        assert_eq!(evidence.objects.len(), EVIDENCE_OBJECTS_MAX);
+        assert!(evidence.has_flag("objects_dropped"));
     }
 }

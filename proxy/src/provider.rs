@@ -6,7 +6,7 @@
 
 use farebox_pricing::event::EndpointKind;
 use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::UsageDraft;
+use farebox_pricing::usage::{UsageDraft, UsageSource};
 use http::Method;
 
 use crate::amend::Splice;
@@ -144,6 +144,28 @@ pub enum Glance {
     Telling,
 }
 
+/// What was asked, as far as it is known. The body may be absent (it was not held) or no JSON at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// After our own prefix.
+    pub path: &'a str,
+    /// Without the question mark and our own parameters.
+    pub query: Option<&'a str>,
+    /// The request's `content-type`.
+    pub content_type: Option<&'a str>,
+    /// The whole body, as the caller sent it.
+    pub body: Option<&'a [u8]>,
+}
+
+/// What the body of an answer is, where its type says nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One JSON value; another type is noted and not read.
+    Json,
+    /// Audio, images or plain text beside JSON: what is not JSON is counted and not read.
+    Opaque,
+}
+
 /// Finds the splice that makes a request ask for its usage.
 pub type AmendRequest = fn(&[u8]) -> Option<Splice>;
 
@@ -164,11 +186,14 @@ pub struct Endpoint {
     pub is_read: bool,
     /// Makes a streaming request ask for its usage.
     pub amend_request: Option<AmendRequest>,
-    /// Keeps the facts of a request that can decide its price. The body may be absent (it was not
-    /// held) or no JSON at all.
-    pub request_facts: fn(&mut Evidence, Option<&str>, Option<&[u8]>),
+    /// Keeps the facts of a request that can decide its price.
+    pub request_facts: fn(&mut Evidence, &Asked<'_>),
     /// Looks at one event of a stream without parsing it.
     pub glance: fn(&[u8]) -> Glance,
+    /// What the body of an answer is, where it is no event stream.
+    pub form: Form,
+    /// Headers of an answer that evidence keeps, in lower case.
+    pub answer_headers: &'static [&'static str],
     /// Copies usage objects and facts out of one frame.
     pub collect: fn(&Frame<'_>, &mut Evidence),
     /// Makes lines of the evidence; the only reader of quantities.
@@ -186,6 +211,29 @@ impl Provider {
 }
 
 impl Endpoint {
+    /// What an endpoint is unless it says otherwise: a priced POST whose answer is not read.
+    pub const DEFAULT: Self = Self {
+        verb: Verb::Post,
+        path: "",
+        kind: EndpointKind::Other,
+        class: Class::Metered,
+        keeps: Keeps::Nothing,
+        is_read: false,
+        amend_request: None,
+        request_facts: |_, _| {},
+        glance: |_| Glance::Dull,
+        form: Form::Json,
+        answer_headers: &[],
+        collect: |_, _| {},
+        usage_of: |_| UsageDraft {
+            lines: Vec::new(),
+            source: UsageSource::Missing,
+            reason: Some("unknown_route"),
+            low: None,
+            high: None,
+        },
+    };
+
     /// What stands at the first `{…}` of the endpoint's path.
     #[must_use]
     pub fn id_in<'a>(&self, path: &'a str) -> Option<&'a str> {

@@ -4,8 +4,7 @@ use farebox_pricing::event::EndpointKind;
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{UsageDraft, UsageSource};
 
-use crate::framing::Frame;
-use crate::provider::{Class, Endpoint, Glance, Keeps, Verb};
+use crate::provider::{Class, Endpoint, Keeps, Verb};
 
 pub mod anthropic;
 pub mod deepgram;
@@ -29,12 +28,9 @@ const fn unread(
         kind,
         class,
         keeps,
-        is_read: false,
-        amend_request: None,
         request_facts: facts::model_of_request,
-        glance: nothing_to_see,
-        collect: collect_nothing,
         usage_of,
+        ..Endpoint::DEFAULT
     }
 }
 
@@ -93,12 +89,6 @@ pub(crate) const fn metered_unread(
 ) -> Endpoint {
     unread(verb, path, kind, Class::Metered, keeps, reader_not_built)
 }
-
-fn nothing_to_see(_data: &[u8]) -> Glance {
-    Glance::Dull
-}
-
-fn collect_nothing(_frame: &Frame<'_>, _evidence: &mut Evidence) {}
 
 fn nothing_billed(_evidence: &Evidence) -> UsageDraft {
     UsageDraft {

@@ -8,13 +8,13 @@
 //! `error`: such an answer is a refusal by the upstream, not a failure of it.
 
 use bytes::{Bytes, BytesMut};
-use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, Evidence};
-use serde_json::Value;
+use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, EVIDENCE_TEXT_BYTES_MAX, Evidence};
+use http::HeaderMap;
 
 use crate::decode::{DecodeError, Decoder};
 use crate::framing::sse::SseFraming;
 use crate::framing::{Frame, INVALID_BODY, Origin};
-use crate::provider::{Endpoint, Glance};
+use crate::provider::{Endpoint, Form, Glance};
 use crate::providers::READER_VERSION;
 
 /// Largest JSON body read; of a larger one nothing is known.
@@ -23,6 +23,8 @@ pub const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Room for usage objects inside the evidence; facts and counts share the rest.
 const OBJECTS_BYTES_MAX: usize = EVIDENCE_BYTES_MAX - 6 * 1024;
+/// What an object's place and value stand in: `{"at":"","value":},`.
+const OBJECT_FRAME_BYTES: usize = 20;
 /// Events parsed at a stream's beginning until one has named the model.
 const NAMING_EVENTS_MAX: u64 = 4;
 
@@ -67,9 +69,7 @@ impl Reader {
         content_encoding: Option<&str>,
     ) -> Self {
         evidence.reader_version = READER_VERSION;
-        evidence
-            .response
-            .insert("status".to_owned(), Value::from(status));
+        evidence.response.insert("status", u64::from(status));
         let media_type = content_type.map_or("", media_type);
         let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
         let mut body = if !endpoint.is_read {
@@ -79,7 +79,9 @@ impl Reader {
         } else if is_json(media_type) {
             Body::Whole(Bytes::new())
         } else {
-            evidence.flag("unknown_type");
+            if endpoint.form == Form::Json {
+                evidence.flag("unknown_type");
+            }
             Body::Unread
         };
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
@@ -97,6 +99,18 @@ impl Reader {
             decoded_bytes: 0,
             body,
             is_stream,
+        }
+    }
+
+    /// Keeps the headers of the answer that the endpoint names.
+    pub fn keep_headers(&mut self, headers: &HeaderMap) {
+        for name in self.endpoint.answer_headers {
+            let value = headers.get(*name).and_then(|value| value.to_str().ok());
+            if let Some(value) = value.filter(|value| value.len() <= EVIDENCE_TEXT_BYTES_MAX) {
+                self.evidence
+                    .headers
+                    .insert((*name).to_owned(), value.to_owned());
+            }
         }
     }
 
@@ -142,10 +156,9 @@ impl Reader {
     pub fn finish(mut self, is_complete: bool) -> Evidence {
         self.evidence.counts.is_complete = is_complete;
         if self.decoded_bytes > 0 {
-            let decoded = Value::from(self.decoded_bytes);
             self.evidence
                 .response
-                .insert("decoded_bytes".to_owned(), decoded);
+                .insert("decoded_bytes", self.decoded_bytes);
         }
         match std::mem::replace(&mut self.body, Body::Unread) {
             Body::Events(framing) => {
@@ -248,37 +261,13 @@ fn bound_objects(evidence: &mut Evidence) {
     let mut room = OBJECTS_BYTES_MAX;
     let before = evidence.objects.len();
     evidence.objects.retain(|object| {
-        let bytes = object.at.len() + json_bytes(&object.value);
+        let bytes = object.at.len() + object.value.text().len() + OBJECT_FRAME_BYTES;
         let fits = bytes <= room;
         room -= if fits { bytes } else { 0 };
         fits
     });
     if evidence.objects.len() < before {
         evidence.flag("objects_dropped");
-    }
-}
-
-/// About as many bytes as the value has as JSON; texts are counted as if all were escaped.
-fn json_bytes(value: &Value) -> usize {
-    match value {
-        Value::Null | Value::Bool(_) => 5,
-        Value::Number(number) => number.as_str().len(),
-        Value::String(text) => 2 + text_bytes(text),
-        Value::Array(items) => items.iter().map(|item| 1 + json_bytes(item)).sum::<usize>() + 2,
-        Value::Object(members) => {
-            let member =
-                |(name, value): (&String, &Value)| 4 + text_bytes(name) + json_bytes(value);
-            members.iter().map(member).sum::<usize>() + 2
-        }
-    }
-}
-
-fn text_bytes(text: &str) -> usize {
-    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
-        text.len()
-    } else {
-        text.len() * 6
     }
 }
 

@@ -28,7 +28,7 @@ use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
 use crate::identity;
 use crate::observe::AnswerBody;
-use crate::provider::{Class, Endpoint, Keeps, Provider};
+use crate::provider::{Asked, Class, Endpoint, Keeps, Provider};
 use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
 use crate::spool::Ticket;
@@ -400,7 +400,14 @@ async fn intend(
         .unwrap_or_default();
     let mut evidence = Evidence::default();
     if passage.endpoint.is_read {
-        (passage.endpoint.request_facts)(&mut evidence, route.query.as_deref(), body.known());
+        let content_type = head.headers.get(header::CONTENT_TYPE);
+        let asked = Asked {
+            path: route.path,
+            query: route.query.as_deref(),
+            content_type: content_type.and_then(|text| text.to_str().ok()),
+            body: body.known(),
+        };
+        (passage.endpoint.request_facts)(&mut evidence, &asked);
     }
     evidence.counts.request_bytes = match body.known() {
         Some(bytes) => bytes.len() as u64,
@@ -443,7 +450,9 @@ async fn intend(
         ticket,
         permit: passage.permit,
         upload: Arc::default(),
+        path: route.path.to_owned(),
         query: route.query.as_deref().map(str::to_owned),
+        content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
         clock,
         cost_usd: None,
         is_settled: false,

@@ -7,12 +7,10 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use farebox_pricing::event::EndpointKind;
-use farebox_pricing::usage::{UsageDraft, UsageSource};
 use percent_encoding::percent_decode_str;
 
 use crate::failure::{Code, Refusal};
-use crate::provider::{Class, Endpoint, Glance, Keeps, Verb};
+use crate::provider::Endpoint;
 use crate::upstream::Upstream;
 
 /// Query parameters that are ours.
@@ -25,25 +23,7 @@ const VENDOR_KEY_PARAMETER: &str = "key";
 const KEY_START: &str = "vk_";
 
 /// What serves a route that no table lists, where such routes are forwarded: never metered as zero.
-pub static UNKNOWN: Endpoint = Endpoint {
-    verb: Verb::Post,
-    path: "",
-    kind: EndpointKind::Other,
-    class: Class::Metered,
-    keeps: Keeps::Nothing,
-    is_read: false,
-    amend_request: None,
-    request_facts: |_, _, _| {},
-    glance: |_| Glance::Dull,
-    collect: |_, _| {},
-    usage_of: |_| UsageDraft {
-        lines: Vec::new(),
-        source: UsageSource::Missing,
-        reason: Some("unknown_route"),
-        low: None,
-        high: None,
-    },
-};
+pub static UNKNOWN: Endpoint = Endpoint::DEFAULT;
 
 /// The configured upstreams by name.
 pub type Upstreams = HashMap<String, Arc<Upstream>>;

@@ -12,6 +12,7 @@ use farebox_pricing::price;
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
+use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::Shared;
@@ -19,7 +20,7 @@ use crate::admission::Permit;
 use crate::body::Upload;
 use crate::failure::Code;
 use crate::headers::Credentials;
-use crate::provider::{Endpoint, Provider};
+use crate::provider::{Asked, Endpoint, Provider};
 use crate::spool::Ticket;
 use crate::upstream::Upstream;
 
@@ -120,8 +121,12 @@ pub struct Call {
     pub permit: Permit,
     /// What went up.
     pub upload: Arc<Upload>,
+    /// The path after our own prefix.
+    pub path: String,
     /// The query as the upstream saw it.
     pub query: Option<String>,
+    /// What the caller said its body is.
+    pub content_type: Option<HeaderValue>,
     /// When things happened.
     pub clock: Clock,
     /// What the provider charges for it, once priced; for the metrics alone.
@@ -143,19 +148,20 @@ impl Call {
             evidence.counts.request_bytes = uploaded;
         }
         if let Some(body) = self.upload.sniffed() {
-            (self.endpoint.request_facts)(&mut evidence, self.query.as_deref(), Some(&body));
+            let asked = Asked {
+                path: &self.path,
+                query: self.query.as_deref(),
+                content_type: self
+                    .content_type
+                    .as_ref()
+                    .and_then(|text| text.to_str().ok()),
+                body: Some(&body),
+            };
+            (self.endpoint.request_facts)(&mut evidence, &asked);
         }
         let draft = (self.endpoint.usage_of)(&evidence);
-        let is_finished = evidence
-            .response
-            .get(FINISHED)
-            .and_then(serde_json::Value::as_bool)
-            == Some(true);
-        let has_error = evidence
-            .response
-            .get(ERROR)
-            .and_then(serde_json::Value::as_bool)
-            == Some(true);
+        let is_finished = evidence.response.is_set(FINISHED);
+        let has_error = evidence.response.is_set(ERROR);
         let event = &mut self.event;
         event.ending = match ending {
             // The caller stopped reading after the last event: nothing was missed.

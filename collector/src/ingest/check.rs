@@ -274,16 +274,8 @@ fn sanitise(event: &mut Event) {
     }
     is_changed |= replace_nul_in_map(&mut event.metadata, sanitise_value);
     if let Some(evidence) = &mut event.evidence {
-        is_changed |= replace_nul_in_map(&mut evidence.request, sanitise_value);
-        is_changed |= replace_nul_in_map(&mut evidence.response, sanitise_value);
         is_changed |= replace_nul_in_map(&mut evidence.headers, sanitise_nul);
-        for object in &mut evidence.objects {
-            is_changed |= sanitise_nul(&mut object.at);
-            is_changed |= sanitise_value(&mut object.value);
-        }
-        for flag in &mut evidence.flags {
-            is_changed |= sanitise_nul(flag);
-        }
+        is_changed |= evidence.replace_nul();
     }
     event.sanitised |= is_changed;
 }

@@ -7,10 +7,6 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-mod kept;
-
-pub use kept::kept;
-
 /// The members asked for, in the order of their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Picked<'a, const N: usize> {

@@ -3,7 +3,7 @@
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Delete, Get, Post};
-use crate::provider::{Class, Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
+use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
 use crate::providers::{free, metered_unread, state, state_unread};
 
 mod messages;
@@ -25,17 +25,14 @@ pub static PROVIDER: Provider = Provider {
 
 static ENDPOINTS: [Endpoint; 17] = [
     Endpoint {
-        verb: Post,
         path: "/v1/messages",
         kind: Kind::Messages,
-        class: Class::Metered,
-        keeps: Keeps::Nothing,
         is_read: true,
-        amend_request: None,
         request_facts: messages::request_facts,
         glance: messages::glance,
         collect: messages::collect,
         usage_of: messages::usage_of,
+        ..Endpoint::DEFAULT
     },
     free(Post, "/v1/messages/count_tokens"),
     free(Get, "/v1/models"),

@@ -5,7 +5,7 @@
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Get, Post};
-use crate::provider::{Class, Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
+use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
 use crate::providers::{escape, free, metered_unread};
 
 mod listen;
@@ -26,17 +26,14 @@ pub static PROVIDER: Provider = Provider {
 
 static ENDPOINTS: [Endpoint; 12] = [
     Endpoint {
-        verb: Post,
         path: "/v1/listen",
         kind: Kind::Listen,
-        class: Class::Metered,
-        keeps: Keeps::Nothing,
         is_read: true,
-        amend_request: None,
         request_facts: listen::request_facts,
         glance: listen::glance,
         collect: listen::collect,
         usage_of: listen::usage_of,
+        ..Endpoint::DEFAULT
     },
     metered_unread(Post, "/v1/speak", Kind::Speak, Keeps::Nothing),
     metered_unread(Post, "/v2/speak", Kind::Speak, Keeps::Nothing),

@@ -2,40 +2,38 @@
 //! drafts for answers that carry no usage.
 
 use farebox_pricing::event::MODEL_BYTES_MAX;
-use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, UsageObject};
-use farebox_pricing::money::Decimal;
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Json, Kept};
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::framing::json::{kept, pick, text_of};
+use crate::framing::json::{pick, text_of};
+use crate::provider::Asked;
 
 /// Bytes of a request taken for one token, where nothing better is known.
 pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// Keeps `model` and `stream` of a JSON body.
-pub fn model_of_request(evidence: &mut Evidence, query: Option<&str>, body: Option<&[u8]>) {
-    let _ = query;
-    if let Some(picked) = body.and_then(|body| pick(body, ["model", "stream"])) {
+pub fn model_of_request(evidence: &mut Evidence, asked: &Asked<'_>) {
+    if let Some(picked) = asked.body.and_then(|body| pick(body, ["model", "stream"])) {
         keep_request(evidence, "model", picked.members[0]);
         keep_request(evidence, "stream", picked.members[1]);
     }
 }
 
 /// Keeps one member of a request, when it is a short text, a number or a boolean.
-pub fn keep_request(evidence: &mut Evidence, name: &str, raw: Option<&RawValue>) {
+pub fn keep_request(evidence: &mut Evidence, name: &'static str, raw: Option<&RawValue>) {
     let longest = if name == "model" {
         MODEL_BYTES_MAX
     } else {
         EVIDENCE_TEXT_BYTES_MAX
     };
-    if let Some(value) = raw.and_then(|raw| scalar(raw, longest)) {
-        evidence.request.insert(name.to_owned(), value);
+    if let Some(fact) = raw.and_then(|raw| scalar(raw, longest)) {
+        evidence.request.insert(name, fact);
     }
 }
 
 /// Keeps one member of an answer, when it is a text fit for a name.
-pub fn keep_response_text(evidence: &mut Evidence, name: &str, raw: Option<&RawValue>) {
+pub fn keep_response_text(evidence: &mut Evidence, name: &'static str, raw: Option<&RawValue>) {
     if let Some(text) = raw.and_then(text_of)
         && !text.is_empty()
     {
@@ -43,16 +41,18 @@ pub fn keep_response_text(evidence: &mut Evidence, name: &str, raw: Option<&RawV
     }
 }
 
-fn scalar(raw: &RawValue, longest: usize) -> Option<Value> {
+fn scalar(raw: &RawValue, longest: usize) -> Option<Fact> {
     match raw.get().as_bytes().first()? {
         b'"' => text_of(raw)
             .filter(|text| text.len() <= longest)
-            .map(|text| Value::String(text.into_owned())),
-        b't' => Some(Value::Bool(true)),
-        b'f' => Some(Value::Bool(false)),
-        b'-' | b'0'..=b'9' if raw.get().len() <= EVIDENCE_TEXT_BYTES_MAX => {
-            serde_json::from_str(raw.get()).ok()
-        }
+            .map(|text| Fact::from(&*text)),
+        b't' => Some(Fact::Bool(true)),
+        b'f' => Some(Fact::Bool(false)),
+        b'-' | b'0'..=b'9' if raw.get().len() <= EVIDENCE_TEXT_BYTES_MAX => match raw.get().parse()
+        {
+            Ok(count) => Some(Fact::Count(count)),
+            Err(_) => raw.get().parse().ok().map(Fact::Number),
+        },
         _ => None,
     }
 }
@@ -63,31 +63,21 @@ pub fn is_present(raw: Option<&RawValue>) -> bool {
 }
 
 /// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.
-pub fn keep_usage(evidence: &mut Evidence, at: &str, raw: Option<&RawValue>) -> bool {
-    let Some(value) = raw.filter(|raw| raw.get().starts_with('{')).and_then(kept) else {
+pub fn keep_usage(evidence: &mut Evidence, at: &'static str, raw: Option<&RawValue>) -> bool {
+    let object = raw.filter(|raw| raw.get().starts_with('{'));
+    let Some(value) = object.and_then(|raw| Kept::of(raw.get())) else {
         return false;
     };
-    keep_object(evidence, at, value);
+    evidence.replace_object(at, value);
     true
-}
-
-/// Keeps a value that is free of content already.
-pub fn keep_object(evidence: &mut Evidence, at: &str, value: Value) {
-    match evidence.objects.iter_mut().find(|object| object.at == at) {
-        Some(object) => object.value = value,
-        None => evidence.objects.push(UsageObject {
-            at: at.to_owned(),
-            value,
-        }),
-    }
 }
 
 /// Counts read out of one usage object, or of two of which the later holds where it says
 /// something, with what was wrong about them.
 #[derive(Debug)]
 pub struct Counted<'a> {
-    earlier: Option<&'a Value>,
-    later: &'a Value,
+    earlier: Option<Json<'a>>,
+    later: Json<'a>,
     /// A count was below zero, or a part larger than its whole.
     pub is_clamped: bool,
 }
@@ -95,7 +85,7 @@ pub struct Counted<'a> {
 impl<'a> Counted<'a> {
     /// Over a usage object.
     #[must_use]
-    pub fn new(object: &'a Value) -> Self {
+    pub fn new(object: Json<'a>) -> Self {
         Self {
             earlier: None,
             later: object,
@@ -105,7 +95,7 @@ impl<'a> Counted<'a> {
 
     /// Over two: members of the later one that are not null go before.
     #[must_use]
-    pub fn merged(earlier: &'a Value, later: &'a Value) -> Self {
+    pub fn merged(earlier: Json<'a>, later: Json<'a>) -> Self {
         Self {
             earlier: Some(earlier),
             later,
@@ -115,7 +105,7 @@ impl<'a> Counted<'a> {
 
     /// The top-level member of a name.
     #[must_use]
-    pub fn member(&self, name: &str) -> Option<&'a Value> {
+    pub fn member(&self, name: &str) -> Option<Json<'a>> {
         self.later
             .get(name)
             .filter(|value| !value.is_null())
@@ -125,7 +115,7 @@ impl<'a> Counted<'a> {
     /// The count at a path of members; absent, null and what is no whole number are `None`.
     pub fn count(&mut self, path: &[&str]) -> Option<u64> {
         let (first, rest) = path.split_first()?;
-        let value = at(self.member(first)?, rest)?;
+        let value = self.member(first)?.at(rest)?;
         let (count, is_negative) = whole(value)?;
         self.is_clamped |= is_negative;
         Some(count)
@@ -148,51 +138,24 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// The member at a path.
-#[must_use]
-pub fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
-    path.iter().try_fold(object, |value, name| value.get(name))
-}
-
-/// A JSON number, exactly.
-#[must_use]
-pub fn quantity(value: &Value) -> Option<Decimal> {
-    match value {
-        Value::Number(number) => number.as_str().parse().ok(),
-        _ => None,
-    }
-}
-
 /// A whole number, zero for one below; and whether it was below.
-fn whole(value: &Value) -> Option<(u64, bool)> {
-    let Value::Number(number) = value else {
-        return None;
-    };
-    if let Ok(count) = number.as_str().parse() {
+fn whole(value: Json<'_>) -> Option<(u64, bool)> {
+    if let Some(count) = value.count() {
         return Some((count, false));
     }
-    let number = quantity(value)?;
-    if number.is_negative() {
-        return Some((0, true));
-    }
-    if number.scale() > 0 {
-        return None;
-    }
-    u64::try_from(number.mantissa())
-        .ok()
-        .map(|count| (count, false))
+    value.decimal()?.is_negative().then_some((0, true))
 }
 
 /// A whole number of the request.
 #[must_use]
 pub fn request_count(evidence: &Evidence, name: &str) -> Option<u64> {
-    whole(evidence.request.get(name)?).map(|(count, _)| count)
+    evidence.request.count(name)
 }
 
 /// A whole number of the answer.
 #[must_use]
 pub fn response_count(evidence: &Evidence, name: &str) -> Option<u64> {
-    whole(evidence.response.get(name)?).map(|(count, _)| count)
+    evidence.response.count(name)
 }
 
 /// The HTTP status of the answer; `None` when none came.
@@ -204,7 +167,7 @@ pub fn status(evidence: &Evidence) -> Option<u64> {
 /// A fact of the answer is set.
 #[must_use]
 pub fn is_set(evidence: &Evidence, name: &str) -> bool {
-    evidence.response.get(name) == Some(&Value::Bool(true))
+    evidence.response.is_set(name)
 }
 
 /// The model of the answer, else the one asked for.
@@ -249,7 +212,7 @@ pub fn why_no_usage(evidence: &Evidence) -> &'static str {
     if evidence
         .flags
         .iter()
-        .any(|flag| UNREAD_FLAGS.contains(&flag.as_str()))
+        .any(|flag| UNREAD_FLAGS.contains(&&**flag))
     {
         return "answer_not_read";
     }

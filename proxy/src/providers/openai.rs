@@ -3,7 +3,7 @@
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Delete, Get, Post};
-use crate::provider::{Class, Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
+use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
 use crate::providers::{escape, free, metered_unread, state, state_unread};
 
 mod chat;
@@ -24,17 +24,15 @@ pub static PROVIDER: Provider = Provider {
 
 const fn chat(path: &'static str) -> Endpoint {
     Endpoint {
-        verb: Post,
         path,
         kind: Kind::Chat,
-        class: Class::Metered,
-        keeps: Keeps::Nothing,
         is_read: true,
         amend_request: Some(crate::amend::ask_for_stream_usage),
         request_facts: chat::request_facts,
         glance: chat::glance,
         collect: chat::collect,
         usage_of: chat::usage_of,
+        ..Endpoint::DEFAULT
     }
 }
 

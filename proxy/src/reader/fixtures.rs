@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Reader;
 use crate::amend::UsageStripper;
-use crate::provider::{ALL, Endpoint, Provider};
+use crate::provider::{ALL, Asked, Endpoint, Provider};
 
 /// What each endpoint with a reader has; `stream` only where answers are streams.
 const CASES: [&str; 3] = ["plain", "cut_short", "error"];
@@ -22,8 +22,11 @@ const NEVER_STREAMS: [(&str, &str); 1] = [("deepgram", "listen")];
 struct Case {
     name: String,
     endpoint: &'static Endpoint,
+    path: String,
     query: Option<String>,
+    request_type: Option<String>,
     status: u16,
+    headers: http::HeaderMap,
     content_type: String,
     is_complete: bool,
     request: Vec<u8>,
@@ -53,8 +56,21 @@ impl Case {
             .expect(&name);
         Self {
             endpoint,
+            path: text("path").unwrap(),
             query: text("query"),
+            request_type: text("request_type"),
             status: exchange["status"].to_string().parse().unwrap(),
+            headers: exchange["headers"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(name, value)| {
+                    (
+                        name.parse::<http::HeaderName>().unwrap(),
+                        value.as_str().unwrap().parse().unwrap(),
+                    )
+                })
+                .collect(),
             content_type: text("content_type").unwrap(),
             is_complete: exchange["is_complete"].as_bool().unwrap(),
             request: read("request.json"),
@@ -76,7 +92,13 @@ impl Case {
     ) -> Value {
         let mut evidence = Evidence::default();
         evidence.counts.request_bytes = self.request.len() as u64;
-        (self.endpoint.request_facts)(&mut evidence, self.query.as_deref(), Some(&self.request));
+        let asked = Asked {
+            path: &self.path,
+            query: self.query.as_deref(),
+            content_type: self.request_type.as_deref(),
+            body: Some(&self.request),
+        };
+        (self.endpoint.request_facts)(&mut evidence, &asked);
         let mut reader = Reader::new(
             self.endpoint,
             evidence,
@@ -84,6 +106,7 @@ impl Case {
             Some(&self.content_type),
             encoding,
         );
+        reader.keep_headers(&self.headers);
         for piece in pieces {
             reader.push(&Bytes::copy_from_slice(piece));
         }

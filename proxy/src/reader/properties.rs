@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::Reader;
 use crate::amend::{UsageStripper, ask_for_stream_usage};
 use crate::framing::sse::SseFraming;
-use crate::provider::{ALL, Endpoint};
+use crate::provider::{ALL, Asked, Endpoint};
 
 /// Bytes that look enough like an answer to get past the first check.
 fn answer() -> impl Strategy<Value = Vec<u8>> {
@@ -101,7 +101,13 @@ proptest! {
     ) {
         let mut evidence = Evidence::default();
         let query = String::from_utf8_lossy(&request);
-        (endpoint.request_facts)(&mut evidence, Some(&query), Some(&request));
+        let asked = Asked {
+            path: endpoint.path,
+            query: Some(&query),
+            content_type: None,
+            body: Some(&request),
+        };
+        (endpoint.request_facts)(&mut evidence, &asked);
         let mut reader = Reader::new(endpoint, evidence, status, content_type, encoding);
         for piece in split(&answer, &cuts) {
             reader.push(&Bytes::copy_from_slice(piece));

@@ -67,13 +67,14 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
     if rewrite.is_some() {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    let reader = Reader::new(
+    let mut reader = Reader::new(
         call.endpoint,
         std::mem::take(&mut call.evidence),
         head.status.as_u16(),
         content_type.as_deref(),
         reader_encoding.as_deref(),
     );
+    reader.keep_headers(&head.headers);
     if call.is_recorded {
         head.headers
             .insert(EVENT_HEADER, id_value(call.event.call_id));

@@ -3,21 +3,19 @@
 //!
 //! Input, cache reads and cache writes stand beside each other; thinking stands inside the output.
 
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{Evidence, Json, Kept};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::framing::json::{kept, pick, pick_in, text_of};
+use crate::framing::json::{pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
-use crate::provider::Glance;
+use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
-    self, Counted, is_present, keep_object, keep_request, keep_response_text, keep_usage,
-    text_tokens,
+    self, Counted, is_present, keep_request, keep_response_text, keep_usage, text_tokens,
 };
 
 /// Model, stream and the limit of the output.
-pub(super) fn request_facts(evidence: &mut Evidence, _query: Option<&str>, body: Option<&[u8]>) {
+pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     let names = [
         "model",
         "stream",
@@ -26,7 +24,7 @@ pub(super) fn request_facts(evidence: &mut Evidence, _query: Option<&str>, body:
         "speed",
         "inference_geo",
     ];
-    let Some(picked) = body.and_then(|body| pick(body, names)) else {
+    let Some(picked) = asked.body.and_then(|body| pick(body, names)) else {
         return;
     };
     for (name, raw) in names.iter().zip(picked.members) {
@@ -80,9 +78,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
             keep_response_text(evidence, "model", model);
             keep_response_text(evidence, "stop_reason", stop_reason);
             keep_usage(evidence, "usage", usage);
-            evidence
-                .response
-                .insert("finished".into(), Value::Bool(true));
+            evidence.response.insert("finished", true);
         }
         ("message_start", _) => {
             let Some(message) = message.and_then(|raw| pick_in(raw, ["id", "model", "usage"]))
@@ -101,14 +97,12 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
             merge_delta(evidence, usage);
         }
         ("message_stop", _) => {
-            evidence
-                .response
-                .insert("finished".into(), Value::Bool(true));
+            evidence.response.insert("finished", true);
         }
         ("content_block_delta", _) => evidence.counts.output_frames += 1,
         _ => {
             if is_present(error) {
-                evidence.response.insert("error".into(), Value::Bool(true));
+                evidence.response.insert("error", true);
                 let error = error.and_then(|error| pick_in(error, ["type"]));
                 keep_response_text(evidence, "error_type", error.and_then(|e| e.members[0]));
             }
@@ -118,19 +112,15 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
 
 /// Several deltas become one object: each field's last value that is not null.
 fn merge_delta(evidence: &mut Evidence, usage: Option<&RawValue>) {
-    let Some(Value::Object(latest)) = usage.and_then(kept) else {
+    let object = usage.filter(|raw| raw.get().starts_with('{'));
+    let Some(latest) = object.and_then(|raw| Kept::of(raw.get())) else {
         return;
     };
-    let place = evidence
-        .objects
-        .iter_mut()
-        .find(|object| object.at == "message_delta");
-    match place.map(|object| &mut object.value) {
-        Some(Value::Object(members)) => {
-            members.extend(latest.into_iter().filter(|(_, value)| !value.is_null()));
-        }
-        _ => keep_object(evidence, "message_delta", Value::Object(latest)),
-    }
+    let merged = match evidence.kept("message_delta") {
+        Some(earlier) => earlier.merged(&latest),
+        None => latest,
+    };
+    evidence.replace_object("message_delta", merged);
 }
 
 /// The lines of one message.
@@ -174,8 +164,9 @@ fn reported(evidence: &Evidence, mut counted: Counted<'_>) -> Option<UsageDraft>
         conditions: conditions(&counted),
         usage: tokens(&mut counted, &mut notes),
     }];
-    if let Some(Value::Array(items)) = counted.member("iterations") {
-        iterations(items, &mut lines, &mut notes);
+    if let Some(items) = counted.member("iterations") {
+        let items: Vec<_> = items.items().collect();
+        iterations(&items, &mut lines, &mut notes);
     }
     if is_final {
         return Some(UsageDraft {
@@ -286,19 +277,19 @@ fn tokens(counted: &mut Counted<'_>, notes: &mut Notes) -> Usage {
 
 /// Sampling passes that the top level does not hold (compaction, advisors), or that another model
 /// served (fallbacks).
-fn iterations(items: &[Value], lines: &mut Vec<Line>, notes: &mut Notes) {
-    let is_kind = |item: &Value, kind: &str| item.get("type").and_then(Value::as_str) == Some(kind);
+fn iterations(items: &[Json<'_>], lines: &mut Vec<Line>, notes: &mut Notes) {
+    let is_kind =
+        |item: &Json<'_>, kind: &str| item.get("type").and_then(Json::str).as_deref() == Some(kind);
     let Some(base) = lines.first().cloned() else {
         return;
     };
-    let priced = |item: &Value, notes: &mut Notes| Line {
+    let priced = |item: &Json<'_>, notes: &mut Notes| Line {
         model: item
             .get("model")
-            .and_then(Value::as_str)
-            .unwrap_or(&base.model)
-            .to_owned(),
+            .and_then(Json::str)
+            .map_or_else(|| base.model.clone(), |model| model.into_owned()),
         conditions: base.conditions.clone(),
-        usage: tokens(&mut Counted::new(item), notes),
+        usage: tokens(&mut Counted::new(*item), notes),
     };
     let has_fallback = items.iter().any(|item| is_kind(item, "fallback_message"));
     if has_fallback {
@@ -320,9 +311,9 @@ fn iterations(items: &[Value], lines: &mut Vec<Line>, notes: &mut Notes) {
 }
 
 fn conditions(counted: &Counted<'_>) -> Conditions {
-    let text = |name| counted.member(name).and_then(Value::as_str);
+    let text = |name| counted.member(name).and_then(Json::str);
     let mut conditions = Conditions::new();
-    match text("service_tier") {
+    match text("service_tier").as_deref() {
         None | Some("standard") => {}
         Some("batch") => {
             conditions.insert("batch".into(), "true".into());
@@ -331,11 +322,11 @@ fn conditions(counted: &Counted<'_>) -> Conditions {
             conditions.insert("service_tier".into(), tier.into());
         }
     }
-    if let Some(speed) = text("speed").filter(|speed| *speed != "standard") {
+    if let Some(speed) = text("speed").filter(|speed| speed != "standard") {
         conditions.insert("speed".into(), speed.into());
     }
     if let Some(geo) =
-        text("inference_geo").filter(|geo| !matches!(*geo, "global" | "not_available"))
+        text("inference_geo").filter(|geo| !matches!(&**geo, "global" | "not_available"))
     {
         conditions.insert("geo".into(), geo.into());
     }

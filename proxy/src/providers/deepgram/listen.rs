@@ -1,17 +1,14 @@
 //! Deepgram's pre-recorded speech to text: seconds of audio, for each channel where channels are
 //! heard apart. Everything else that decides its price stands in the query.
 
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{Evidence, Fact, Json, Kept};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
-use serde_json::Value;
 
 use crate::framing::Frame;
-use crate::framing::json::{kept, pick, pick_in};
-use crate::provider::Glance;
-use crate::providers::facts::{
-    self, Counted, at, keep_object, keep_response_text, keep_usage, quantity,
-};
+use crate::framing::json::{pick, pick_in};
+use crate::provider::{Asked, Glance};
+use crate::providers::facts::{self, Counted, keep_response_text, keep_usage};
 
 /// The vendor's model when the query names none.
 const DEFAULT_MODEL: &str = "base-general";
@@ -39,8 +36,8 @@ const FACTS: [&str; 18] = [
 
 /// Keeps the parameters that decide the price; of `callback`, `keyterm` and other free texts only
 /// that they were there.
-pub(super) fn request_facts(evidence: &mut Evidence, query: Option<&str>, _body: Option<&[u8]>) {
-    for pair in query.unwrap_or_default().split('&') {
+pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
+    for pair in asked.query.unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         if !FACTS.contains(&name) {
             continue;
@@ -51,17 +48,17 @@ pub(super) fn request_facts(evidence: &mut Evidence, query: Option<&str>, _body:
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
         let value = match (name, value) {
-            ("callback" | "keyterm", _) => Value::Bool(true),
-            (_, "true") => Value::Bool(true),
-            (_, "false") => Value::Bool(false),
-            _ if is_word => Value::String(value.to_owned()),
-            _ => Value::Bool(true),
+            ("callback" | "keyterm", _) => Fact::Bool(true),
+            (_, "true") => Fact::Bool(true),
+            (_, "false") => Fact::Bool(false),
+            _ if is_word => Fact::from(value),
+            _ => Fact::Bool(true),
         };
         // A repeated parameter is a list; any of it that is on counts as on.
         if evidence
             .request
             .get(name)
-            .is_none_or(|before| *before == Value::Bool(false))
+            .is_none_or(|before| *before == Fact::Bool(false))
         {
             evidence.request.insert(name.to_owned(), value);
         }
@@ -82,21 +79,19 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     let [metadata, request_id, err_code] = picked.members;
     keep_response_text(evidence, "id", request_id);
     keep_response_text(evidence, "error_code", err_code);
-    evidence
-        .response
-        .insert("finished".into(), Value::Bool(true));
+    evidence.response.insert("finished", true);
     let Some(metadata) = metadata.and_then(|raw| pick_in(raw, METADATA)) else {
         return;
     };
     let [request_id, facts @ .., _, _, _, _] = metadata.members;
     keep_response_text(evidence, "id", request_id);
-    let mut members = serde_json::Map::new();
-    for (name, raw) in METADATA[1..].iter().zip(facts) {
-        if let Some(value) = raw.and_then(kept) {
-            members.insert((*name).to_owned(), value);
-        }
-    }
-    keep_object(evidence, "metadata", Value::Object(members));
+    let kept: Vec<(&str, Kept)> = METADATA[1..]
+        .iter()
+        .zip(facts)
+        .filter_map(|(name, raw)| Some((*name, Kept::of(raw?.get())?)))
+        .collect();
+    let members = kept.iter().map(|(name, value)| (*name, value.json()));
+    evidence.replace_object("metadata", Kept::object(members));
     for (name, raw) in METADATA.iter().zip(metadata.members).skip(4) {
         keep_usage(evidence, name, raw);
     }
@@ -147,7 +142,7 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
 /// The audio's length, once for each channel that is heard apart.
 fn seconds(evidence: &Evidence) -> Option<Decimal> {
     let metadata = evidence.object("metadata")?;
-    let duration = quantity(at(metadata, &["duration"])?)?;
+    let duration = metadata.get("duration")?.decimal()?;
     if duration.is_negative() {
         return None;
     }
@@ -163,7 +158,7 @@ fn is_on(evidence: &Evidence, name: &str) -> bool {
     evidence
         .request
         .get(name)
-        .is_some_and(|value| *value != Value::Bool(false))
+        .is_some_and(|value| *value != Fact::Bool(false))
 }
 
 fn has_intelligence(evidence: &Evidence) -> bool {
@@ -177,15 +172,15 @@ fn has_intelligence(evidence: &Evidence) -> bool {
 /// (`nova-3-medical`), and `-general` is the family itself.
 fn model(evidence: &Evidence) -> String {
     let asked = evidence.request_text("model");
-    let family = evidence
+    let models = evidence
         .object("metadata")
-        .and_then(|metadata| metadata.get("model_info"))
-        .and_then(Value::as_object)
-        .filter(|models| models.len() == 1)
-        .and_then(|models| models.values().next())
-        .and_then(|model| model.get("arch"))
-        .and_then(Value::as_str);
-    let name = match (family, asked) {
+        .and_then(|metadata| metadata.get("model_info"));
+    let mut models = models.into_iter().flat_map(Json::members);
+    let family = match (models.next(), models.next()) {
+        (Some((_, only)), None) => only.get("arch").and_then(Json::str),
+        _ => None,
+    };
+    let name = match (family.as_deref(), asked) {
         (Some(family), Some(asked)) if asked.starts_with(family) => asked,
         (Some(family), _) => family,
         (None, asked) => asked.unwrap_or(DEFAULT_MODEL),

@@ -5,21 +5,20 @@
 
 use std::sync::LazyLock;
 
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{Evidence, Json};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 use memchr::memmem::Finder;
-use serde_json::Value;
 
 use crate::framing::json::{pick, pick_in};
 use crate::framing::{Frame, Origin};
-use crate::provider::Glance;
+use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
     self, BYTES_PER_TOKEN, Counted, is_present, keep_request, keep_response_text, keep_usage,
     text_tokens,
 };
 
 /// Model, stream and what bounds the output.
-pub(super) fn request_facts(evidence: &mut Evidence, _query: Option<&str>, body: Option<&[u8]>) {
+pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     const NAMES: [&str; 6] = [
         "model",
         "stream",
@@ -28,7 +27,7 @@ pub(super) fn request_facts(evidence: &mut Evidence, _query: Option<&str>, body:
         "max_completion_tokens",
         "max_tokens",
     ];
-    let Some(picked) = body.and_then(|body| pick(body, NAMES)) else {
+    let Some(picked) = asked.body.and_then(|body| pick(body, NAMES)) else {
         return;
     };
     let [model, stream, tier, n, max_completion, max_tokens] = picked.members;
@@ -97,9 +96,7 @@ fn first_solid(bytes: &[u8]) -> Option<u8> {
 /// Keeps usage, model, tier and id of a body or chunk.
 pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     if frame.origin == Origin::Event && frame.data == b"[DONE]" {
-        evidence
-            .response
-            .insert("finished".into(), Value::Bool(true));
+        evidence.response.insert("finished", true);
         return;
     }
     const NAMES: [&str; 6] = ["id", "model", "service_tier", "usage", "error", "choices"];
@@ -113,7 +110,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     keep_response_text(evidence, "service_tier", tier);
     keep_usage(evidence, "usage", usage);
     if is_present(error) {
-        evidence.response.insert("error".into(), Value::Bool(true));
+        evidence.response.insert("error", true);
         if let Some(error) = error.and_then(|error| pick_in(error, ["type", "code"])) {
             keep_response_text(evidence, "error_type", error.members[0]);
             keep_response_text(evidence, "error_code", error.members[1]);
@@ -126,9 +123,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
             evidence.counts.output_frames += u64::from(has_output);
         }
         Origin::Body => {
-            evidence
-                .response
-                .insert("finished".into(), Value::Bool(true));
+            evidence.response.insert("finished", true);
         }
     }
 }
@@ -144,7 +139,7 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     facts::refused(evidence).unwrap_or_else(|| unreported(evidence))
 }
 
-fn reported(evidence: &Evidence, object: &Value) -> Option<UsageDraft> {
+fn reported(evidence: &Evidence, object: Json<'_>) -> Option<UsageDraft> {
     let mut counted = Counted::new(object);
     let prompt = counted.count(&["prompt_tokens"]);
     let completion = counted.count(&["completion_tokens"]);

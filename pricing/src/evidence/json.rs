@@ -1,0 +1,268 @@
+//! Looks into a compact JSON text without building anything: usage objects have a dozen members, and
+//! each call asks for a few of them.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+
+use crate::money::Decimal;
+
+/// One value inside a kept text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Json<'a>(&'a str);
+
+impl<'a> Json<'a> {
+    /// Over a text that is one value without spaces between its tokens. Over anything else it finds
+    /// less than there is, and does not panic.
+    pub(super) fn of_compact(text: &'a str) -> Self {
+        Self(text)
+    }
+
+    /// The value's text.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// The last member of a name; `None` where this is no object or has none.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<Json<'a>> {
+        let mut found = None;
+        for (raw, value) in RawMembers::of(self) {
+            let is_it = if raw.contains('\\') {
+                unescaped(raw).is_some_and(|text| text == name)
+            } else {
+                raw == name
+            };
+            if is_it {
+                found = Some(value);
+            }
+        }
+        found
+    }
+
+    /// The value at a path of members.
+    #[must_use]
+    pub fn at(self, path: &[&str]) -> Option<Json<'a>> {
+        path.iter().try_fold(self, |value, name| value.get(name))
+    }
+
+    /// The members of an object, in their order.
+    pub fn members(self) -> impl Iterator<Item = (Cow<'a, str>, Json<'a>)> {
+        RawMembers::of(self).filter_map(|(raw, value)| {
+            let name = if raw.contains('\\') {
+                Cow::Owned(unescaped(raw)?)
+            } else {
+                Cow::Borrowed(raw)
+            };
+            Some((name, value))
+        })
+    }
+
+    /// The items of an array, in their order.
+    pub fn items(self) -> impl Iterator<Item = Json<'a>> {
+        Items {
+            rest: self.0.strip_prefix('[').unwrap_or(""),
+        }
+    }
+
+    /// Whether it is an object.
+    #[must_use]
+    pub fn is_object(self) -> bool {
+        self.0.starts_with('{')
+    }
+
+    /// Whether it is an array.
+    #[must_use]
+    pub fn is_array(self) -> bool {
+        self.0.starts_with('[')
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_null(self) -> bool {
+        self.0 == "null"
+    }
+
+    /// A boolean.
+    #[must_use]
+    pub fn bool(self) -> Option<bool> {
+        match self.0 {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        }
+    }
+
+    /// A string.
+    #[must_use]
+    pub fn str(self) -> Option<Cow<'a, str>> {
+        let inside = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if inside.contains('\\') {
+            return unescaped(inside).map(Cow::Owned);
+        }
+        Some(Cow::Borrowed(inside))
+    }
+
+    /// A number, as it was written.
+    #[must_use]
+    pub fn number(self) -> Option<&'a str> {
+        self.0
+            .starts_with(|first: char| first == '-' || first.is_ascii_digit())
+            .then_some(self.0)
+    }
+
+    /// A number, exactly.
+    #[must_use]
+    pub fn decimal(self) -> Option<Decimal> {
+        self.number()?.parse().ok()
+    }
+
+    /// A whole number that is not negative; `7.0` is one.
+    #[must_use]
+    pub fn count(self) -> Option<u64> {
+        let number = self.number()?;
+        if let Ok(count) = number.parse() {
+            return Some(count);
+        }
+        let number: Decimal = number.parse().ok()?;
+        if number.is_negative() || number.scale() > 0 {
+            return None;
+        }
+        u64::try_from(number.mantissa()).ok()
+    }
+}
+
+fn unescaped(inside: &str) -> Option<String> {
+    serde_json::from_str(&format!("\"{inside}\"")).ok()
+}
+
+/// The members of an object, their names as they are written.
+struct RawMembers<'a> {
+    rest: &'a str,
+}
+
+impl<'a> RawMembers<'a> {
+    fn of(json: Json<'a>) -> Self {
+        Self {
+            rest: json.0.strip_prefix('{').unwrap_or(""),
+        }
+    }
+}
+
+impl<'a> Iterator for RawMembers<'a> {
+    type Item = (&'a str, Json<'a>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = std::mem::take(&mut self.rest);
+        let rest = rest.strip_prefix(',').unwrap_or(rest);
+        let name_end = string_end(rest)?;
+        let name = rest.get(1..name_end - 1)?;
+        let rest = rest.get(name_end..)?.strip_prefix(':')?;
+        let value_end = value_end(rest)?;
+        self.rest = &rest[value_end..];
+        Some((name, Json(&rest[..value_end])))
+    }
+}
+
+struct Items<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Items<'a> {
+    type Item = Json<'a>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = std::mem::take(&mut self.rest);
+        let rest = rest.strip_prefix(',').unwrap_or(rest);
+        let end = value_end(rest)?;
+        self.rest = &rest[end..];
+        Some(Json(&rest[..end]))
+    }
+}
+
+/// Where the string that begins here ends, its closing quote included.
+fn string_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    if bytes.first() != Some(&b'"') {
+        return None;
+    }
+    let mut at = 1;
+    loop {
+        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        if bytes[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+/// Where the value that begins here ends; `None` when none begins or it does not end.
+fn value_end(text: &str) -> Option<usize> {
+    let bytes = text.as_bytes();
+    match bytes.first()? {
+        b'"' => string_end(text),
+        b'{' | b'[' => {
+            let (mut at, mut open) = (0, 0usize);
+            loop {
+                match bytes.get(at)? {
+                    b'"' => at += string_end(text.get(at..)?)?,
+                    b'{' | b'[' => {
+                        open += 1;
+                        at += 1;
+                    }
+                    b'}' | b']' => {
+                        open -= 1;
+                        at += 1;
+                        if open == 0 {
+                            return Some(at);
+                        }
+                    }
+                    _ => at += 1,
+                }
+            }
+        }
+        b',' | b'}' | b']' | b':' => None,
+        _ => Some(
+            bytes
+                .iter()
+                .position(|byte| matches!(byte, b',' | b'}' | b']'))
+                .unwrap_or(bytes.len()),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn finds_what_is_there() {
+        let json = Json(r#"{"a":{"b":[1,"x,]\"",{"c":-2.5}]},"n":null,"\u0061b":7.0,"t":true}"#);
+        let items: Vec<_> = json.at(&["a", "b"]).unwrap().items().collect();
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[0].count(), Some(1));
+        assert_eq!(items[1].str().as_deref(), Some("x,]\""));
+        assert_eq!(
+            items[2].get("c").and_then(Json::decimal),
+            "-2.5".parse().ok()
+        );
+        assert_eq!(items[2].get("c").and_then(Json::count), None);
+        assert!(json.get("n").unwrap().is_null());
+        assert_eq!(json.get("ab").and_then(Json::count), Some(7));
+        assert_eq!(json.get("t").and_then(Json::bool), Some(true));
+        assert_eq!(json.get("x"), None);
+        assert_eq!(json.members().count(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_is_its_end(text in "[{}\\[\\],:\"\\\\a0-9. n\u{e9}-]{0,24}") {
+            let json = Json(&text);
+            let _ = (json.get("a"), json.items().count(), json.members().count());
+            let _ = (json.str(), json.count(), json.decimal());
+        }
+    }
+}

@@ -1,0 +1,421 @@
+//! The part of a JSON value that evidence keeps: numbers, booleans, null and short texts, to a bounded
+//! depth, as compact text made in one pass. Usage objects are read on every call.
+
+use std::fmt;
+
+use memchr::memchr2;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
+
+use super::json::Json;
+use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
+
+/// A JSON value without content: no text longer than [`EVIDENCE_TEXT_BYTES_MAX`], nothing deeper than
+/// [`EVIDENCE_DEPTH_MAX`], no spaces between its tokens.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kept(String);
+
+impl Kept {
+    /// Keeps what evidence may hold of a value; `None` when nothing of it may stay, or it is no JSON.
+    #[must_use]
+    pub fn of(json: &str) -> Option<Self> {
+        let mut scan = Scan {
+            text: json,
+            at: 0,
+            out: String::with_capacity(json.len().min(1024)),
+        };
+        let is_kept = scan.value(EVIDENCE_DEPTH_MAX + 1)?;
+        let is_whole = scan.peek().is_none();
+        (is_kept && is_whole).then_some(Self(scan.out))
+    }
+
+    /// An object of members that are kept already; later ones of a name win.
+    #[must_use]
+    pub fn object<'a>(members: impl IntoIterator<Item = (&'a str, Json<'a>)>) -> Self {
+        let mut out = String::from("{");
+        for (name, value) in members {
+            if out.len() > 1 {
+                out.push(',');
+            }
+            // Names of ours need no escapes; others came from a kept text and were read out of it.
+            out.push_str(&serde_json::Value::from(name).to_string());
+            out.push(':');
+            out.push_str(value.text());
+        }
+        out.push('}');
+        Self(out)
+    }
+
+    /// The same object with the members of `later` that are not null in place of its own.
+    #[must_use]
+    pub fn merged(&self, later: &Self) -> Self {
+        let mut members: Vec<(std::borrow::Cow<'_, str>, Json<'_>)> = Vec::new();
+        let news = later.json().members().filter(|(_, value)| !value.is_null());
+        for (name, value) in self.json().members().chain(news) {
+            match members.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, old)) => *old = value,
+                None => members.push((name, value)),
+            }
+        }
+        Self::object(members.iter().map(|(name, value)| (&**name, *value)))
+    }
+
+    /// The value, to look into.
+    #[must_use]
+    pub fn json(&self) -> Json<'_> {
+        Json::of_compact(&self.0)
+    }
+
+    /// The value as JSON text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for Kept {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Kept {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        Self::of(raw.get()).ok_or_else(|| serde::de::Error::custom("nothing that evidence keeps"))
+    }
+}
+
+/// A place in a text that should be one JSON value. Where it is not, everything ends in `None`.
+struct Scan<'a> {
+    text: &'a str,
+    at: usize,
+    out: String,
+}
+
+impl<'a> Scan<'a> {
+    fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at)?.is_ascii_whitespace() {
+            self.at += 1;
+        }
+        bytes.get(self.at).copied()
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<bool> {
+        let is_there = self.peek()? == wanted;
+        self.at += usize::from(is_there);
+        Some(is_there)
+    }
+
+    /// Copies one value; `false` for one that is left out.
+    fn value(&mut self, depth: usize) -> Option<bool> {
+        match self.peek()? {
+            b'{' if depth > 1 => self.object(depth - 1).map(|()| true),
+            b'[' if depth > 1 => self.array(depth - 1).map(|()| true),
+            b'{' | b'[' => self.skip_nested().map(|()| false),
+            b'"' => {
+                let string = self.string()?;
+                self.copy_string(string)
+            }
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            _ => self.number(),
+        }
+    }
+
+    /// Copies a string with its quotes, when it is short; escapes are written the one way.
+    fn copy_string(&mut self, string: &str) -> Option<bool> {
+        let inside = string.strip_prefix('"')?.strip_suffix('"')?;
+        let is_plain = !inside.bytes().any(|byte| byte == b'\\' || byte < b' ');
+        if is_plain {
+            if inside.len() <= EVIDENCE_TEXT_BYTES_MAX {
+                self.out.push_str(string);
+            }
+            return Some(inside.len() <= EVIDENCE_TEXT_BYTES_MAX);
+        }
+        let text: String = serde_json::from_str(string).ok()?;
+        if text.len() > EVIDENCE_TEXT_BYTES_MAX {
+            return Some(false);
+        }
+        // Postgres has no room for NUL in a text.
+        let text = text.replace('\0', "\u{FFFD}");
+        self.out.push_str(&serde_json::to_string(&text).ok()?);
+        Some(true)
+    }
+
+    fn number(&mut self) -> Option<bool> {
+        let rest = self.text.get(self.at..)?;
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+        let end = rest
+            .bytes()
+            .position(|byte| !is_part(byte))
+            .unwrap_or(rest.len());
+        let number = &rest[..end];
+        self.at += end;
+        if number.len() > EVIDENCE_TEXT_BYTES_MAX {
+            return Some(false);
+        }
+        // Nearly all are counts, which need no second look at their grammar.
+        let is_count = !number.is_empty()
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+            && (number.len() == 1 || !number.starts_with('0'));
+        if !is_count {
+            number.parse::<serde_json::Number>().ok()?;
+        }
+        self.out.push_str(number);
+        Some(true)
+    }
+
+    fn object(&mut self, depth: usize) -> Option<()> {
+        self.at += 1;
+        let start = self.out.len();
+        self.out.push('{');
+        if self.take(b'}')? {
+            self.out.push('}');
+            return Some(());
+        }
+        loop {
+            self.peek().filter(|byte| *byte == b'"')?;
+            let before = self.out.len();
+            if before > start + 1 {
+                self.out.push(',');
+            }
+            let name = self.string()?;
+            let is_named = self.copy_string(name)?;
+            let named = self.out.len();
+            if !self.take(b':')? {
+                return None;
+            }
+            self.out.push(':');
+            if !(self.value(depth)? && is_named) {
+                // The last of several members of one name wins, even by being left out.
+                self.out.truncate(named);
+                if is_named && self.is_repeated(start, before) {
+                    self.out.push_str(":null");
+                } else {
+                    self.out.truncate(before);
+                }
+            }
+            if !self.take(b',')? {
+                self.out.push('}');
+                return self.take(b'}')?.then_some(());
+            }
+        }
+    }
+
+    /// Whether the member's name written from `before` on stands earlier in its object too.
+    fn is_repeated(&self, start: usize, before: usize) -> bool {
+        let name = Json::of_compact(self.out[before..].trim_start_matches(',')).str();
+        let so_far = format!("{}}}", &self.out[start..before]);
+        let so_far = Json::of_compact(&so_far);
+        name.is_some_and(|name| so_far.get(&name).is_some())
+    }
+
+    fn array(&mut self, depth: usize) -> Option<()> {
+        self.at += 1;
+        let start = self.out.len();
+        self.out.push('[');
+        if self.take(b']')? {
+            self.out.push(']');
+            return Some(());
+        }
+        let mut seen = 0;
+        loop {
+            seen += 1;
+            let before = self.out.len();
+            if before > start + 1 {
+                self.out.push(',');
+            }
+            let is_kept = self.value(if seen > EVIDENCE_OBJECTS_MAX {
+                1
+            } else {
+                depth
+            })?;
+            if !is_kept || seen > EVIDENCE_OBJECTS_MAX {
+                self.out.truncate(before);
+            }
+            if !self.take(b',')? {
+                self.out.push(']');
+                return self.take(b']')?.then_some(());
+            }
+        }
+    }
+
+    fn word(&mut self, word: &str) -> Option<bool> {
+        self.text.get(self.at..)?.strip_prefix(word)?;
+        self.at += word.len();
+        self.out.push_str(word);
+        Some(true)
+    }
+
+    /// A string with its quotes.
+    fn string(&mut self) -> Option<&'a str> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let mut at = start + 1;
+        loop {
+            at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
+            if bytes[at] == b'"' {
+                break;
+            }
+            at += 2;
+        }
+        self.at = at + 1;
+        self.text.get(start..self.at)
+    }
+
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut open = 0usize;
+        loop {
+            match self.peek()? {
+                b'"' => drop(self.string()?),
+                b'{' | b'[' => {
+                    open += 1;
+                    self.at += 1;
+                }
+                b'}' | b']' => {
+                    open = open.checked_sub(1)?;
+                    self.at += 1;
+                    if open == 0 {
+                        return Some(());
+                    }
+                }
+                _ => self.at += 1,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// What evidence keeps, told the slow way.
+    fn without_content(value: &Value, depth: usize) -> Option<Value> {
+        let is_short = |text: &str| text.len() <= EVIDENCE_TEXT_BYTES_MAX;
+        match value {
+            Value::Object(_) | Value::Array(_) if depth == 0 => None,
+            Value::Object(members) => Some(Value::Object(
+                members
+                    .iter()
+                    .filter(|(name, _)| is_short(name))
+                    .filter_map(|(name, member)| {
+                        Some((name.clone(), without_content(member, depth - 1)?))
+                    })
+                    .collect(),
+            )),
+            Value::Array(items) => Some(
+                items
+                    .iter()
+                    .take(EVIDENCE_OBJECTS_MAX)
+                    .filter_map(|item| without_content(item, depth - 1))
+                    .collect(),
+            ),
+            Value::String(text) => is_short(text).then(|| value.clone()),
+            Value::Number(number) => is_short(number.as_str()).then(|| value.clone()),
+            Value::Null | Value::Bool(_) => Some(value.clone()),
+        }
+    }
+
+    fn check(json: &str) {
+        let whole: Value = serde_json::from_str(json).unwrap();
+        let kept = Kept::of(json).unwrap();
+        let read: Value = serde_json::from_str(kept.text()).unwrap();
+        assert_eq!(
+            Some(read),
+            without_content(&whole, EVIDENCE_DEPTH_MAX),
+            "{json}"
+        );
+        assert_eq!(Kept::of(kept.text()), Some(kept), "{json}");
+    }
+
+    #[test]
+    fn keeps_what_is_no_content() {
+        for json in [
+            "{}",
+            " { \"a\" : [ 1 , -2.50e3, true,false ,null ] , \"b\":{}, \"c\" : [] } ",
+            r#"{"\u0061":"\"x\\","a":2,"d":{"d":{"d":{"d":{"d":{"d":{"e":1},"f":1}}}}}}"#,
+            r#"{"l":[[[[[[[1,"]"],2]]]]]],"n":1e999,"d":25.933313000000000001}"#,
+        ] {
+            check(json);
+        }
+        let long = "x".repeat(65);
+        check(&format!(
+            r#"{{"{long}":1,"a":"{long}","b":"{}"}}"#,
+            &long[1..]
+        ));
+        check(&format!(r#"{{"n":{}}}"#, "1".repeat(65)));
+        check(&format!(r#"{{"a":[{}"y"]}}"#, "1,[2],".repeat(100)));
+    }
+
+    #[test]
+    fn the_last_of_several_members_holds() {
+        let long = "x".repeat(65);
+        let kept = Kept::of(&format!(r#"{{"a":1,"a":"{long}","b":1,"b":2}}"#)).unwrap();
+        assert_eq!(kept.text(), r#"{"a":1,"a":null,"b":1,"b":2}"#);
+        assert!(kept.json().get("a").is_some_and(|value| value.is_null()));
+        assert_eq!(kept.json().get("b").and_then(|b| b.count()), Some(2));
+    }
+
+    #[test]
+    fn what_is_no_json_is_not_kept() {
+        for text in ["", "{", "{\"a\"}", "[1,]", "{} x", "nul", "01", "-", "\"a"] {
+            assert_eq!(Kept::of(text), None, "{text}");
+        }
+        assert_eq!(
+            Kept::of(r#"{"a":"\u0000"}"#).unwrap().text(),
+            "{\"a\":\"\u{FFFD}\"}"
+        );
+    }
+
+    #[test]
+    fn merging_takes_the_later_members_that_say_something() {
+        let of = |json: Value| Kept::of(&json.to_string()).unwrap();
+        let merged = of(json!({"a": 1, "b": 2})).merged(&of(json!({"b": null, "a": 3, "c": "x"})));
+        assert_eq!(merged.text(), r#"{"a":3,"b":2,"c":"x"}"#);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a\"\\\\{}\\[\\],:\u{e9}\n]{0,6}".prop_map(Value::from),
+            "[a\"]{63,67}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(9, 60, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..6)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn keeps_what_is_no_content_of_any_object(value in json_value()) {
+            check(&json!({"v": value}).to_string());
+            check(&serde_json::to_string_pretty(&json!({"v": value})).unwrap());
+        }
+
+        #[test]
+        fn no_text_is_its_end(text in "[{}\\[\\],:\"\\\\a0-9. ntf-]{0,24}") {
+            if let Some(kept) = Kept::of(&text) {
+                prop_assert!(serde_json::from_str::<Value>(kept.text()).is_ok(), "{text}");
+            }
+        }
+    }
+}
