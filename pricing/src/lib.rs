@@ -8,6 +8,7 @@
 pub mod event;
 pub mod evidence;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod money;
 pub mod price;

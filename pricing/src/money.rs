@@ -175,28 +175,70 @@ impl From<u64> for Decimal {
     }
 }
 
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_scaled(f, self.mantissa, self.scale)
+impl Decimal {
+    fn digits(self) -> Digits {
+        Digits::of(self.mantissa, self.scale)
     }
 }
 
-fn write_scaled(f: &mut fmt::Formatter<'_>, mantissa: i128, scale: u8) -> fmt::Result {
-    let unit = 10u128.pow(u32::from(scale));
-    let magnitude = mantissa.unsigned_abs();
-    if mantissa < 0 {
-        f.write_str("-")?;
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.digits().as_str())
     }
-    write!(f, "{}", magnitude / unit)?;
-    if scale > 0 {
-        write!(
-            f,
-            ".{:0width$}",
-            magnitude % unit,
-            width = usize::from(scale)
-        )?;
+}
+
+/// A decimal's digits. Made by hand: each record prints a dozen.
+struct Digits {
+    text: [u8; Self::LEN],
+    start: usize,
+}
+
+impl Digits {
+    /// Sign, point, a leading zero and the digits of the largest magnitude there is.
+    const LEN: usize = 48;
+
+    fn of(mantissa: i128, scale: u8) -> Self {
+        let mut text = [0; Self::LEN];
+        let mut magnitude = mantissa.unsigned_abs();
+        let mut at = Self::LEN;
+        let mut left = u32::from(scale);
+        let mut has_whole = false;
+        // Digits behind the point, the point, then at least one before it.
+        while magnitude > 0 || left > 0 || !has_whole {
+            let digit = match u64::try_from(magnitude) {
+                Ok(small) => {
+                    magnitude = u128::from(small / 10);
+                    small % 10
+                }
+                Err(_) => {
+                    let digit = magnitude % 10;
+                    magnitude /= 10;
+                    digit as u64
+                }
+            };
+            at -= 1;
+            // The remainder of ten fits a digit.
+            text[at] = b'0' + digit as u8;
+            if left == 0 {
+                has_whole = true;
+                continue;
+            }
+            left -= 1;
+            if left == 0 {
+                at -= 1;
+                text[at] = b'.';
+            }
+        }
+        if mantissa < 0 {
+            at -= 1;
+            text[at] = b'-';
+        }
+        Self { text, start: at }
     }
-    Ok(())
+
+    fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.text[self.start..]).expect("digits and signs are ASCII")
+    }
 }
 
 impl FromStr for Decimal {
@@ -283,10 +325,16 @@ impl Usd {
     }
 }
 
+impl Usd {
+    fn digits(self) -> Digits {
+        let (mantissa, scale) = reduced(self.0, Self::SCALE);
+        Digits::of(mantissa, scale)
+    }
+}
+
 impl fmt::Display for Usd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (mantissa, scale) = reduced(self.0, Self::SCALE);
-        write_scaled(f, mantissa, scale)
+        f.write_str(self.digits().as_str())
     }
 }
 
@@ -311,7 +359,7 @@ macro_rules! as_decimal_text {
     ($name:ty) => {
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                serializer.serialize_str(self.digits().as_str())
             }
         }
 

@@ -346,5 +346,6 @@ pub fn with_record<T>(event: &mut Event, take: impl FnOnce(&[u8]) -> T) -> T {
 
 fn write(event: &Event, buffer: &mut Vec<u8>) {
     buffer.clear();
-    serde_json::to_writer(buffer, event).expect("an event has only text keys and writes to memory");
+    farebox_pricing::json::write(event, buffer)
+        .expect("an event holds texts, counts and text keys");
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use memchr::memchr2;
+use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -81,8 +82,10 @@ impl fmt::Debug for Kept {
 
 impl Serialize for Kept {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_str(&self.0).map_err(serde::ser::Error::custom)?;
-        raw.serialize(serializer)
+        // As `RawValue` does, which could only be made by parsing the text once more.
+        let mut raw = serializer.serialize_struct(crate::json::RAW, 1)?;
+        raw.serialize_field(crate::json::RAW, &self.0)?;
+        raw.end()
     }
 }
 
