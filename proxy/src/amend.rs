@@ -5,9 +5,8 @@
 //! other bytes staying as they are.
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
-use crate::framing::json::{pick, pick_in};
+use crate::framing::json::{Raw, pick, pick_in};
 
 mod strip;
 
@@ -91,7 +90,7 @@ pub fn ask_for_stream_usage(body: &[u8]) -> Option<Splice> {
 }
 
 /// Where a member picked out of a body stands in it.
-fn offset_in(body: &[u8], raw: &RawValue) -> Option<usize> {
+fn offset_in(body: &[u8], raw: Raw<'_>) -> Option<usize> {
     (raw.get().as_ptr() as usize)
         .checked_sub(body.as_ptr() as usize)
         .filter(|offset| offset + raw.get().len() <= body.len())

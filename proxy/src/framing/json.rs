@@ -1,17 +1,39 @@
-//! Picks a few members out of a JSON object without building the rest.
+//! Picks a few members out of a JSON object without looking at the rest more than finding its end
+//! takes: answers are mostly long texts, and nothing is learnt from those.
 //!
-//! The last of several members with one name wins, as most servers have it; `is_repeated` tells.
+//! The last of several members with one name wins, as most servers have it; `is_repeated` tells. What
+//! is skipped is not checked: a body that is no JSON inside a skipped member passes for one.
 
-use std::fmt;
+use std::borrow::Cow;
 
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::value::RawValue;
+use memchr::memchr2;
+
+/// Deepest nesting that is followed.
+const DEPTH_MAX: usize = 128;
+
+/// The text of one member, as it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Raw<'a>(&'a [u8]);
+
+impl<'a> Raw<'a> {
+    /// The JSON text; empty when it is no UTF-8.
+    #[must_use]
+    pub fn get(self) -> &'a str {
+        std::str::from_utf8(self.0).unwrap_or_default()
+    }
+
+    /// The JSON text's bytes.
+    #[must_use]
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
 
 /// The members asked for, in the order of their names.
 #[derive(Clone, Copy, Debug)]
 pub struct Picked<'a, const N: usize> {
     /// The raw text of each member that was there.
-    pub members: [Option<&'a RawValue>; N],
+    pub members: [Option<Raw<'a>>; N],
     /// The object has no member at all.
     pub is_empty: bool,
     /// One of the names came more than once.
@@ -21,21 +43,47 @@ pub struct Picked<'a, const N: usize> {
 /// Reads a whole JSON object; `None` when the text is none, or more follows it.
 #[must_use]
 pub fn pick<'a, const N: usize>(json: &'a [u8], names: [&str; N]) -> Option<Picked<'a, N>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let picked = Members { names }.deserialize(&mut deserializer).ok()?;
-    deserializer.end().ok()?;
-    Some(picked)
+    let mut scan = Scan { json, at: 0 };
+    let mut picked = Picked {
+        members: [None; N],
+        is_empty: true,
+        is_repeated: false,
+    };
+    scan.expect(b'{')?;
+    if scan.peek()? == b'}' {
+        scan.at += 1;
+        return scan.is_at_end().then_some(picked);
+    }
+    picked.is_empty = false;
+    loop {
+        scan.skip_space();
+        let name = scan.string()?;
+        scan.expect(b':')?;
+        scan.skip_space();
+        let value = scan.value()?;
+        if let Some(index) = index_of(name, &names) {
+            picked.is_repeated |= picked.members[index].replace(Raw(value)).is_some();
+        }
+        match scan.peek()? {
+            b',' => scan.at += 1,
+            b'}' => {
+                scan.at += 1;
+                return scan.is_at_end().then_some(picked);
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// [`pick`] on a member that is an object itself.
 #[must_use]
-pub fn pick_in<'a, const N: usize>(raw: &'a RawValue, names: [&str; N]) -> Option<Picked<'a, N>> {
-    pick(raw.get().as_bytes(), names)
+pub fn pick_in<'a, const N: usize>(raw: Raw<'a>, names: [&str; N]) -> Option<Picked<'a, N>> {
+    pick(raw.0, names)
 }
 
 /// The text of a JSON string.
 #[must_use]
-pub fn text_of(raw: &RawValue) -> Option<std::borrow::Cow<'_, str>> {
+pub fn text_of(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         return serde_json::from_str::<String>(raw.get())
@@ -45,74 +93,127 @@ pub fn text_of(raw: &RawValue) -> Option<std::borrow::Cow<'_, str>> {
     Some(inner.into())
 }
 
-struct Members<'n, const N: usize> {
-    names: [&'n str; N],
+/// `name` stands between its quotes.
+fn index_of(name: &[u8], names: &[&str]) -> Option<usize> {
+    let inner = name.get(1..name.len() - 1)?;
+    if memchr::memchr(b'\\', inner).is_some() {
+        let name: String = serde_json::from_slice(name).ok()?;
+        return names.iter().position(|wanted| *wanted == name);
+    }
+    names.iter().position(|wanted| wanted.as_bytes() == inner)
 }
 
-impl<'de, const N: usize> DeserializeSeed<'de> for Members<'_, N> {
-    type Value = Picked<'de, N>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
+struct Scan<'a> {
+    json: &'a [u8],
+    at: usize,
 }
 
-impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
-    type Value = Picked<'de, N>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'a> Scan<'a> {
+    fn skip_space(&mut self) {
+        while self
+            .json
+            .get(self.at)
+            .is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))
+        {
+            self.at += 1;
+        }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut picked = Picked {
-            members: [None; N],
-            is_empty: true,
-            is_repeated: false,
-        };
-        while let Some(index) = map.next_key_seed(Name { names: &self.names })? {
-            picked.is_empty = false;
-            match index {
-                Some(index) => {
-                    let raw = map.next_value::<&'de RawValue>()?;
-                    picked.is_repeated |= picked.members[index].replace(raw).is_some();
-                }
-                None => {
-                    map.next_value::<IgnoredAny>()?;
+    /// The next byte that is no space.
+    fn peek(&mut self) -> Option<u8> {
+        self.skip_space();
+        self.json.get(self.at).copied()
+    }
+
+    fn expect(&mut self, wanted: u8) -> Option<()> {
+        (self.peek()? == wanted).then(|| self.at += 1)
+    }
+
+    fn is_at_end(&mut self) -> bool {
+        self.peek().is_none()
+    }
+
+    /// A string with its quotes.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        if self.json.get(start) != Some(&b'"') {
+            return None;
+        }
+        let mut at = start + 1;
+        loop {
+            at += memchr2(b'"', b'\\', self.json.get(at..)?)?;
+            if self.json[at] == b'"' {
+                break;
+            }
+            at += 2;
+        }
+        self.at = at + 1;
+        Some(&self.json[start..self.at])
+    }
+
+    /// One value, to its end.
+    fn value(&mut self) -> Option<&'a [u8]> {
+        let start = self.at;
+        match self.json.get(start)? {
+            b'"' => return self.string(),
+            b'{' | b'[' => self.nested()?,
+            b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
+                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+                let rest = &self.json[start..];
+                let is_over = |byte: &u8| !is_part(byte);
+                self.at += rest.iter().position(is_over).unwrap_or(rest.len());
+                let word = &self.json[start..self.at];
+                let is_word = matches!(word, b"true" | b"false" | b"null");
+                if !is_word && !matches!(word[0], b'-' | b'0'..=b'9') {
+                    return None;
                 }
             }
+            _ => return None,
         }
-        Ok(picked)
-    }
-}
-
-/// The index of a member's name among those asked for.
-struct Name<'n> {
-    names: &'n [&'n str],
-}
-
-impl<'de> DeserializeSeed<'de> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_str(self)
-    }
-}
-
-impl Visitor<'_> for Name<'_> {
-    type Value = Option<usize>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a member's name")
+        Some(&self.json[start..self.at])
     }
 
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self.names.iter().position(|wanted| *wanted == name))
+    /// To the end of an object or array; its brackets match, what is between is not looked at.
+    fn nested(&mut self) -> Option<()> {
+        // A bit for each open bracket: set for an array.
+        let mut open: u128 = 0;
+        let mut depth = 0;
+        loop {
+            match self.json.get(self.at)? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                bracket @ (b'{' | b'[') => {
+                    if depth == DEPTH_MAX {
+                        return None;
+                    }
+                    open = open << 1 | u128::from(*bracket == b'[');
+                    depth += 1;
+                }
+                bracket @ (b'}' | b']') => {
+                    if (open & 1 == 1) != (*bracket == b']') {
+                        return None;
+                    }
+                    open >>= 1;
+                    depth -= 1;
+                    if depth == 0 {
+                        self.at += 1;
+                        return Some(());
+                    }
+                }
+                _ => {}
+            }
+            self.at += 1;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -122,7 +223,7 @@ mod tests {
             ["a", "b", "c"],
         )
         .unwrap();
-        let texts = picked.members.map(|raw| raw.map(RawValue::get));
+        let texts = picked.members.map(|raw| raw.map(Raw::get));
         assert_eq!(texts, [Some(r#"{"b":[1]}"#), Some("2.50"), None]);
         assert!(picked.is_repeated && !picked.is_empty);
     }
@@ -136,6 +237,12 @@ mod tests {
             "{",
             r#"{"a":1}x"#,
             r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{"a":[}]}"#,
+            r#"{"a":"x}"#,
+            r#"{"a":tru}"#,
+            r#"{"a" 1}"#,
+            r#"{"a":1 "b":2}"#,
             "\u{feff}{}",
         ] {
             assert!(pick(json.as_bytes(), ["a"]).is_none(), "{json}");
@@ -152,8 +259,61 @@ mod tests {
 
     #[test]
     fn escaped_texts_are_read_as_what_they_say() {
-        let picked = pick(br#"{"m":"gpt\u002d6","n":"plain","o":7}"#, ["m", "n", "o"]).unwrap();
+        let picked = pick(
+            br#"{"m":"gpt\u002d6","n":"plain","\u006f":7}"#,
+            ["m", "n", "o"],
+        )
+        .unwrap();
         let texts = picked.members.map(|raw| raw.and_then(text_of));
         assert_eq!(texts, [Some("gpt-6".into()), Some("plain".into()), None]);
+        assert_eq!(picked.members[2].map(Raw::get), Some("7"));
+    }
+
+    #[test]
+    fn a_member_that_is_no_text_says_nothing() {
+        let picked = pick(b"{\"m\":\"\xff\"}", ["m"]).unwrap();
+        assert_eq!(picked.members[0].map(Raw::get), Some(""));
+        assert_eq!(picked.members[0].and_then(text_of), None);
+    }
+
+    fn json_value() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[a\"\\\\{}\\[\\],:\u{e9}\n]{0,6}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(6, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a-c\"\\\\]{0,2}", inner, 0..5)
+                    .prop_map(|members| Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn picks_what_a_whole_parse_would(a in json_value(), b in json_value(), is_pretty: bool) {
+            let whole = json!({"x": b, "a": a, "b": [b, a], "\"": 1});
+            let text = if is_pretty {
+                serde_json::to_string_pretty(&whole).unwrap()
+            } else {
+                whole.to_string()
+            };
+            let picked = pick(text.as_bytes(), ["a", "b", "c", "\""]).unwrap();
+            for (name, raw) in ["a", "b", "c", "\""].iter().zip(picked.members) {
+                let read = raw.map(|raw| serde_json::from_str::<Value>(raw.get()).unwrap());
+                prop_assert_eq!(read.as_ref(), whole.get(*name));
+            }
+            for end in 0..text.trim_end().len() {
+                prop_assert!(pick(&text.as_bytes()[..end], ["a"]).is_none());
+            }
+        }
+
+        #[test]
+        fn no_text_is_its_end(text in "[{}\\[\\],:\"\\\\a0-9. ntf-]{0,24}") {
+            let _ = pick(text.as_bytes(), ["a"]);
+        }
     }
 }

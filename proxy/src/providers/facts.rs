@@ -4,9 +4,8 @@
 use farebox_pricing::event::MODEL_BYTES_MAX;
 use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Json, Kept};
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
-use serde_json::value::RawValue;
 
-use crate::framing::json::{pick, text_of};
+use crate::framing::json::{Raw, pick, text_of};
 use crate::provider::Asked;
 
 /// Bytes of a request taken for one token, where nothing better is known.
@@ -21,7 +20,7 @@ pub fn model_of_request(evidence: &mut Evidence, asked: &Asked<'_>) {
 }
 
 /// Keeps one member of a request, when it is a short text, a number or a boolean.
-pub fn keep_request(evidence: &mut Evidence, name: &'static str, raw: Option<&RawValue>) {
+pub fn keep_request(evidence: &mut Evidence, name: &'static str, raw: Option<Raw<'_>>) {
     let longest = if name == "model" {
         MODEL_BYTES_MAX
     } else {
@@ -33,7 +32,7 @@ pub fn keep_request(evidence: &mut Evidence, name: &'static str, raw: Option<&Ra
 }
 
 /// Keeps one member of an answer, when it is a text fit for a name.
-pub fn keep_response_text(evidence: &mut Evidence, name: &'static str, raw: Option<&RawValue>) {
+pub fn keep_response_text(evidence: &mut Evidence, name: &'static str, raw: Option<Raw<'_>>) {
     if let Some(text) = raw.and_then(text_of)
         && !text.is_empty()
     {
@@ -41,7 +40,7 @@ pub fn keep_response_text(evidence: &mut Evidence, name: &'static str, raw: Opti
     }
 }
 
-fn scalar(raw: &RawValue, longest: usize) -> Option<Fact> {
+fn scalar(raw: Raw<'_>, longest: usize) -> Option<Fact> {
     match raw.get().as_bytes().first()? {
         b'"' => text_of(raw)
             .filter(|text| text.len() <= longest)
@@ -58,12 +57,12 @@ fn scalar(raw: &RawValue, longest: usize) -> Option<Fact> {
 }
 
 /// A member is there and says something.
-pub fn is_present(raw: Option<&RawValue>) -> bool {
+pub fn is_present(raw: Option<Raw<'_>>) -> bool {
     raw.is_some_and(|raw| raw.get() != "null")
 }
 
 /// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.
-pub fn keep_usage(evidence: &mut Evidence, at: &'static str, raw: Option<&RawValue>) -> bool {
+pub fn keep_usage(evidence: &mut Evidence, at: &'static str, raw: Option<Raw<'_>>) -> bool {
     let object = raw.filter(|raw| raw.get().starts_with('{'));
     let Some(value) = object.and_then(|raw| Kept::of(raw.get())) else {
         return false;

@@ -5,9 +5,8 @@
 
 use farebox_pricing::evidence::{Evidence, Json, Kept};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
-use serde_json::value::RawValue;
 
-use crate::framing::json::{pick, pick_in, text_of};
+use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
@@ -111,7 +110,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
 }
 
 /// Several deltas become one object: each field's last value that is not null.
-fn merge_delta(evidence: &mut Evidence, usage: Option<&RawValue>) {
+fn merge_delta(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
     let object = usage.filter(|raw| raw.get().starts_with('{'));
     let Some(latest) = object.and_then(|raw| Kept::of(raw.get())) else {
         return;
