@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::event::{Charge, Event, PaidBy, Pricing, Rate, RateCards};
 use crate::money::{Decimal, Usd, charge};
-use crate::rate_card::{CardSet, RateCard};
+use crate::rate_card::{Authoritative, CardSet, Price, RateCard, Selection};
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter, UsageSource};
 
@@ -98,7 +98,8 @@ pub fn check_quantities(lines: &[Line]) -> Result<(), NegativeQuantity> {
 /// Prices an event by the active card of its provider.
 #[must_use]
 pub fn price_event(event: &Event, cards: &CardSet) -> Priced {
-    price_event_by(event, cards.card(&event.provider))
+    let mut missing = None;
+    price_event_by(event, cards, cards.card(&event.provider), &mut missing)
 }
 
 /// Prices an event by the revision it names, and by the active card where it names none.
@@ -106,16 +107,26 @@ pub fn price_event_as_stamped(event: &Event, cards: &CardSet) -> Result<Priced, 
     let Some(revision) = &event.rate_cards.cost else {
         return Ok(price_event(event, cards));
     };
-    match cards.card_of_revision(&event.provider, revision) {
-        Some(card) => Ok(price_event_by(event, Some(card))),
-        None => Err(UnknownRevision {
+    let Some(card) = cards.card_of_revision(&event.provider, revision) else {
+        return Err(UnknownRevision {
             provider: event.provider.clone(),
             revision: revision.clone(),
-        }),
+        });
+    };
+    let mut missing = None;
+    let priced = price_event_by(event, cards, Some(card), &mut missing);
+    match missing {
+        None => Ok(priced),
+        Some(unknown) => Err(unknown),
     }
 }
 
-fn price_event_by(event: &Event, card: Option<&RateCard>) -> Priced {
+fn price_event_by(
+    event: &Event,
+    cards: &CardSet,
+    card: Option<&RateCard>,
+    missing: &mut Option<UnknownRevision>,
+) -> Priced {
     match event.usage_source {
         UsageSource::None => Priced::without_charges(Some(Usd::ZERO), Pricing::Free),
         UsageSource::Missing | UsageSource::Pending => {
@@ -124,7 +135,10 @@ fn price_event_by(event: &Event, card: Option<&RateCard>) -> Priced {
         UsageSource::Reported
         | UsageSource::Partial
         | UsageSource::Measured
-        | UsageSource::Estimated => price_by(card, &event.lines, event.paid_by, event.started_at),
+        | UsageSource::Estimated => {
+            let (lines, at) = (&event.lines, event.started_at);
+            price_by(cards, card, lines, event.paid_by, at, missing)
+        }
     }
 }
 
@@ -137,25 +151,32 @@ pub fn price(
     paid_by: PaidBy,
     at: Timestamp,
 ) -> Priced {
-    price_by(cards.card(provider), lines, paid_by, at)
+    price_by(cards, cards.card(provider), lines, paid_by, at, &mut None)
 }
 
-/// Prices lines by one card; without a card nothing has a rate.
-#[must_use]
-pub fn price_by(card: Option<&RateCard>, lines: &[Line], paid_by: PaidBy, at: Timestamp) -> Priced {
+/// Prices lines by one card and those it names; without a card nothing has a rate. `missing` is a
+/// card it names for one of the lines that this process does not have.
+fn price_by(
+    cards: &CardSet,
+    card: Option<&RateCard>,
+    lines: &[Line],
+    paid_by: PaidBy,
+    at: Timestamp,
+    missing: &mut Option<UnknownRevision>,
+) -> Priced {
     let quantities = lines.iter().map(|line| line.usage.iter().count()).sum();
     if quantities == 0 {
         return Priced::without_charges(None, Pricing::Unknown);
     }
     let mut charges = Vec::with_capacity(quantities);
     for line in lines {
-        let selection = card.and_then(|card| card.select(line, at).ok());
+        let rates = card.map_or(Rates::None, |card| rates_of(cards, card, line, at, missing));
         for (meter, quantity) in line.usage.iter() {
-            let rate = selection.as_ref().and_then(|prices| prices.rate(meter));
-            if rate.is_none() && quantity.is_zero() {
+            let price = rates.price(meter);
+            if price.is_none() && quantity.is_zero() {
                 continue;
             }
-            charges.push(charge_of(line, meter, quantity, rate, paid_by));
+            charges.push(charge_of(line, meter, quantity, price, paid_by));
         }
     }
     let mut priced = add_up(charges);
@@ -163,18 +184,68 @@ pub fn price_by(card: Option<&RateCard>, lines: &[Line], paid_by: PaidBy, at: Ti
     priced
 }
 
+/// Where the rates of a line come from.
+enum Rates<'a> {
+    None,
+    /// The vendor's own amount is on the line.
+    Reported(&'a RateCard, &'a Authoritative),
+    Selected(Selection<'a>),
+}
+
+fn rates_of<'a>(
+    cards: &'a CardSet,
+    card: &'a RateCard,
+    line: &'a Line,
+    at: Timestamp,
+    missing: &mut Option<UnknownRevision>,
+) -> Rates<'a> {
+    let reported = card
+        .authoritative()
+        .filter(|reported| line.usage.quantity(reported.meter).is_some());
+    if let Some(reported) = reported {
+        return Rates::Reported(card, reported);
+    }
+    let pins = card.fallback_cards();
+    if !pins.is_empty() && card.model(&line.model).is_none() {
+        for pin in pins {
+            let Some(other) = cards.card_of_revision(&pin.provider, &pin.revision) else {
+                missing.get_or_insert_with(|| UnknownRevision {
+                    provider: pin.provider.clone(),
+                    revision: pin.revision.clone(),
+                });
+                return Rates::None;
+            };
+            if other.model(&line.model).is_some() {
+                return other.select(line, at).map_or(Rates::None, Rates::Selected);
+            }
+        }
+    }
+    card.select(line, at).map_or(Rates::None, Rates::Selected)
+}
+
+impl Rates<'_> {
+    fn price(&self, meter: Meter) -> Option<Price> {
+        match self {
+            Self::None => None,
+            Self::Reported(card, reported) => Some(Price::reported(card, reported, meter)),
+            Self::Selected(selection) => selection.price(meter),
+        }
+    }
+}
+
 fn charge_of(
     line: &Line,
     meter: Meter,
     quantity: Decimal,
-    rate: Option<(Rate, String)>,
+    price: Option<Price>,
     paid_by: PaidBy,
 ) -> Charge {
-    let (cost_rate, cost_rule) = rate.unzip();
+    let billed = price.as_ref().and_then(|price| price.billed(quantity));
+    let (cost_rate, cost_rule) = price.map(|price| (price.rate, price.rule)).unzip();
     let cost_usd = cost_rate
         .as_ref()
-        .filter(|_| !quantity.is_negative())
-        .and_then(|rate| charge(quantity, rate.usd, &[], rate.per).ok());
+        .zip(billed.filter(|quantity| !quantity.is_negative()))
+        .and_then(|(rate, quantity)| charge(quantity, rate.usd, &[], rate.per).ok());
     let (price_rate, price_rule, billed_usd) = match paid_by {
         PaidBy::Operator => (
             cost_rate.clone(),
@@ -196,7 +267,7 @@ fn charge_of(
     Charge {
         model: line.model.clone(),
         meter,
-        quantity,
+        quantity: billed.unwrap_or(quantity),
         cost_rate,
         price_rate,
         cost_usd,

@@ -1,34 +1,45 @@
 //! Rate cards: one provider's prices as data, checked once on load and then only looked up.
 //!
 //! A card never changes; another one has another revision. A model is found by its exact name, an
-//! alias, without its date, or without a gateway's prefix, and never by the start of its name. A
-//! condition that the card does not know leaves the line without a price, never with the base one.
+//! alias, without its date, or without a gateway's prefix or suffix, and last by a form of names
+//! that the card spells out, never by the start of its name. A condition that the card does not
+//! know leaves the line without a price, never with the base one.
 
 use std::collections::HashMap;
 use std::fmt;
 
 pub use self::condition::LINE_CONDITIONS_MAX;
-use self::condition::{Facts, When};
-pub use self::grammar::{CardFile, CardRate, Factor, Fallback, Model, Revision, Since, Synonym};
+use self::condition::{Facts, When, WordId, Words};
+pub use self::grammar::{
+    Authoritative, CardFile, CardRate, CreditPrice, Factor, Fallback, FallbackCard, Model,
+    Revision, Since, Synonym,
+};
+use self::name::Pattern;
+pub use self::select::{Price, Selection};
 pub use self::set::CardSet;
-use crate::event::Rate;
+use self::steps::Steps;
 use crate::money::Decimal;
-use crate::time::Timestamp;
-use crate::usage::{Conditions, Line, Meter};
+use crate::usage::Meter;
 
 mod canonical;
 mod check;
+mod compile;
 mod condition;
 mod grammar;
 mod name;
+mod select;
 mod set;
+mod shape;
+mod steps;
 
 /// Version of the grammar that this code reads.
 pub const CARD_SCHEMA: u32 = 1;
 /// Largest card read, in bytes.
 pub const CARD_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Most factors of one model's revision.
+/// Most factors, and most add-ons, of one model's revision.
 pub const FACTORS_MAX: usize = 64;
+/// The model whose prices hold for every model that has none of its own.
+pub const ANY_MODEL: &str = "*";
 
 /// Meters that make up the whole input, which long-context bounds are compared with.
 pub const WHOLE_INPUT: &[Meter] = &[
@@ -75,17 +86,35 @@ pub enum Unpriced<'a> {
     TooLarge,
 }
 
-/// A provider's card, checked and indexed.
+/// A provider's card, checked and indexed. What is only read by people stays in its canonical text.
 #[derive(Debug)]
 pub struct RateCard {
-    file: CardFile,
-    canonical: String,
-    revision: String,
-    models: Vec<Vec<Compiled>>,
+    provider: Box<str>,
+    canonical: Box<str>,
+    revision: Box<str>,
+    models: Box<[CompiledModel]>,
+    /// The place in `models` of [`ANY_MODEL`].
+    any_model: Option<usize>,
     /// Names and aliases to the place in `models`.
-    names: HashMap<String, usize>,
+    names: HashMap<Box<str>, u32>,
+    patterns: Box<[(Pattern, u32)]>,
+    name_prefixes: Vec<String>,
+    name_suffixes: Vec<String>,
+    never_reduced: Vec<String>,
+    neutral: Vec<String>,
+    words: Words,
+    whens: Box<[When]>,
+    factors: Box<[CompiledFactor]>,
     /// By meter, the meters whose rates hold for it, in order.
-    fallbacks: Vec<Vec<Meter>>,
+    fallbacks: Box<[Box<[Meter]>]>,
+    fallback_cards: Vec<FallbackCard>,
+    authoritative: Option<Authoritative>,
+}
+
+#[derive(Debug)]
+struct CompiledModel {
+    name: Box<str>,
+    revisions: Box<[Compiled]>,
 }
 
 /// One revision of one model, ready to be asked.
@@ -93,48 +122,44 @@ pub struct RateCard {
 struct Compiled {
     since: Option<Since>,
     /// By meter; within one the first whose conditions hold counts.
-    rates: Vec<CompiledRate>,
-    factors: Vec<CompiledFactor>,
-    /// Conditions that some rate or factor is written for.
-    known: Vec<(String, String)>,
-    base: Vec<(String, String)>,
+    rates: Box<[CompiledRate]>,
+    addons: Box<[CompiledRate]>,
+    /// Places in the card's factors.
+    factors: Box<[u16]>,
+    /// Words that mean the base rate, in order.
+    base: Box<[WordId]>,
     /// `@2026-08-21`, or nothing.
-    rule_end: String,
+    rule_end: Box<str>,
 }
 
 #[derive(Debug)]
 struct CompiledRate {
     meter: Meter,
+    /// Place in the card's conditions.
+    when: u16,
     usd: Decimal,
     per: Decimal,
-    when: When,
-    /// `openai/gpt-6-sol/input_tokens`.
-    rule_start: String,
+    steps: Option<Box<Steps>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 struct CompiledFactor {
     factor: Decimal,
-    meters: Vec<Meter>,
-    when: When,
+    /// A bit for each meter.
+    meters: u64,
+    when: u16,
 }
 
 impl RateCard {
     /// Reads and checks a card. All problems are reported together.
     pub fn from_json(text: &str) -> Result<Self, InvalidCard> {
-        if text.len() > CARD_BYTES_MAX {
-            let problem = format!("rate card: larger than {CARD_BYTES_MAX} bytes");
-            return Err(InvalidCard(vec![problem]));
-        }
-        let file: CardFile = serde_json::from_str(text)
-            .map_err(|reason| InvalidCard(vec![format!("rate card: {reason}")]))?;
-        check::compile(file)
+        compile::compile(&read(text)?)
     }
 
     /// The vendor.
     #[must_use]
     pub fn provider(&self) -> &str {
-        &self.file.provider
+        &self.provider
     }
 
     /// SHA-256 of the canonical form, in lower-case hex.
@@ -149,142 +174,80 @@ impl RateCard {
         &self.canonical
     }
 
-    /// What stands in the card.
+    /// What stands in the card. Read again from its text, so not for the path of a call.
     #[must_use]
-    pub fn file(&self) -> &CardFile {
-        &self.file
+    pub fn file(&self) -> CardFile {
+        serde_json::from_str(&self.canonical).expect("the canonical form was made of this")
+    }
+
+    /// The vendor's own amount for a call, if it reports one.
+    #[must_use]
+    pub fn authoritative(&self) -> Option<&Authoritative> {
+        self.authoritative.as_ref()
+    }
+
+    /// Cards to ask for a model that has no price here.
+    #[must_use]
+    pub fn fallback_cards(&self) -> &[FallbackCard] {
+        &self.fallback_cards
+    }
+
+    /// The card's own names of its models.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        self.models.iter().map(|model| model.name.as_ref())
+    }
+
+    /// How many names lead to a model, aliases included and forms of names not.
+    #[must_use]
+    pub fn names_len(&self) -> usize {
+        self.names.len()
     }
 
     /// The card's own name of a model as the provider or a caller names it.
     #[must_use]
     pub fn model(&self, name: &str) -> Option<&str> {
         self.model_index(name)
-            .map(|index| self.file.models[index].model.as_str())
+            .map(|index| self.models[index].name.as_ref())
     }
 
     fn model_index(&self, name: &str) -> Option<usize> {
-        let never_reduced = &self.file.never_reduced;
-        name::candidates(name, &self.file.name_prefixes).find_map(|candidate| {
-            if candidate.is_reduced && never_reduced.iter().any(|never| never == candidate.of) {
+        let candidates = || name::candidates(name, &self.name_prefixes, &self.name_suffixes);
+        let by_name = candidates().find_map(|candidate| {
+            let stays = |never: &String| never == candidate.of;
+            if candidate.is_reduced && self.never_reduced.iter().any(stays) {
                 return None;
             }
             self.names.get(candidate.text).copied()
-        })
-    }
-
-    /// The prices of a line at an instant.
-    pub fn select<'a>(
-        &'a self,
-        line: &'a Line,
-        at: Timestamp,
-    ) -> Result<Selection<'a>, Unpriced<'a>> {
-        let index = self
-            .model_index(&line.model)
-            .ok_or(Unpriced::UnknownModel)?;
-        let revision = self.models[index]
-            .iter()
-            .rev()
-            .find(|revision| revision.since.is_none_or(|since| since.0 <= at))
-            .ok_or(Unpriced::NotYetPriced)?;
-        let input = WHOLE_INPUT
-            .iter()
-            .filter_map(|meter| line.usage.quantity(*meter));
-        let mut facts = Facts {
-            named: [("", ""); LINE_CONDITIONS_MAX],
-            named_len: 0,
-            input: Decimal::checked_sum(input).ok_or(Unpriced::TooLarge)?,
-            at,
+        });
+        let by_pattern = || {
+            let literal = candidates().filter(|candidate| !candidate.is_reduced);
+            let fits = |text: &str| self.patterns.iter().find(|(form, _)| form.fits(text));
+            literal
+                .filter_map(|candidate| fits(candidate.text))
+                .map(|(_, index)| *index)
+                .next()
         };
-        self.name_conditions(&line.conditions, revision, &mut facts)?;
-        let factors = revision.factors.iter().enumerate();
-        let held = factors.filter(|(_, factor)| factor.when.hold(&facts));
-        let factors_held = held.fold(0, |bits, (index, _)| bits | 1 << index);
-        Ok(Selection {
-            card: self,
-            revision,
-            facts,
-            factors_held,
-        })
-    }
-
-    /// Puts the line's conditions into the card's words and drops those that mean the base rate.
-    fn name_conditions<'a>(
-        &'a self,
-        conditions: &'a Conditions,
-        revision: &'a Compiled,
-        facts: &mut Facts<'a>,
-    ) -> Result<(), Unpriced<'a>> {
-        for (name, value) in conditions {
-            let said = (name.as_str(), value.as_str());
-            let meant = check::synonym(&self.file.synonyms, said).unwrap_or(said);
-            let is_in = |list: &[(String, String)]| {
-                list.iter()
-                    .any(|(name, value)| (name.as_str(), value.as_str()) == meant)
-            };
-            if is_in(&revision.base) {
-                continue;
-            }
-            if !is_in(&revision.known) {
-                let (name, value) = said;
-                return Err(Unpriced::UnknownCondition { name, value });
-            }
-            let free = facts.named.get_mut(facts.named_len);
-            *free.ok_or(Unpriced::TooLarge)? = meant;
-            facts.named_len += 1;
-        }
-        Ok(())
+        by_name.or_else(by_pattern).map(|index| index as usize)
     }
 }
 
-/// The prices that hold for one line.
-#[derive(Debug)]
-pub struct Selection<'a> {
-    card: &'a RateCard,
-    revision: &'a Compiled,
-    facts: Facts<'a>,
-    /// A bit for each factor of the revision whose conditions hold.
-    factors_held: u64,
+fn read(text: &str) -> Result<CardFile, InvalidCard> {
+    let one = |problem: String| InvalidCard(vec![format!("rate card: {problem}")]);
+    if text.len() > CARD_BYTES_MAX {
+        return Err(one(format!("larger than {CARD_BYTES_MAX} bytes")));
+    }
+    let value = serde_json::from_str(text).map_err(|reason| one(reason.to_string()))?;
+    shape::check(&value)?;
+    // From the text, not from the value: only there a member that is given twice can be seen.
+    serde_json::from_str(text).map_err(|reason| one(reason.to_string()))
 }
 
-impl Selection<'_> {
-    /// The rate of a meter after all factors, and the rule that says so:
-    /// `openai/gpt-6-sol/output_tokens?input_above=272000&service_tier=priority@2026-08-21`. A rule
-    /// that names another meter shows a fallback.
-    #[must_use]
-    pub fn rate(&self, meter: Meter) -> Option<(Rate, String)> {
-        let rate = self.card.fallbacks[meter as usize]
-            .iter()
-            .find_map(|meter| self.card_rate(*meter))?;
-        let mut usd = rate.usd;
-        let mut rule = String::with_capacity(96);
-        rule.push_str(&rate.rule_start);
-        let mut joint = '?';
-        let mut add = |when: &When| {
-            if !when.text().is_empty() {
-                rule.push(joint);
-                rule.push_str(when.text());
-                joint = '&';
-            }
-        };
-        add(&rate.when);
-        for (index, factor) in self.revision.factors.iter().enumerate() {
-            if self.factors_held & 1 << index != 0 && factor.meters.contains(&meter) {
-                usd = usd.checked_mul(factor.factor)?;
-                add(&factor.when);
-            }
-        }
-        rule.push_str(&self.revision.rule_end);
-        let per = rate.per;
-        Some((Rate { usd, per }, rule))
-    }
-
-    fn card_rate(&self, meter: Meter) -> Option<&CompiledRate> {
-        self.revision
-            .rates
-            .iter()
-            .find(|rate| rate.meter == meter && rate.when.hold(&self.facts))
-    }
+/// The bit of a meter.
+fn bit(meter: Meter) -> u64 {
+    1 << meter as u8
 }
+
+const _: () = assert!(Meter::ALL.len() <= 64, "a set of meters is 64 bits");
 
 #[cfg(test)]
 mod tests;

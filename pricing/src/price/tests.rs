@@ -398,8 +398,12 @@ fn names_resolve_exactly_or_not_at_all() {
     check("openai", "gpt-5-mini", Some("gpt-5-mini"));
     check("openai", "gpt-5-mini-2025-08-07", Some("gpt-5-mini"));
     check("openai", "gpt-4o-2024-08-06", Some("gpt-4o"));
-    check("openai", "gpt-4o-2024-05-13", None);
-    check("openai", "openai/gpt-4o-2024-05-13", None);
+    check("openai", "gpt-4o-2024-05-13", Some("gpt-4o-2024-05-13"));
+    check(
+        "openai",
+        "openai/gpt-4o-2024-05-13",
+        Some("gpt-4o-2024-05-13"),
+    );
     check("openai", "openai/gpt-4o-2024-08-06", Some("gpt-4o"));
     check("openai", "gpt-5-turbo", None);
     check("openai", "gpt-5-", None);

@@ -1,71 +1,31 @@
-//! From a card as written to a card that can be asked: every structural mistake is found here.
+//! Mistakes of a card that its form does not show: names given twice, fallbacks that lead back,
+//! places without a source, more digits than an amount can have.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use unicode_normalization::is_nfc;
 
-use super::condition::When;
-use super::grammar::{CardFile, Factor, Model, Revision, Synonym};
-use super::{
-    CARD_SCHEMA, Compiled, CompiledFactor, CompiledRate, FACTORS_MAX, InvalidCard, RateCard,
-    canonical,
-};
+use super::condition::{When, Words};
+use super::grammar::{CardFile, Factor};
+use super::name::Pattern;
+use super::{ANY_MODEL, CARD_SCHEMA, CompiledFactor, CompiledRate, bit};
 use crate::event::MODEL_BYTES_MAX;
 use crate::money::{DIGITS_MAX, Decimal, SCALE_MAX};
 use crate::usage::Meter;
 
-/// Problems found so far, and the place that is being looked at.
-struct Problems {
-    found: Vec<String>,
+/// Problems found so far.
+#[derive(Default)]
+pub(super) struct Problems {
+    pub(super) found: Vec<String>,
 }
 
 impl Problems {
-    fn add(&mut self, place: &str, problem: impl AsRef<str>) {
+    pub(super) fn add(&mut self, place: &str, problem: impl AsRef<str>) {
         self.found.push(format!("{place}: {}", problem.as_ref()));
     }
 }
 
-pub(super) fn compile(file: CardFile) -> Result<RateCard, InvalidCard> {
-    let mut problems = Problems { found: Vec::new() };
-    let place = format!("rate card {}", file.provider);
-    check_head(&file, &place, &mut problems);
-    let names = names(&file, &place, &mut problems);
-    let fallbacks = Meter::ALL
-        .iter()
-        .map(|meter| fallback_chain(&file, *meter, &place, &mut problems))
-        .collect();
-    let models = file
-        .models
-        .iter()
-        .map(|model| compile_model(&file, model, &place, &mut problems))
-        .collect();
-    if !problems.found.is_empty() {
-        return Err(InvalidCard(problems.found));
-    }
-    let canonical = canonical::canonical(&file)
-        .map_err(|reason| InvalidCard(vec![format!("{place}: {reason}")]))?;
-    Ok(RateCard {
-        revision: canonical::revision(&canonical),
-        canonical,
-        models,
-        names,
-        fallbacks,
-        file,
-    })
-}
-
-/// What a said condition means, if a synonym says so.
-pub(super) fn synonym<'a>(
-    synonyms: &'a [Synonym],
-    (name, value): (&str, &str),
-) -> Option<(&'a str, &'a str)> {
-    let synonym = synonyms
-        .iter()
-        .find(|synonym| synonym.said.split_once('=') == Some((name, value)))?;
-    synonym.means.split_once('=')
-}
-
-fn check_head(file: &CardFile, place: &str, problems: &mut Problems) {
+pub(super) fn check_head(file: &CardFile, place: &str, problems: &mut Problems) {
     if file.schema != CARD_SCHEMA {
         let problem = format!("schema {} is not {CARD_SCHEMA}", file.schema);
         problems.add(place, problem);
@@ -88,235 +48,113 @@ fn check_head(file: &CardFile, place: &str, problems: &mut Problems) {
     if file.name_prefixes.iter().any(String::is_empty) {
         problems.add(place, "name_prefixes: an empty prefix");
     }
+    if file.name_suffixes.iter().any(String::is_empty) {
+        problems.add(place, "name_suffixes: an empty suffix");
+    }
+    for card in &file.fallback_cards {
+        let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if card.revision.len() != 64 || !card.revision.bytes().all(is_hex) {
+            let problem = format!("fallback card {}: no revision", card.provider);
+            problems.add(place, problem);
+        }
+        if card.provider == file.provider {
+            problems.add(place, "fallback card: is this card's own vendor");
+        }
+    }
+    if let Some(authoritative) = &file.authoritative {
+        let place = format!("{place}: authoritative");
+        check_price(authoritative.usd, authoritative.per, &place, problems);
+        check_source(
+            &authoritative.source,
+            &authoritative.checked,
+            &place,
+            problems,
+        );
+        if authoritative.unit.trim().is_empty() {
+            problems.add(&place, "no unit");
+        }
+    }
 }
 
-fn names(file: &CardFile, place: &str, problems: &mut Problems) -> HashMap<String, usize> {
+/// By what a model is found: its names, and the forms of its names, with its place.
+pub(super) struct Names {
+    pub(super) exact: HashMap<Box<str>, u32>,
+    pub(super) patterns: Box<[(Pattern, u32)]>,
+}
+
+pub(super) fn names(file: &CardFile, place: &str, problems: &mut Problems) -> Names {
     let mut names = HashMap::new();
-    for (index, model) in file.models.iter().enumerate() {
+    let mut patterns = Vec::new();
+    for (index, model) in (0..).zip(&file.models) {
+        let is_any = model.model == ANY_MODEL;
         for name in std::iter::once(&model.model).chain(&model.aliases) {
             if name.is_empty() || name.len() > MODEL_BYTES_MAX || !is_nfc(name) {
                 problems.add(place, format!("model `{name}`: not a name"));
             }
-            if names.insert(name.clone(), index).is_some() {
+            if names.insert(name.as_str().into(), index).is_some() {
                 problems.add(place, format!("model `{name}`: named twice"));
+            }
+        }
+        if is_any {
+            names.remove(ANY_MODEL);
+            if !(model.aliases.is_empty() && model.patterns.is_empty()) {
+                problems.add(place, "model `*`: has further names");
+            }
+        }
+        for text in &model.patterns {
+            match Pattern::parse(text) {
+                Some(pattern) => patterns.push((pattern, index)),
+                None => problems.add(place, format!("pattern `{text}`: no form of names")),
             }
         }
     }
     for name in &file.never_reduced {
-        if names.contains_key(name) {
+        if names.contains_key(name.as_str()) {
             problems.add(place, format!("never_reduced `{name}`: has a price"));
         }
     }
-    names
+    Names {
+        exact: names,
+        patterns: patterns.into(),
+    }
 }
 
-fn fallback_chain(
+pub(super) fn fallback_chain(
     file: &CardFile,
     meter: Meter,
     place: &str,
     problems: &mut Problems,
-) -> Vec<Meter> {
+) -> Box<[Meter]> {
     let mut chain = vec![meter];
     let mut last = meter;
     loop {
         let mut next = file.fallbacks.iter().filter(|entry| entry.meter == last);
         let Some(entry) = next.next() else {
-            return chain;
+            return chain.into();
         };
         if next.next().is_some() {
             problems.add(place, format!("fallback of {last}: given twice"));
-            return chain;
+            return chain.into();
         }
         if chain.contains(&entry.rate_of) {
             problems.add(place, format!("fallback of {meter}: leads back to itself"));
-            return chain;
+            return chain.into();
         }
         last = entry.rate_of;
         chain.push(last);
     }
 }
 
-fn compile_model(
-    file: &CardFile,
-    model: &Model,
-    place: &str,
-    problems: &mut Problems,
-) -> Vec<Compiled> {
-    let place = format!("{place}: {}", model.model);
-    if model.revisions.is_empty() {
-        problems.add(&place, "no revision");
+pub(super) fn check_price(usd: Decimal, per: Decimal, place: &str, problems: &mut Problems) {
+    if usd.is_negative() {
+        problems.add(place, "usd is negative");
     }
-    for pair in model.revisions.windows(2) {
-        // An absent start sorts before every given one.
-        if pair[0].from >= pair[1].from {
-            problems.add(&place, "revisions are not in the order of `from`");
-        }
-    }
-    model
-        .revisions
-        .iter()
-        .map(|revision| compile_revision(file, model, revision, &place, problems))
-        .collect()
-}
-
-fn compile_revision(
-    file: &CardFile,
-    model: &Model,
-    revision: &Revision,
-    place: &str,
-    problems: &mut Problems,
-) -> Compiled {
-    let rule_end = revision
-        .from
-        .map_or_else(String::new, |since| format!("@{since}"));
-    let place = format!("{place}{rule_end}");
-    let base: Vec<(String, String)> = [&file.base_values, &revision.base_values]
-        .into_iter()
-        .flatten()
-        .flat_map(|(name, values)| {
-            values
-                .iter()
-                .map(move |value| (name.clone(), value.clone()))
-        })
-        .collect();
-    let rates = compile_rates(file, model, revision, &place, problems);
-    let factors = compile_factors(file, revision, &place, problems);
-    check_digits(&rates, &factors, &place, problems);
-
-    let whens = rates.iter().map(|rate| &rate.when);
-    let whens = whens.chain(factors.iter().map(|factor| &factor.when));
-    let known: BTreeSet<(String, String)> = whens.flat_map(When::named).cloned().collect();
-    for (name, value) in &known {
-        let said = (name.as_str(), value.as_str());
-        if base.contains(&(name.clone(), value.clone())) {
-            let problem = format!("condition {name}={value}: is also a base value");
-            problems.add(&place, problem);
-        }
-        if synonym(&file.synonyms, said).is_some() {
-            let problem = format!("condition {name}={value}: a synonym means another");
-            problems.add(&place, problem);
-        }
-    }
-    Compiled {
-        since: revision.from,
-        rates,
-        factors,
-        known: known.into_iter().collect(),
-        base,
-        rule_end,
+    if per.is_zero() || per.is_negative() {
+        problems.add(place, "per is not positive");
     }
 }
 
-fn compile_rates(
-    file: &CardFile,
-    model: &Model,
-    revision: &Revision,
-    place: &str,
-    problems: &mut Problems,
-) -> Vec<CompiledRate> {
-    let mut rates = Vec::with_capacity(revision.rates.len());
-    for (index, rate) in revision.rates.iter().enumerate() {
-        let place = format!("{place}: rate {} ({})", index + 1, rate.meter);
-        if rate.usd.is_negative() {
-            problems.add(&place, "usd is negative");
-        }
-        if rate.per.is_zero() || rate.per.is_negative() {
-            problems.add(&place, "per is not positive");
-        }
-        check_source(&rate.source, &rate.checked, &place, problems);
-        let when = When::parse(&rate.when).unwrap_or_else(|problem| {
-            problems.add(&place, problem);
-            When::default()
-        });
-        rates.push(CompiledRate {
-            meter: rate.meter,
-            usd: rate.usd,
-            per: rate.per,
-            when,
-            rule_start: format!("{}/{}/{}", file.provider, model.model, rate.meter),
-        });
-    }
-    if rates.is_empty() {
-        problems.add(place, "no rate");
-    }
-    for (index, rate) in rates.iter().enumerate() {
-        let clash = rates[..index]
-            .iter()
-            .find(|other| other.meter == rate.meter && other.when.clashes_with(&rate.when));
-        if let Some(other) = clash {
-            let problem = format!(
-                "{}: `{}` and `{}` can both hold and neither is more specific",
-                rate.meter,
-                other.when.text(),
-                rate.when.text()
-            );
-            problems.add(place, problem);
-        }
-    }
-    rates.sort_by(|left, right| {
-        let rank = |rate: &CompiledRate| (rate.when.specificity(), rate.when.threshold());
-        (left.meter, rank(right)).cmp(&(right.meter, rank(left)))
-    });
-    rates
-}
-
-fn compile_factors(
-    file: &CardFile,
-    revision: &Revision,
-    place: &str,
-    problems: &mut Problems,
-) -> Vec<CompiledFactor> {
-    if revision.factors.len() > FACTORS_MAX {
-        problems.add(place, format!("more than {FACTORS_MAX} factors"));
-        return Vec::new();
-    }
-    let mut factors: Vec<CompiledFactor> = Vec::with_capacity(revision.factors.len());
-    for (index, factor) in revision.factors.iter().enumerate() {
-        let place = format!("{place}: factor {}", index + 1);
-        if factor.factor.is_negative() {
-            problems.add(&place, "factor is negative");
-        }
-        if factor.when.is_empty() {
-            problems.add(&place, "`when` is empty: put it into the rates");
-        }
-        check_source(&factor.source, &factor.checked, &place, problems);
-        let when = When::parse(&factor.when).unwrap_or_else(|problem| {
-            problems.add(&place, problem);
-            When::default()
-        });
-        let meters = meters_of(file, factor, &place, problems);
-        let is_twice = factors.iter().any(|other| {
-            other.when == when && other.meters.iter().any(|meter| meters.contains(meter))
-        });
-        if is_twice {
-            let problem = format!("`{}` already has a factor for a meter of it", when.text());
-            problems.add(&place, problem);
-        }
-        factors.push(CompiledFactor {
-            factor: factor.factor,
-            meters,
-            when,
-        });
-    }
-    factors
-}
-
-fn meters_of(file: &CardFile, factor: &Factor, place: &str, problems: &mut Problems) -> Vec<Meter> {
-    let mut meters = Vec::new();
-    for name in &factor.meters {
-        match (file.groups.get(name), name.parse()) {
-            (Some(group), _) => meters.extend_from_slice(group),
-            (None, Ok(meter)) => meters.push(meter),
-            (None, Err(_)) => problems.add(place, format!("`{name}`: neither meter nor group")),
-        }
-    }
-    if meters.is_empty() {
-        problems.add(place, "no meter");
-    }
-    meters
-}
-
-fn check_source(source: &str, checked: &str, place: &str, problems: &mut Problems) {
+pub(super) fn check_source(source: &str, checked: &str, place: &str, problems: &mut Problems) {
     if source.trim().is_empty() {
         problems.add(place, "no source");
     }
@@ -325,11 +163,67 @@ fn check_source(source: &str, checked: &str, place: &str, problems: &mut Problem
     }
 }
 
-/// A rate after all factors is itself a decimal, so that it can be shown: the product of any
-/// factors that can hold together must fit.
-fn check_digits(
+/// The meters of a factor, as bits.
+pub(super) fn meters_of(
+    file: &CardFile,
+    factor: &Factor,
+    place: &str,
+    problems: &mut Problems,
+) -> u64 {
+    let mut meters = 0;
+    for name in &factor.meters {
+        match (file.groups.get(name), name.parse()) {
+            (Some(group), _) => meters |= group.iter().fold(0, |bits, meter| bits | bit(*meter)),
+            (None, Ok(meter)) => meters |= bit(meter),
+            (None, Err(_)) => problems.add(place, format!("`{name}`: neither meter nor group")),
+        }
+    }
+    if meters == 0 {
+        problems.add(place, "no meter");
+    }
+    meters
+}
+
+/// Rates of which one line could meet two, neither the more specific, and none is for that case.
+pub(super) fn check_clashes(
     rates: &[CompiledRate],
-    factors: &[CompiledFactor],
+    whens: &[When],
+    words: &Words,
+    place: &str,
+    problems: &mut Problems,
+) {
+    let when = |rate: &CompiledRate| &whens[usize::from(rate.when)];
+    for (index, rate) in rates.iter().enumerate() {
+        let mut same = rates[..index]
+            .iter()
+            .filter(|other| other.meter == rate.meter);
+        let clash = same.find(|other| {
+            let is_for_both = |third: &CompiledRate| {
+                third.meter == rate.meter
+                    && when(third).specificity() > when(rate).specificity()
+                    && when(third).is_implied_by(when(other), when(rate))
+            };
+            when(other).clashes_with(when(rate), words) && !rates.iter().any(is_for_both)
+        });
+        if let Some(other) = clash {
+            let problem = format!(
+                "{}: `{}` and `{}` can both hold and neither is more specific",
+                rate.meter,
+                when(other).text(),
+                when(rate).text()
+            );
+            problems.add(place, problem);
+        }
+    }
+}
+
+/// A rate after all add-ons and factors is itself a decimal, so that it can be shown: the product of
+/// any that can hold together must fit.
+pub(super) fn check_digits(
+    rates: &[CompiledRate],
+    addons: &[CompiledRate],
+    factors: &[&CompiledFactor],
+    (whens, words): (&[When], &Words),
     place: &str,
     problems: &mut Problems,
 ) {
@@ -340,28 +234,29 @@ fn check_digits(
     // Factors exclude each other when they ask for different values of one condition.
     let mut by_condition: BTreeMap<&str, BTreeMap<&str, (u32, u32)>> = BTreeMap::new();
     for factor in factors {
-        let (name, value) = match factor.when.named().first() {
-            Some((name, value)) => (name.as_str(), value.as_str()),
-            None => ("", ""),
-        };
-        let sum = by_condition
-            .entry(name)
-            .or_default()
-            .entry(value)
-            .or_default();
+        let first = whens[usize::from(factor.when)].named().first();
+        let (name, value) = first.map_or(("", ""), |word| words.text(*word));
+        let values = by_condition.entry(name).or_default();
+        let sum = values.entry(value).or_default();
         let (scale, digits) = size(factor.factor);
         *sum = (sum.0 + scale, sum.1 + digits);
     }
-    let scale: u32 = by_condition
-        .values()
-        .map(|values| values.values().map(|size| size.0).max().unwrap_or(0))
-        .sum();
-    let digits: u32 = by_condition
-        .values()
-        .map(|values| values.values().map(|size| size.1).max().unwrap_or(0))
-        .sum();
+    let most = |part: fn(&(u32, u32)) -> u32| -> u32 {
+        let values = by_condition.values();
+        values
+            .map(|values| values.values().map(part).max().unwrap_or(0))
+            .sum()
+    };
+    let (scale, digits) = (most(|size| size.0), most(|size| size.1));
     for rate in rates {
-        let own = size(rate.usd);
+        let same = addons.iter().filter(|addon| addon.meter == rate.meter);
+        // A sum of n terms has at most as many digits more as n has.
+        let own = same.fold(size(rate.usd), |own, addon| {
+            let (scale, digits) = size(addon.usd);
+            let whole = (own.1.saturating_sub(own.0)).max(digits.saturating_sub(scale)) + 1;
+            let scale = own.0.max(scale);
+            (scale, whole + scale)
+        });
         if own.0 + scale > u32::from(SCALE_MAX) || own.1 + digits > DIGITS_MAX {
             let problem = format!("{}: has too many digits with its factors", rate.meter);
             problems.add(place, problem);

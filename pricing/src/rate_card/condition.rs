@@ -1,8 +1,11 @@
 //! When a price holds: the conditions of a rate or factor, ready to be asked.
+//!
+//! Conditions that a line names are words `name=value`, kept once a card and known by their number,
+//! so that asking compares numbers.
 
 use std::collections::BTreeMap;
 
-use super::grammar::{INPUT_ABOVE, INPUT_AT_LEAST, UTC_HOURS};
+use super::grammar::{INPUT_ABOVE, INPUT_AT_LEAST, Synonym, UTC_HOURS};
 use crate::money::Decimal;
 use crate::time::Timestamp;
 
@@ -11,10 +14,79 @@ const DAY_MINUTES: u16 = 24 * 60;
 /// Most conditions a line may have; with more it has no price.
 pub const LINE_CONDITIONS_MAX: usize = 16;
 
+/// The number of a word.
+pub(super) type WordId = u16;
+
+/// All words of a card, and which of them mean another.
+#[derive(Debug, Default)]
+pub(super) struct Words {
+    /// In order, so that a word is found by halving.
+    words: Box<[(Box<str>, Box<str>)]>,
+    means: Box<[WordId]>,
+}
+
+impl Words {
+    /// `None` when there are more words than numbers.
+    pub(super) fn of<'a>(
+        said: impl IntoIterator<Item = (&'a str, &'a str)>,
+        synonyms: &[Synonym],
+    ) -> Option<Self> {
+        let mut words: Vec<(&str, &str)> = said.into_iter().collect();
+        let sides = synonyms
+            .iter()
+            .flat_map(|synonym| [&synonym.said, &synonym.means]);
+        words.extend(sides.filter_map(|side| side.split_once('=')));
+        words.sort_unstable();
+        words.dedup();
+        WordId::try_from(words.len()).ok()?;
+        let words = words
+            .into_iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        let mut found = Self {
+            words,
+            means: Box::default(),
+        };
+        let mut means: Vec<WordId> = (0..=WordId::MAX).take(found.words.len()).collect();
+        for synonym in synonyms {
+            let side = |side: &str| {
+                let (name, value) = side.split_once('=')?;
+                found.id(name, value)
+            };
+            if let (Some(said), Some(meant)) = (side(&synonym.said), side(&synonym.means)) {
+                means[usize::from(said)] = meant;
+            }
+        }
+        found.means = means.into();
+        Some(found)
+    }
+
+    pub(super) fn id(&self, name: &str, value: &str) -> Option<WordId> {
+        let place = self
+            .words
+            .binary_search_by(|(n, v)| (n.as_ref(), v.as_ref()).cmp(&(name, value)));
+        place.ok().and_then(|place| WordId::try_from(place).ok())
+    }
+
+    /// The word that a line's word means.
+    pub(super) fn meant(&self, name: &str, value: &str) -> Option<WordId> {
+        self.id(name, value).map(|id| self.means[usize::from(id)])
+    }
+
+    pub(super) fn is_synonym(&self, id: WordId) -> bool {
+        self.means[usize::from(id)] != id
+    }
+
+    pub(super) fn text(&self, id: WordId) -> (&str, &str) {
+        let (name, value) = &self.words[usize::from(id)];
+        (name, value)
+    }
+}
+
 /// What a line is asked about: its conditions in the card's own words, base values left out.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'a> {
-    pub(super) named: [(&'a str, &'a str); LINE_CONDITIONS_MAX],
+pub(super) struct Facts {
+    pub(super) named: [WordId; LINE_CONDITIONS_MAX],
     pub(super) named_len: usize,
     /// All input tokens of the line, cached and written ones included.
     pub(super) input: Decimal,
@@ -28,14 +100,17 @@ pub(super) struct When {
     input_at_least: Option<Decimal>,
     /// Minutes of the day, the end not included; the start may lie behind the end.
     utc_minutes: Option<(u16, u16)>,
-    named: Vec<(String, String)>,
+    /// In order of their names.
+    named: Box<[WordId]>,
     /// `name=value&name=value`.
-    text: String,
+    text: Box<str>,
 }
 
 impl When {
-    pub(super) fn parse(when: &BTreeMap<String, String>) -> Result<Self, String> {
+    pub(super) fn parse(when: &BTreeMap<String, String>, words: &Words) -> Result<Self, String> {
         let mut parsed = Self::default();
+        let mut named = Vec::new();
+        let mut text = String::new();
         for (name, value) in when {
             let tokens = || {
                 value
@@ -54,18 +129,23 @@ impl When {
                 _ if name.is_empty() || value.is_empty() => {
                     return Err("a condition needs a name and a value".into());
                 }
-                _ => parsed.named.push((name.clone(), value.clone())),
+                _ => {
+                    let id = words.id(name, value);
+                    named.push(id.ok_or_else(|| format!("{name}={value}: too many words"))?);
+                }
             }
-            if !parsed.text.is_empty() {
-                parsed.text.push('&');
+            if !text.is_empty() {
+                text.push('&');
             }
-            parsed.text.push_str(name);
-            parsed.text.push('=');
-            parsed.text.push_str(value);
+            text.push_str(name);
+            text.push('=');
+            text.push_str(value);
         }
         if parsed.input_above.is_some() && parsed.input_at_least.is_some() {
             return Err("input_above and input_at_least exclude each other".into());
         }
+        parsed.named = named.into();
+        parsed.text = text.into();
         Ok(parsed)
     }
 
@@ -74,11 +154,11 @@ impl When {
     }
 
     /// The conditions that a line names.
-    pub(super) fn named(&self) -> &[(String, String)] {
+    pub(super) fn named(&self) -> &[WordId] {
         &self.named
     }
 
-    pub(super) fn hold(&self, facts: &Facts<'_>) -> bool {
+    pub(super) fn hold(&self, facts: &Facts) -> bool {
         if self.input_above.is_some_and(|bound| facts.input <= bound)
             || self.input_at_least.is_some_and(|bound| facts.input < bound)
         {
@@ -91,9 +171,7 @@ impl When {
             }
         }
         let named = &facts.named[..facts.named_len];
-        self.named
-            .iter()
-            .all(|(name, value)| named.contains(&(name.as_str(), value.as_str())))
+        self.named.iter().all(|word| named.contains(word))
     }
 
     /// How many things it asks for: of two that hold, the one that asks for more counts.
@@ -112,25 +190,50 @@ impl When {
         }
     }
 
-    /// Whether one line can meet both with neither the more specific: a card may not have that.
-    pub(super) fn clashes_with(&self, other: &Self) -> bool {
-        if self.specificity() != other.specificity() {
-            return false;
-        }
-        let is_apart = self.named.iter().any(|(name, value)| {
-            let same_name = other.named.iter().find(|(theirs, _)| theirs == name);
-            same_name.is_some_and(|(_, theirs)| theirs != value)
+    /// Whether no line can meet both.
+    pub(super) fn excludes(&self, other: &Self, words: &Words) -> bool {
+        let is_apart = self.named.iter().any(|ours| {
+            let (name, value) = words.text(*ours);
+            other.named.iter().any(|theirs| {
+                let (their_name, their_value) = words.text(*theirs);
+                name == their_name && value != their_value
+            })
         });
         let is_apart_in_time = match (self.utc_minutes, other.utc_minutes) {
             (Some(ours), Some(theirs)) => (0..DAY_MINUTES)
                 .all(|minute| !(is_within(minute, ours) && is_within(minute, theirs))),
             _ => false,
         };
+        is_apart || is_apart_in_time
+    }
+
+    /// Whether it holds wherever both of these hold.
+    pub(super) fn is_implied_by(&self, left: &Self, right: &Self) -> bool {
+        let is_in = |word: &WordId| left.named.contains(word) || right.named.contains(word);
+        let is_given = |ours: bool, same: bool| !ours || same;
+        self.named.iter().all(is_in)
+            && is_given(
+                self.threshold().is_some(),
+                [left, right]
+                    .map(Self::threshold)
+                    .contains(&self.threshold()),
+            )
+            && is_given(
+                self.utc_minutes.is_some(),
+                [left.utc_minutes, right.utc_minutes].contains(&self.utc_minutes),
+            )
+    }
+
+    /// Whether one line can meet both with neither the more specific: a card may not have that.
+    pub(super) fn clashes_with(&self, other: &Self, words: &Words) -> bool {
+        if self.specificity() != other.specificity() {
+            return false;
+        }
         // Two bounds on the input are ordered by their height, if they ask for nothing different.
         let is_ordered = self.named == other.named
             && self.utc_minutes == other.utc_minutes
             && self.threshold() != other.threshold();
-        !is_apart && !is_apart_in_time && !is_ordered
+        !self.excludes(other, words) && !is_ordered
     }
 }
 

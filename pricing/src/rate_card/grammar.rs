@@ -42,14 +42,79 @@ pub struct CardFile {
     /// Which meter's rate holds for a meter without one; followed further if that has none either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<Fallback>,
+    /// Conditions that only describe a call: where no price of a model names one, any value of it
+    /// means the base rate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub neutral_conditions: Vec<String>,
     /// Starts of model names that gateways add, such as `openai/`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_prefixes: Vec<String>,
+    /// Ends of model names that gateways add, such as `-v1:0`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_suffixes: Vec<String>,
     /// Names that look like a dated form of a model but are another one, without a price here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub never_reduced: Vec<String>,
-    /// The models.
+    /// Cards of other vendors whose models this one serves at their prices: asked in this order for
+    /// a model that has no price here. Pinned by revision, so that this card's revision says it all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback_cards: Vec<FallbackCard>,
+    /// What a credit costs, where rates are in credits. The one without conditions is the contract's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credit_prices: Vec<CreditPrice>,
+    /// The amount that the vendor itself reports for a call, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authoritative: Option<Authoritative>,
+    /// The models. Prices of the one called `*` hold for every model that has none of its own.
     pub models: Vec<Model>,
+}
+
+/// A card of another vendor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FallbackCard {
+    /// The vendor.
+    pub provider: String,
+    /// The revision of its card, SHA-256 in lower-case hex.
+    pub revision: String,
+}
+
+/// US dollars for credits, the vendor's own unit of account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreditPrice {
+    /// US dollars.
+    pub usd: Decimal,
+    /// Credits the dollars are for.
+    pub per: Decimal,
+    /// When it holds; empty: always.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub when: BTreeMap<String, String>,
+    /// Where the price was read.
+    pub source: String,
+    /// The day it was read, `YYYY-MM-DD`.
+    pub checked: String,
+    /// What other sources say, or how it was derived.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// A line that has this meter costs what the vendor says, and its other meters add nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authoritative {
+    /// The meter that carries the amount.
+    pub meter: Meter,
+    /// What one of it is, in words: without a declared unit an amount is no amount.
+    pub unit: String,
+    /// US dollars.
+    pub usd: Decimal,
+    /// Units the dollars are for.
+    pub per: Decimal,
+    /// Where the unit was read.
+    pub source: String,
+    /// The day it was read, `YYYY-MM-DD`.
+    pub checked: String,
 }
 
 /// One condition said in other words: both are `name=value`.
@@ -81,6 +146,9 @@ pub struct Model {
     /// Its other names.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
+    /// Forms of further names, such as `aura-2-{word}-{language}`; asked after all exact names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patterns: Vec<String>,
     /// Prices, each valid until the next one's start.
     pub revisions: Vec<Revision>,
 }
@@ -97,21 +165,34 @@ pub struct Revision {
     pub base_values: BTreeMap<String, Vec<String>>,
     /// Prices by meter. Of those whose conditions hold the most specific one counts.
     pub rates: Vec<CardRate>,
+    /// Prices that come on top of those, before factors. All whose conditions hold are added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addons: Vec<CardRate>,
     /// Factors on them. All whose conditions hold are multiplied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub factors: Vec<Factor>,
 }
 
-/// `usd` for every `per` units of a meter.
+/// `usd` or `credits` for every `per` units of a meter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CardRate {
     /// What is counted.
     pub meter: Meter,
-    /// US dollars.
-    pub usd: Decimal,
-    /// Units the dollars are for.
+    /// US dollars; absent where the price is in credits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usd: Option<Decimal>,
+    /// The vendor's credits; their price is in `credit_prices`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credits: Option<Decimal>,
+    /// Units they are for.
     pub per: Decimal,
+    /// A line's quantity is billed in whole steps of this size, the last one in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_up_to: Option<Decimal>,
+    /// A line's quantity that is not zero is billed as at least this much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Decimal>,
     /// When it holds; empty: always.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub when: BTreeMap<String, String>,
