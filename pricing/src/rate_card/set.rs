@@ -8,8 +8,27 @@ use super::RateCard;
 /// Cards compiled into the program, by provider.
 const BUILT_IN: &[&str] = &[
     include_str!("../../rate_cards/anthropic.json"),
+    include_str!("../../rate_cards/assemblyai.json"),
+    include_str!("../../rate_cards/azure.json"),
+    include_str!("../../rate_cards/bedrock.json"),
+    include_str!("../../rate_cards/cartesia.json"),
+    include_str!("../../rate_cards/cerebras.json"),
+    include_str!("../../rate_cards/cohere.json"),
     include_str!("../../rate_cards/deepgram.json"),
+    include_str!("../../rate_cards/deepseek.json"),
+    include_str!("../../rate_cards/elevenlabs.json"),
+    include_str!("../../rate_cards/fireworks.json"),
+    include_str!("../../rate_cards/gemini.json"),
+    include_str!("../../rate_cards/groq.json"),
+    include_str!("../../rate_cards/mistral.json"),
+    include_str!("../../rate_cards/moonshot.json"),
     include_str!("../../rate_cards/openai.json"),
+    include_str!("../../rate_cards/openrouter.json"),
+    include_str!("../../rate_cards/perplexity.json"),
+    include_str!("../../rate_cards/together.json"),
+    include_str!("../../rate_cards/vertex.json"),
+    include_str!("../../rate_cards/voyage.json"),
+    include_str!("../../rate_cards/xai.json"),
 ];
 
 static BUILT_IN_SET: LazyLock<CardSet> = LazyLock::new(|| {
