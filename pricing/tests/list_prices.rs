@@ -1,10 +1,11 @@
-//! Every price of a list that was copied by hand from the vendors' pages and two public packages,
-//! apart from the cards: each must stand in them to the last digit.
+//! Every price of a list that was made apart from the cards: each must stand in them to the last
+//! digit.
 
 #![expect(
     clippy::unwrap_used,
     reason = "what does not parse is a mistake of the list, and fails"
 )]
+
 use farebox_pricing::money::Decimal;
 use farebox_pricing::rate_card::{CardSet, RateCard};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage};
