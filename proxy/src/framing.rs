@@ -1,8 +1,11 @@
-//! From bytes to frames: events of a stream, or one JSON body.
+//! From bytes to frames: events of a stream, objects of an array, lines, or one JSON body.
 //!
 //! Framing never fails: what does not fit a bound is skipped and said, the rest goes on.
 
+pub mod array;
+pub mod aws;
 pub mod json;
+pub mod lines;
 pub mod sse;
 
 /// The flag of a body that should be JSON and is not.
@@ -22,8 +25,17 @@ pub struct Frame<'a> {
 pub enum Origin {
     /// The whole body of an answer.
     Body,
-    /// One event of a stream.
+    /// One event of a stream, one line, one object of an array.
     Event,
+}
+
+/// How a framing came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Frames that were over their bound.
+    pub skipped: u64,
+    /// From some place on nothing could be told apart.
+    pub is_broken: bool,
 }
 
 impl Origin {

@@ -164,6 +164,10 @@ pub enum Form {
     Json,
     /// Audio, images or plain text beside JSON: what is not JSON is counted and not read.
     Opaque,
+    /// A JSON array that grows as its objects come; or one JSON value.
+    Elements,
+    /// JSON lines, whatever their type says; an error is one JSON value.
+    Lines,
 }
 
 /// Finds the splice that makes a request ask for its usage.

@@ -12,8 +12,11 @@ use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, EVIDENCE_TEXT_BYTES_MAX, Evi
 use http::HeaderMap;
 
 use crate::decode::{DecodeError, Decoder};
+use crate::framing::array::ArrayFraming;
+use crate::framing::aws::AwsFraming;
+use crate::framing::lines::LinesFraming;
 use crate::framing::sse::SseFraming;
-use crate::framing::{Frame, INVALID_BODY, Origin};
+use crate::framing::{Ended, Frame, INVALID_BODY, Origin};
 use crate::provider::{Endpoint, Form, Glance};
 use crate::providers::READER_VERSION;
 
@@ -50,6 +53,12 @@ pub struct Reader {
 enum Body {
     /// A stream of events.
     Events(SseFraming),
+    /// An array that grows.
+    Elements(ArrayFraming),
+    /// JSON lines.
+    Lines(LinesFraming),
+    /// AWS messages.
+    Messages(AwsFraming),
     /// A JSON body in one piece so far; a copy is made only when a second one comes.
     Whole(Bytes),
     /// A JSON body in several pieces.
@@ -72,18 +81,14 @@ impl Reader {
         evidence.response.insert("status", u64::from(status));
         let media_type = content_type.map_or("", media_type);
         let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
-        let mut body = if !endpoint.is_read {
-            Body::Unread
-        } else if is_stream {
-            Body::Events(SseFraming::default())
-        } else if is_json(media_type) {
-            Body::Whole(Bytes::new())
+        let mut body = if endpoint.is_read {
+            Body::of(endpoint.form, media_type, status)
         } else {
-            if endpoint.form == Form::Json {
-                evidence.flag("unknown_type");
-            }
             Body::Unread
         };
+        if matches!(body, Body::Unread) && endpoint.is_read && endpoint.form != Form::Opaque {
+            evidence.flag("unknown_type");
+        }
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
         let decoder = encoding
             .filter(|_| endpoint.is_read)
@@ -160,13 +165,24 @@ impl Reader {
                 .response
                 .insert("decoded_bytes", self.decoded_bytes);
         }
+        let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
         match std::mem::replace(&mut self.body, Body::Unread) {
             Body::Events(framing) => {
-                let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
-                if framing.finish(&mut |data| read_event(endpoint, evidence, data)) > 0 {
-                    evidence.flag("frame_too_large");
-                }
+                let skipped = framing.finish(&mut |data| read_event(endpoint, evidence, data));
+                note_end(
+                    evidence,
+                    Ended {
+                        skipped,
+                        is_broken: false,
+                    },
+                );
             }
+            Body::Elements(framing) => note_end(evidence, framing.finish()),
+            Body::Lines(framing) => {
+                let ended = framing.finish(&mut |data| read_event(endpoint, evidence, data));
+                note_end(evidence, ended);
+            }
+            Body::Messages(framing) => note_end(evidence, framing.finish()),
             Body::Whole(body) => self.read_body(&body, is_complete),
             Body::Pieces(body) => self.read_body(&body, is_complete),
             Body::Unread => {}
@@ -176,13 +192,13 @@ impl Reader {
     }
 
     fn read(&mut self, piece: Piece<'_>) {
+        let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
+        let mut each = |data: &[u8]| read_event(endpoint, evidence, data);
         match &mut self.body {
-            Body::Events(framing) => {
-                let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
-                framing.push(piece.bytes(), &mut |data| {
-                    read_event(endpoint, evidence, data)
-                });
-            }
+            Body::Events(framing) => framing.push(piece.bytes(), &mut each),
+            Body::Elements(framing) => framing.push(piece.bytes(), &mut each),
+            Body::Lines(framing) => framing.push(piece.bytes(), &mut each),
+            Body::Messages(framing) => framing.push(piece.bytes(), &mut each),
             Body::Whole(first) if first.is_empty() => match piece {
                 Piece::Shared(bytes) => self.body = Body::Whole(bytes.clone()),
                 Piece::Lent(bytes) => self.body = Body::Pieces(BytesMut::from(bytes)),
@@ -200,7 +216,7 @@ impl Reader {
         let held = match &self.body {
             Body::Whole(first) => first.len(),
             Body::Pieces(pieces) => pieces.len(),
-            Body::Events(_) | Body::Unread => 0,
+            _ => 0,
         };
         if held > JSON_BODY_BYTES_MAX {
             self.evidence.flag("body_too_large");
@@ -225,6 +241,35 @@ impl Reader {
     }
 }
 
+impl Body {
+    /// How an answer is read, by its type; where that says little, by what the endpoint sends.
+    fn of(form: Form, media_type: &str, status: u16) -> Self {
+        let is = |name: &str| media_type.eq_ignore_ascii_case(name);
+        if is("text/event-stream") {
+            Self::Events(SseFraming::default())
+        } else if is("application/vnd.amazon.eventstream") {
+            Self::Messages(AwsFraming::default())
+        } else if LINES.iter().any(|name| is(name)) || (form == Form::Lines && status < 400) {
+            Self::Lines(LinesFraming::default())
+        } else if !is_json(media_type) {
+            Self::Unread
+        } else if form == Form::Elements {
+            Self::Elements(ArrayFraming::default())
+        } else {
+            Self::Whole(Bytes::new())
+        }
+    }
+}
+
+/// Types of JSON lines.
+const LINES: [&str; 5] = [
+    "application/x-ndjson",
+    "application/ndjson",
+    "application/jsonl",
+    "application/x-jsonl",
+    "application/jsonlines",
+];
+
 enum Piece<'a> {
     Shared(&'a Bytes),
     Lent(&'a [u8]),
@@ -236,6 +281,15 @@ impl Piece<'_> {
             Self::Shared(bytes) => bytes,
             Self::Lent(bytes) => bytes,
         }
+    }
+}
+
+fn note_end(evidence: &mut Evidence, ended: Ended) {
+    if ended.skipped > 0 {
+        evidence.flag("frame_too_large");
+    }
+    if ended.is_broken {
+        evidence.flag(INVALID_BODY);
     }
 }
 

@@ -6,6 +6,9 @@ use proptest::prelude::*;
 
 use super::Reader;
 use crate::amend::{UsageStripper, ask_for_stream_usage};
+use crate::framing::array::ArrayFraming;
+use crate::framing::aws::{self, AwsFraming};
+use crate::framing::lines::LinesFraming;
 use crate::framing::sse::SseFraming;
 use crate::provider::{ALL, Asked, Endpoint};
 
@@ -92,7 +95,8 @@ proptest! {
         cuts in cuts(),
         status in prop::sample::select(vec![200u16, 400, 503]),
         content_type in prop::sample::select(vec![
-            None, Some("text/event-stream"), Some("application/json; charset=utf-8"), Some("audio/mpeg"), Some("é"),
+            None, Some("text/event-stream"), Some("application/vnd.amazon.eventstream"),
+            Some("application/x-ndjson"), Some("application/json; charset=utf-8"), Some("audio/mpeg"), Some("é"),
         ]),
         encoding in prop::sample::select(vec![
             None, Some("identity"), Some("gzip"), Some("deflate"), Some("br"), Some("zstd"), Some("gzip, br"),
@@ -137,6 +141,60 @@ proptest! {
             events
         };
         prop_assert_eq!(events(&split(&answer, &cuts)), events(&[&answer]));
+    }
+
+    #[test]
+    fn lines_do_not_depend_on_the_pieces(answer in answer(), cuts in cuts()) {
+        let lines = |pieces: &[&[u8]]| {
+            let mut lines: Vec<Vec<u8>> = Vec::new();
+            let mut framing = LinesFraming::default();
+            let mut add = |line: &[u8]| lines.push(line.to_vec());
+            for piece in pieces {
+                framing.push(piece, &mut add);
+            }
+            framing.finish(&mut add);
+            lines
+        };
+        prop_assert_eq!(lines(&split(&answer, &cuts)), lines(&[&answer]));
+    }
+
+    #[test]
+    fn elements_do_not_depend_on_the_pieces(answer in answer(), is_array in any::<bool>(), cuts in cuts()) {
+        let elements = |pieces: &[&[u8]]| {
+            let mut elements: Vec<Vec<u8>> = Vec::new();
+            let mut framing = ArrayFraming::default();
+            for piece in pieces {
+                framing.push(piece, &mut |element| elements.push(element.to_vec()));
+            }
+            (elements, framing.finish())
+        };
+        let answer = if is_array { [b"[{", answer.as_slice()].concat() } else { answer };
+        prop_assert_eq!(elements(&split(&answer, &cuts)), elements(&[&answer]));
+    }
+
+    #[test]
+    fn messages_do_not_depend_on_the_pieces(
+        kinds in prop::collection::vec(("[a-zA-Z\"-]{0,12}", answer()), 0..4),
+        garbage in answer(),
+        cuts in cuts(),
+    ) {
+        let messages = |pieces: &[&[u8]]| {
+            let mut messages: Vec<Vec<u8>> = Vec::new();
+            let mut framing = AwsFraming::default();
+            for piece in pieces {
+                framing.push(piece, &mut |message| messages.push(message.to_vec()));
+            }
+            (messages, framing.finish())
+        };
+        let mut stream: Vec<u8> = Vec::new();
+        for (kind, payload) in &kinds {
+            stream.extend(aws::event(kind, payload));
+        }
+        stream.extend(&garbage);
+        let whole = messages(&[&stream]);
+        prop_assert_eq!(&messages(&split(&stream, &cuts)), &whole);
+        prop_assert_eq!(whole.0.len(), kinds.len());
+        prop_assert_eq!(whole.1.is_broken, garbage.len() >= 12);
     }
 
     #[test]
