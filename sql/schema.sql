@@ -11,6 +11,12 @@ CREATE DOMAIN farebox_private.usd AS numeric
 
 COMMENT ON DOMAIN farebox_private.usd IS 'US dollars, exact, at most twelve digits behind the point.';
 
+CREATE FUNCTION farebox_private.charges_of(charges text, with_cost boolean) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('model', (kept.charge -> 0), 'meter', (kept.charge -> 1), 'quantity', (kept.charge -> 2), 'cost_rate', CASE WHEN (charges_of.with_cost AND ((kept.charge -> 3) <> 'null'::jsonb)) THEN jsonb_build_object('usd', ((kept.charge -> 3) -> 0), 'per', ((kept.charge -> 3) -> 1)) ELSE NULL::jsonb END, 'price_rate', CASE WHEN ((kept.charge -> 4) <> 'null'::jsonb) THEN jsonb_build_object('usd', ((kept.charge -> 4) -> 0), 'per', ((kept.charge -> 4) -> 1)) ELSE NULL::jsonb END, 'cost_usd', CASE WHEN charges_of.with_cost THEN (kept.charge -> 5) ELSE NULL::jsonb END, 'billed_usd', (kept.charge -> 6), 'cost_rule', CASE WHEN charges_of.with_cost THEN (kept.charge -> 7) ELSE NULL::jsonb END, 'price_rule', (kept.charge -> 8)) ORDER BY kept.place), '[]'::jsonb) AS "coalesce" FROM jsonb_array_elements((charges_of.charges)::jsonb) WITH ORDINALITY kept(charge, place));
+
+COMMENT ON FUNCTION farebox_private.charges_of(charges text, with_cost boolean) IS 'Charges as the public face shows them, from the form they are kept in; without their cost half for those who must not see it.';
+
 CREATE FUNCTION farebox_private.sees_all() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (pg_has_role('farebox_reader'::name, 'member'::text) OR pg_has_role('farebox_collector'::name, 'member'::text) OR pg_has_role('farebox_proxy'::name, 'member'::text) OR pg_has_role('farebox_retention'::name, 'member'::text) OR pg_has_role('farebox_owner'::name, 'member'::text));
@@ -314,13 +320,13 @@ CREATE TABLE farebox_private.usage_events (
     client_retry integer,
     sanitised boolean NOT NULL,
     lines text NOT NULL,
-    usage jsonb NOT NULL,
+    usage text NOT NULL,
     usage_source text NOT NULL,
     usage_reason text,
     usage_low jsonb,
     usage_high jsonb,
     evidence text,
-    charges jsonb NOT NULL,
+    charges text NOT NULL,
     cost_usd farebox_private.usd,
     billed_usd farebox_private.usd,
     claimed_usd farebox_private.usd,
@@ -461,7 +467,7 @@ COMMENT ON COLUMN farebox_private.usage_events.sanitised IS 'Whether a text had 
 
 COMMENT ON COLUMN farebox_private.usage_events.lines IS 'What pricing reads: [{model, conditions, usage}]; JSON as text, which the view reads.';
 
-COMMENT ON COLUMN farebox_private.usage_events.usage IS 'The lines'' sum, exact decimals as strings by meter.';
+COMMENT ON COLUMN farebox_private.usage_events.usage IS 'The lines'' sum, exact decimals as strings by meter; JSON as text, which the view reads.';
 
 COMMENT ON COLUMN farebox_private.usage_events.usage_source IS 'How the quantities are known.';
 
@@ -473,7 +479,7 @@ COMMENT ON COLUMN farebox_private.usage_events.usage_high IS 'Upper bounds by me
 
 COMMENT ON COLUMN farebox_private.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. JSON as text, which the view reads.';
 
-COMMENT ON COLUMN farebox_private.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}].';
+COMMENT ON COLUMN farebox_private.usage_events.charges IS 'Each meter priced: [[model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule]], a rate as [usd, per]; JSON as text, which charges_of reads.';
 
 COMMENT ON COLUMN farebox_private.usage_events.cost_usd IS 'What the provider charges, whoever pays; null: a rate is missing.';
 
@@ -563,7 +569,7 @@ CREATE VIEW farebox.usage_events AS
     events.client_retry,
     events.sanitised,
     (events.lines)::jsonb AS lines,
-    events.usage,
+    (events.usage)::jsonb AS usage,
     events.usage_source,
     events.usage_reason,
     events.usage_low,
@@ -572,11 +578,7 @@ CREATE VIEW farebox.usage_events AS
             WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN (events.evidence)::jsonb
             ELSE NULL::jsonb
         END AS evidence,
-        CASE
-            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN events.charges
-            ELSE ( SELECT COALESCE(jsonb_agg((charges.charge || '{"cost_usd": null, "cost_rate": null, "cost_rule": null}'::jsonb) ORDER BY charges.place), '[]'::jsonb) AS "coalesce"
-               FROM jsonb_array_elements(events.charges) WITH ORDINALITY charges(charge, place))
-        END AS charges,
+    farebox_private.charges_of(events.charges, (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text))) AS charges,
         CASE
             WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
             ELSE NULL::numeric
@@ -996,7 +998,7 @@ CREATE VIEW farebox.unpriced_usage AS
     events.usage_source,
     events.usage_reason,
     (events.lines)::jsonb AS lines,
-    events.usage,
+    (events.usage)::jsonb AS usage,
     events.usage_low,
     events.usage_high,
     events.billed_usd,
@@ -1290,19 +1292,15 @@ begin
         execute format(
             'create table farebox_private.%I (like farebox_private.usage_events including all,'
             ' constraint started_in_month check (started_at >= %L and started_at < %L))'
-            -- A row is about three kilobytes; compressing it would cost more than all its indexes.
+            -- A row is about two kilobytes; compressing it would cost more than all its indexes.
             ' with (toast_tuple_target = 8160)',
             partition_name,
             from_month::timestamptz,
             to_month::timestamptz
         );
-        execute format('alter table farebox_private.%I enable row level security', partition_name);
-        execute format('alter table farebox_private.%I force row level security', partition_name);
-        execute format(
-            'create policy own_rows on farebox_private.%I to public using ('
-            '(select farebox_private.sees_all()) or tenant_id = (select farebox_private.own_tenant()))',
-            partition_name
-        );
+        -- Rows are read through the table above it, whose policies hold there. The collector copies
+        -- straight into the month, which row security of its own would refuse; nobody may read it.
+        execute format('grant insert on farebox_private.%I to farebox_collector', partition_name);
         execute format(
             'alter table farebox_private.usage_events attach partition farebox_private.%I'
             ' for values from (%L) to (%L)',
@@ -1928,15 +1926,15 @@ CREATE VIEW farebox.requests AS
     events.endpoint,
     COALESCE(events.model, events.model_requested) AS model,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((counted.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS prompt_tokens,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN (((COALESCE(((counted.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS completion_tokens,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN ((((((((((((((COALESCE(((counted.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS total_tokens,
         CASE
@@ -1953,7 +1951,9 @@ CREATE VIEW farebox.requests AS
     events.started_at AS created_at,
     events.started_at,
     events.ended_at
-   FROM farebox_private.usage_events events;
+   FROM (farebox_private.usage_events events
+     CROSS JOIN LATERAL ( SELECT (events.usage)::jsonb AS usage
+         OFFSET 0) counted);
 
 COMMENT ON VIEW farebox.requests IS 'Events under the names that gateways'' request logs use.';
 
@@ -2223,18 +2223,18 @@ CREATE VIEW farebox.trace_events AS
     events.endpoint,
     COALESCE(events.model, events.model_requested) AS model,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((events.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN ((((((((((COALESCE(((counted.usage ->> 'input_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'cache_write_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_1h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_write_12h_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'input_video_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS input_tokens,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN (((COALESCE(((counted.usage ->> 'cache_read_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'cache_read_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_image_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'cache_read_video_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS cached_tokens,
         CASE
-            WHEN (events.usage <> '{}'::jsonb) THEN (((COALESCE(((events.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((events.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((events.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
+            WHEN (counted.usage <> '{}'::jsonb) THEN (((COALESCE(((counted.usage ->> 'output_tokens'::text))::numeric, (0)::numeric) + COALESCE(((counted.usage ->> 'reasoning_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_audio_tokens'::text))::numeric, (0)::numeric)) + COALESCE(((counted.usage ->> 'output_image_tokens'::text))::numeric, (0)::numeric))
             ELSE NULL::numeric
         END AS output_tokens,
-    events.usage,
+    counted.usage,
         CASE
             WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
             ELSE NULL::numeric
@@ -2253,7 +2253,9 @@ CREATE VIEW farebox.trace_events AS
     events.metadata,
     events.started_at AS created_at,
     events.ended_at
-   FROM farebox_private.usage_events events;
+   FROM (farebox_private.usage_events events
+     CROSS JOIN LATERAL ( SELECT (events.usage)::jsonb AS usage
+         OFFSET 0) counted);
 
 COMMENT ON VIEW farebox.trace_events IS 'Events under the names that tracing tools use.';
 
@@ -2887,6 +2889,22 @@ COMMENT ON COLUMN farebox_private.received_sequences.epoch IS 'Its process start
 
 COMMENT ON COLUMN farebox_private.received_sequences.ranges IS 'Numbers booked.';
 
+CREATE TABLE farebox_private.response_claims (
+    claim uuid NOT NULL,
+    charged_event_id uuid,
+    pending_event_id uuid
+);
+
+ALTER TABLE ONLY farebox_private.response_claims FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.response_claims IS 'Which event was charged for an answer of a provider, so that it is charged once.';
+
+COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over tenant, upstream and response id.';
+
+COMMENT ON COLUMN farebox_private.response_claims.charged_event_id IS 'The event that was charged for it.';
+
+COMMENT ON COLUMN farebox_private.response_claims.pending_event_id IS 'The event that waits for its usage.';
+
 CREATE TABLE farebox_private.schema_migrations (
     version integer NOT NULL,
     name text NOT NULL,
@@ -2954,6 +2972,9 @@ ALTER TABLE ONLY farebox_private.rate_card_revisions
 
 ALTER TABLE ONLY farebox_private.received_sequences
     ADD CONSTRAINT received_sequences_pkey PRIMARY KEY (node, epoch);
+
+ALTER TABLE ONLY farebox_private.response_claims
+    ADD CONSTRAINT response_claims_pkey PRIMARY KEY (claim);
 
 ALTER TABLE ONLY farebox_private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
@@ -3069,6 +3090,8 @@ CREATE POLICY operator_rows ON farebox_private.rate_card_revisions USING (( SELE
 
 CREATE POLICY operator_rows ON farebox_private.received_sequences USING (( SELECT farebox_private.sees_all() AS sees_all));
 
+CREATE POLICY operator_rows ON farebox_private.response_claims USING (( SELECT farebox_private.sees_all() AS sees_all));
+
 CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURRENT_USER) OR ( SELECT farebox_private.sees_all() AS sees_all)));
 
 CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
@@ -3102,6 +3125,8 @@ ALTER TABLE farebox_private.periods ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.rate_card_revisions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.received_sequences ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.response_claims ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.tenant_activity ENABLE ROW LEVEL SECURITY;
 
@@ -3277,4 +3302,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.received_sequences TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.response_claims TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.response_claims TO farebox_retention;
 

@@ -14,15 +14,17 @@ use farebox_pricing::price::price_event_as_stamped;
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::store::ingest::{BatchError, Booked};
+use crate::store::ingest::{BatchError, Booked, Known};
 use crate::store::{Store, StoreError};
 
 pub mod body;
 pub mod check;
+pub(crate) mod json;
 pub mod months;
+mod record;
+pub(crate) mod row;
 
 use check::Checked;
 
@@ -32,8 +34,8 @@ pub const BATCH_RECORDS_MAX: usize = 1_000;
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Milliseconds by which a proxy's clock and ours may differ before its events are marked.
 pub const CLOCK_DIFFERENCE_MAX_MS: u64 = 5 * 60 * 1_000;
-/// Times a batch is tried again after the database chose it as a deadlock's victim.
-const DEADLOCK_RETRIES_MAX: u32 = 5;
+/// Times a batch is tried again because another one was in its way.
+const RETRIES_MAX: u32 = 8;
 
 /// What a request says of the proxy that sent it.
 #[derive(Clone, Debug)]
@@ -133,7 +135,7 @@ pub async fn ingest(
     store: &Store,
     cards: &CardSet,
     sender: &Sender,
-    records: &[&RawValue],
+    records: &[&str],
     received_at: Timestamp,
 ) -> Result<Answer, StoreError> {
     let mut receipts: Vec<Option<Receipt>> = vec![None; records.len()];
@@ -141,7 +143,7 @@ pub async fn ingest(
     let mut repeated = Vec::new();
     let mut priced = Vec::with_capacity(records.len());
     for (position, raw) in records.iter().enumerate() {
-        let record = match check::check(raw.get()) {
+        let record = match check::check(raw) {
             Ok(record) => record,
             Err(refused) => {
                 receipts[position] = Some(Receipt {
@@ -169,8 +171,10 @@ pub async fn ingest(
             }
         }
     }
-    // Ids grow with time, so that pages of the indexes are filled in order.
-    priced.sort_by_key(|ready| ready.record.event.event_id);
+    // Ids grow with time, so that pages of the indexes are filled in order. A record is large; only
+    // its address is moved.
+    let mut in_order: Vec<&Priced> = priced.iter().collect();
+    in_order.sort_unstable_by_key(|ready| ready.record.event.event_id);
 
     let mut price_mismatches = 0;
     let batch = BatchContext {
@@ -180,7 +184,7 @@ pub async fn ingest(
         is_clock_suspect: sender.sent_at.as_millis().abs_diff(received_at.as_millis())
             > CLOCK_DIFFERENCE_MAX_MS,
     };
-    book_halving(&batch, &priced, &mut receipts, &mut price_mismatches).await?;
+    book_halving(&batch, &in_order, &mut receipts, &mut price_mismatches).await?;
     for (position, event_id, first, is_same) in repeated {
         receipts[position] = Some(receipt_of_repeat(
             event_id,
@@ -224,18 +228,21 @@ fn price_again(position: usize, record: Checked, cards: &CardSet) -> Result<Pric
 /// Books all, or halves what the database refuses until the refused records stand alone.
 async fn book_halving(
     batch: &BatchContext<'_>,
-    priced: &[Priced],
+    priced: &[&Priced],
     receipts: &mut [Option<Receipt>],
     price_mismatches: &mut u64,
 ) -> Result<(), StoreError> {
     let mut pending = vec![priced];
     let mut retries = 0;
+    // Nearly every record comes once, so the ledger is not asked first whether it knows one.
+    let mut known = Known::Nothing;
     // An empty batch still brings the node's report.
     while let Some(part) = pending.pop() {
-        match crate::store::ingest::book(batch, part).await {
+        match crate::store::ingest::book(batch, part, known).await {
             Ok(booked) => note(part, booked, receipts, price_mismatches),
-            Err(BatchError::Deadlock(_)) if retries < DEADLOCK_RETRIES_MAX => {
+            Err(BatchError::Again(_)) if retries < RETRIES_MAX => {
                 retries += 1;
+                known = Known::AskFirst;
                 pending.push(part);
             }
             Err(BatchError::Data(error)) => match part {
@@ -253,14 +260,14 @@ async fn book_halving(
                     pending.push(left);
                 }
             },
-            Err(BatchError::Deadlock(error) | BatchError::Store(error)) => return Err(error),
+            Err(BatchError::Again(error) | BatchError::Store(error)) => return Err(error),
         }
     }
     Ok(())
 }
 
 fn note(
-    part: &[Priced],
+    part: &[&Priced],
     booked: Vec<Booked>,
     receipts: &mut [Option<Receipt>],
     price_mismatches: &mut u64,

@@ -1,4 +1,4 @@
-//! What an event adds to the hourly and daily sums.
+//! What events add to the hourly and daily sums.
 //!
 //! Every event adds one row of the meter `calls`, which carries its count; its other meters carry
 //! quantity and money. A repeat adds its count only. Sums of one batch are made here, so that a row
@@ -11,16 +11,15 @@ use farebox_pricing::event::{Charge, Event, Pricing};
 use farebox_pricing::money::{Decimal, Usd};
 use uuid::Uuid;
 
-use crate::ingest::months::Month;
+use crate::ingest::months::{Month, hour};
 
 /// The meter that only roll-ups have.
 pub const CALLS: &str = "calls";
 
-/// A row of a roll-up. `slot` is the hour (since the Unix epoch) or the day (since 2000-01-01).
+/// What all rows of an event share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Key<'a> {
+pub(crate) struct Group<'a> {
     pub(crate) tenant_id: Option<&'a str>,
-    pub(crate) slot: i64,
     pub(crate) period: Month,
     pub(crate) customer_id: Option<&'a str>,
     pub(crate) project: Option<&'a str>,
@@ -29,8 +28,15 @@ pub(crate) struct Key<'a> {
     pub(crate) paid_by: &'static str,
     pub(crate) provider: &'a str,
     pub(crate) endpoint: &'static str,
-    pub(crate) model: Option<&'a str>,
     pub(crate) pricing: &'static str,
+}
+
+/// A row of a roll-up. `slot` is the hour (since the Unix epoch) or the day (since 2000-01-01).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key<'a> {
+    pub(crate) slot: i64,
+    pub(crate) group: Group<'a>,
+    pub(crate) model: Option<&'a str>,
     pub(crate) meter: &'static str,
 }
 
@@ -47,56 +53,99 @@ pub(crate) struct Sum {
 /// Sums of a batch, by row.
 pub(crate) type Sums<'a> = BTreeMap<Key<'a>, Sum>;
 
+type Meters<'a> = BTreeMap<(Option<&'a str>, &'static str), Sum>;
+
+/// A batch added up by what its events share, hour and day: an event looks its group up once.
+#[derive(Default)]
+pub(crate) struct Batch<'a> {
+    groups: BTreeMap<(Group<'a>, i64, i64), Meters<'a>>,
+}
+
 /// A sum past what a decimal holds; quantities and amounts are bounded so that a batch cannot reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow;
 
-/// Adds an event in one slot.
-pub(crate) fn add<'a>(
-    sums: &mut Sums<'a>,
-    event: &'a Event,
-    charges: &'a [Charge],
-    pricing: Pricing,
-    slot: i64,
-    period: Month,
-) -> Result<(), Overflow> {
-    let key = |model: Option<&'a str>, meter: &'static str| Key {
-        tenant_id: event.tenant_id.as_ref().map(|id| id.as_str()),
-        slot,
-        period,
-        customer_id: event.customer_id.as_deref(),
-        project: event.project.as_deref(),
-        key_id: event.key_id,
-        environment: event.environment.name(),
-        paid_by: event.paid_by.name(),
-        provider: &event.provider,
-        endpoint: event.endpoint.name(),
-        model,
-        pricing: pricing.name(),
-        meter,
-    };
-    let calls = sums.entry(key(event.model.as_deref(), CALLS)).or_default();
-    let is_first = event.attempt == 1 && event.part == 1;
-    calls.grow(Decimal::from(u64::from(is_first)), None, None)?;
-    calls.events += 1;
-    calls.unpriced_events += i64::from(is_unpriced(pricing));
-    if pricing == Pricing::Repeat {
-        return Ok(());
-    }
-    // Two lines of one model differ in their conditions only; their sums are one row.
-    for line in &event.lines {
-        for (meter, quantity) in line.usage.iter() {
-            sums.entry(key(Some(&line.model), meter.name()))
-                .or_default()
-                .grow(quantity, None, None)?;
+impl<'a> Batch<'a> {
+    /// Adds an event that is counted on a day (since 2000-01-01) and in a period.
+    pub(crate) fn add(
+        &mut self,
+        event: &'a Event,
+        charges: &'a [Charge],
+        pricing: Pricing,
+        day: i32,
+        period: Month,
+    ) -> Result<(), Overflow> {
+        let group = Group {
+            tenant_id: event.tenant_id.as_ref().map(|id| id.as_str()),
+            period,
+            customer_id: event.customer_id.as_deref(),
+            project: event.project.as_deref(),
+            key_id: event.key_id,
+            environment: event.environment.name(),
+            paid_by: event.paid_by.name(),
+            provider: &event.provider,
+            endpoint: event.endpoint.name(),
+            pricing: pricing.name(),
+        };
+        let slots = (group, hour(event.started_at), i64::from(day));
+        let meters = self.groups.entry(slots).or_default();
+        let calls = meters.entry((event.model.as_deref(), CALLS)).or_default();
+        let is_first = event.attempt == 1 && event.part == 1;
+        calls.grow(&Sum {
+            quantity: Decimal::from(u64::from(is_first)),
+            events: 1,
+            unpriced_events: i64::from(is_unpriced(pricing)),
+            ..Sum::default()
+        })?;
+        if pricing == Pricing::Repeat {
+            return Ok(());
         }
+        // Two lines of one model differ in their conditions only; their sums are one row.
+        for line in &event.lines {
+            for (meter, quantity) in line.usage.iter() {
+                let sum = meters.entry((Some(&line.model), meter.name())).or_default();
+                sum.grow(&Sum {
+                    quantity,
+                    ..Sum::default()
+                })?;
+            }
+        }
+        for charge in charges {
+            let key = (Some(charge.model.as_str()), charge.meter.name());
+            meters.entry(key).or_default().grow(&Sum {
+                cost_usd: charge.cost_usd.unwrap_or(Usd::ZERO),
+                billed_usd: charge.billed_usd.unwrap_or(Usd::ZERO),
+                ..Sum::default()
+            })?;
+        }
+        Ok(())
     }
-    for charge in charges {
-        sums.entry(key(Some(&charge.model), charge.meter.name()))
-            .or_default()
-            .grow(Decimal::ZERO, charge.cost_usd, charge.billed_usd)?;
+
+    /// The rows by hour.
+    pub(crate) fn hourly(&self) -> Result<Sums<'a>, Overflow> {
+        self.by(|hour, _| hour)
     }
-    Ok(())
+
+    /// The rows by day.
+    pub(crate) fn daily(&self) -> Result<Sums<'a>, Overflow> {
+        self.by(|_, day| day)
+    }
+
+    fn by(&self, slot: impl Fn(i64, i64) -> i64) -> Result<Sums<'a>, Overflow> {
+        let mut sums = Sums::new();
+        for ((group, hour, day), meters) in &self.groups {
+            for ((model, meter), sum) in meters {
+                let key = Key {
+                    slot: slot(*hour, *day),
+                    group: *group,
+                    model: *model,
+                    meter,
+                };
+                sums.entry(key).or_default().grow(sum)?;
+            }
+        }
+        Ok(sums)
+    }
 }
 
 /// Whether an event of this pricing blocks the close of its month.
@@ -105,18 +154,12 @@ fn is_unpriced(pricing: Pricing) -> bool {
 }
 
 impl Sum {
-    fn grow(
-        &mut self,
-        quantity: Decimal,
-        cost_usd: Option<Usd>,
-        billed_usd: Option<Usd>,
-    ) -> Result<(), Overflow> {
-        self.quantity = self.quantity.checked_add(quantity).ok_or(Overflow)?;
-        let add = |sum: Usd, amount: Option<Usd>| {
-            sum.checked_add(amount.unwrap_or(Usd::ZERO)).ok_or(Overflow)
-        };
-        self.cost_usd = add(self.cost_usd, cost_usd)?;
-        self.billed_usd = add(self.billed_usd, billed_usd)?;
+    fn grow(&mut self, by: &Self) -> Result<(), Overflow> {
+        self.quantity = self.quantity.checked_add(by.quantity).ok_or(Overflow)?;
+        self.cost_usd = self.cost_usd.checked_add(by.cost_usd).ok_or(Overflow)?;
+        self.billed_usd = self.billed_usd.checked_add(by.billed_usd).ok_or(Overflow)?;
+        self.events += by.events;
+        self.unpriced_events += by.unpriced_events;
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use tokio_postgres::{Error as DatabaseError, IsolationLevel};
 
 pub mod ingest;
 
-mod copy;
+pub(crate) mod copy;
 
 /// Longest wait for a free connection, and for a new one to be made.
 const CONNECTION_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
@@ -36,6 +36,8 @@ pub enum StoreError {
     Address(String),
     /// No connection could be had.
     Unreachable(PoolError),
+    /// A batch's sum is larger than any that is kept.
+    SumTooLarge,
     /// A statement failed.
     Failed(tokio_postgres::Error),
 }
@@ -45,6 +47,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::Address(reason) => write!(f, "database address: {reason}"),
             Self::Unreachable(error) => write!(f, "database cannot be reached: {error}"),
+            Self::SumTooLarge => f.write_str("a sum does not fit"),
             // The driver's own text is only "db error"; the server's message is what helps.
             Self::Failed(error) => match error.as_db_error() {
                 Some(db) => write!(f, "database: {}: {}", db.code().code(), db.message()),
@@ -57,7 +60,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Address(_) => None,
+            Self::Address(_) | Self::SumTooLarge => None,
             Self::Unreachable(error) => Some(error),
             Self::Failed(error) => Some(error),
         }
@@ -67,6 +70,12 @@ impl std::error::Error for StoreError {
 impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         Self::Unreachable(error)
+    }
+}
+
+impl From<crate::rollup::Overflow> for StoreError {
+    fn from(_: crate::rollup::Overflow) -> Self {
+        Self::SumTooLarge
     }
 }
 

@@ -58,13 +58,13 @@ create table farebox_private.usage_events (
     sanitised boolean not null,
 
     lines text not null,
-    usage jsonb not null,
+    usage text not null,
     usage_source text not null,
     usage_reason text,
     usage_low jsonb,
     usage_high jsonb,
     evidence text,
-    charges jsonb not null,
+    charges text not null,
     cost_usd farebox_private.usd,
     billed_usd farebox_private.usd,
     claimed_usd farebox_private.usd,
@@ -159,13 +159,13 @@ comment on column farebox_private.usage_events.attempt is 'The proxy''s attempt,
 comment on column farebox_private.usage_events.client_retry is 'The SDK''s own retry count.';
 comment on column farebox_private.usage_events.sanitised is 'Whether a text had to be made to fit.';
 comment on column farebox_private.usage_events.lines is 'What pricing reads: [{model, conditions, usage}]; JSON as text, which the view reads.';
-comment on column farebox_private.usage_events.usage is 'The lines'' sum, exact decimals as strings by meter.';
+comment on column farebox_private.usage_events.usage is 'The lines'' sum, exact decimals as strings by meter; JSON as text, which the view reads.';
 comment on column farebox_private.usage_events.usage_source is 'How the quantities are known.';
 comment on column farebox_private.usage_events.usage_reason is 'Why they are not reported.';
 comment on column farebox_private.usage_events.usage_low is 'Lower bounds by meter when not reported.';
 comment on column farebox_private.usage_events.usage_high is 'Upper bounds by meter when not reported.';
 comment on column farebox_private.usage_events.evidence is 'What was seen on the wire; numbers and names, never content. JSON as text, which the view reads.';
-comment on column farebox_private.usage_events.charges is 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}].';
+comment on column farebox_private.usage_events.charges is 'Each meter priced: [[model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule]], a rate as [usd, per]; JSON as text, which charges_of reads.';
 comment on column farebox_private.usage_events.cost_usd is 'What the provider charges, whoever pays; null: a rate is missing.';
 comment on column farebox_private.usage_events.billed_usd is 'What the operator charges the tenant; null: unpriced.';
 comment on column farebox_private.usage_events.claimed_usd is 'The proxy''s own figure of billed_usd.';
@@ -189,6 +189,54 @@ create policy own_rows on farebox_private.usage_events
     to public
     using ((select farebox_private.sees_all()) or tenant_id = (select farebox_private.own_tenant()));
 grant select, insert on farebox_private.usage_events to farebox_collector;
+
+-- Charges are kept as lists without the members' names, which would be half of a row.
+create function farebox_private.charges_of(charges text, with_cost boolean) returns jsonb
+    language sql immutable parallel safe
+    return (
+        select coalesce(jsonb_agg(
+            jsonb_build_object(
+                'model', charge -> 0,
+                'meter', charge -> 1,
+                'quantity', charge -> 2,
+                'cost_rate', case
+                    when with_cost and charge -> 3 <> 'null'
+                    then jsonb_build_object('usd', charge -> 3 -> 0, 'per', charge -> 3 -> 1)
+                end,
+                'price_rate', case
+                    when charge -> 4 <> 'null'
+                    then jsonb_build_object('usd', charge -> 4 -> 0, 'per', charge -> 4 -> 1)
+                end,
+                'cost_usd', case when with_cost then charge -> 5 end,
+                'billed_usd', charge -> 6,
+                'cost_rule', case when with_cost then charge -> 7 end,
+                'price_rule', charge -> 8
+            )
+            order by place
+        ), '[]')
+        from jsonb_array_elements(charges::jsonb) with ordinality as kept (charge, place)
+    );
+comment on function farebox_private.charges_of(text, boolean) is
+    'Charges as the public face shows them, from the form they are kept in; without their cost half for those who must not see it.';
+
+-- Who was charged for a provider's id first. Two collectors that meet in it wait for each other here.
+create table farebox_private.response_claims (
+    claim uuid not null,
+    charged_event_id uuid,
+    pending_event_id uuid,
+    constraint response_claims_pkey primary key (claim)
+);
+comment on table farebox_private.response_claims is 'Which event was charged for an answer of a provider, so that it is charged once.';
+comment on column farebox_private.response_claims.claim is 'First half of the SHA-256 over tenant, upstream and response id.';
+comment on column farebox_private.response_claims.charged_event_id is 'The event that was charged for it.';
+comment on column farebox_private.response_claims.pending_event_id is 'The event that waits for its usage.';
+grant select, insert, update on farebox_private.response_claims to farebox_collector;
+grant select, delete on farebox_private.response_claims to farebox_retention;
+alter table farebox_private.response_claims enable row level security;
+alter table farebox_private.response_claims force row level security;
+create policy operator_rows on farebox_private.response_claims
+    to public
+    using ((select farebox_private.sees_all()));
 
 -- The first id of a millisecond: UUIDv7 begins with 48 bits of Unix milliseconds.
 create function farebox_private.first_event_id(at timestamptz) returns uuid
@@ -223,19 +271,15 @@ begin
         execute format(
             'create table farebox_private.%I (like farebox_private.usage_events including all,'
             ' constraint started_in_month check (started_at >= %L and started_at < %L))'
-            -- A row is about three kilobytes; compressing it would cost more than all its indexes.
+            -- A row is about two kilobytes; compressing it would cost more than all its indexes.
             ' with (toast_tuple_target = 8160)',
             partition_name,
             from_month::timestamptz,
             to_month::timestamptz
         );
-        execute format('alter table farebox_private.%I enable row level security', partition_name);
-        execute format('alter table farebox_private.%I force row level security', partition_name);
-        execute format(
-            'create policy own_rows on farebox_private.%I to public using ('
-            '(select farebox_private.sees_all()) or tenant_id = (select farebox_private.own_tenant()))',
-            partition_name
-        );
+        -- Rows are read through the table above it, whose policies hold there. The collector copies
+        -- straight into the month, which row security of its own would refuse; nobody may read it.
+        execute format('grant insert on farebox_private.%I to farebox_collector', partition_name);
         execute format(
             'alter table farebox_private.usage_events attach partition farebox_private.%I'
             ' for values from (%L) to (%L)',

@@ -11,41 +11,41 @@ select
     events.provider,
     events.endpoint,
     coalesce(events.model, events.model_requested) as model,
-    case when events.usage <> '{}' then (
-            coalesce((events.usage ->> 'input_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_1h_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_12h_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_image_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_video_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_image_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_video_tokens')::numeric, 0)
+    case when counted.usage <> '{}' then (
+            coalesce((counted.usage ->> 'input_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_1h_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_12h_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_image_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_video_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_image_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_video_tokens')::numeric, 0)
         ) end as prompt_tokens,
-    case when events.usage <> '{}' then (
-            coalesce((events.usage ->> 'output_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'reasoning_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'output_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'output_image_tokens')::numeric, 0)
+    case when counted.usage <> '{}' then (
+            coalesce((counted.usage ->> 'output_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'reasoning_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'output_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'output_image_tokens')::numeric, 0)
         ) end as completion_tokens,
-    case when events.usage <> '{}' then (
-            coalesce((events.usage ->> 'input_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_1h_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_write_12h_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_image_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'input_video_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_image_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'cache_read_video_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'output_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'reasoning_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'output_audio_tokens')::numeric, 0)
-            + coalesce((events.usage ->> 'output_image_tokens')::numeric, 0)
+    case when counted.usage <> '{}' then (
+            coalesce((counted.usage ->> 'input_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_1h_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_write_12h_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_image_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'input_video_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_image_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'cache_read_video_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'output_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'reasoning_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'output_audio_tokens')::numeric, 0)
+            + coalesce((counted.usage ->> 'output_image_tokens')::numeric, 0)
         ) end as total_tokens,
     case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.cost_usd end as cost_usd,
     events.billed_usd as spend,
@@ -58,7 +58,9 @@ select
     events.started_at as created_at,
     events.started_at,
     events.ended_at
-from farebox_private.usage_events as events;
+from farebox_private.usage_events as events
+-- Once a row, not once a meter.
+cross join lateral (select events.usage::jsonb as usage offset 0) as counted;
 
 grant select on farebox.requests to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.requests is 'Events under the names that gateways'' request logs use.';

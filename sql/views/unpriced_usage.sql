@@ -17,7 +17,7 @@ select
     events.usage_source,
     events.usage_reason,
     events.lines::jsonb as lines,
-    events.usage,
+    events.usage::jsonb as usage,
     events.usage_low,
     events.usage_high,
     events.billed_usd,

@@ -52,22 +52,16 @@ select
     events.client_retry,
     events.sanitised,
     events.lines::jsonb as lines,
-    events.usage,
+    events.usage::jsonb as usage,
     events.usage_source,
     events.usage_reason,
     events.usage_low,
     events.usage_high,
     case when (select farebox_private.sees_all()) then events.evidence::jsonb end as evidence,
-    case
-        when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.charges
-        else (
-            select coalesce(jsonb_agg(
-                charge || '{"cost_rate": null, "cost_usd": null, "cost_rule": null}'::jsonb
-                order by place
-            ), '[]')
-            from jsonb_array_elements(events.charges) with ordinality as charges (charge, place)
-        )
-    end as charges,
+    farebox_private.charges_of(
+        events.charges,
+        (select farebox_private.sees_all()) or events.paid_by <> 'operator'
+    ) as charges,
     case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.cost_usd end as cost_usd,
     events.billed_usd,
     case when (select farebox_private.sees_all()) then events.claimed_usd end as claimed_usd,

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::api::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::ingest::body::{self, InvalidBody};
-use crate::ingest::{self, BATCH_BYTES_MAX, Receipt, Sender};
+use crate::ingest::{self, BATCH_BYTES_MAX, Outcome, Receipt, Sender};
 use crate::store::StoreError;
 
 /// Seconds after which a node is asked to send again when too many batches are in flight.
@@ -129,12 +129,15 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
             StoreError::Unreachable(cause) => ApiError::from(cause),
             StoreError::Failed(cause) => ApiError::from(cause),
             StoreError::Address(cause) => ApiError::internal(&cause),
+            StoreError::SumTooLarge => ApiError::internal(&StoreError::SumTooLarge),
         })?;
-    for receipt in &answer.receipts {
+    for outcome in Outcome::ALL {
+        let is_it = |receipt: &&Receipt| receipt.outcome == outcome;
+        let count = answer.receipts.iter().filter(is_it).count();
         app.metrics
             .ingest_events
-            .with_label_values(&[receipt.outcome.name()])
-            .inc();
+            .with_label_values(&[outcome.name()])
+            .inc_by(count as u64);
     }
     app.metrics.price_mismatch.inc_by(answer.price_mismatches);
     if answer.price_mismatches > 0 {

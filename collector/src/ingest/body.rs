@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use serde_json::value::RawValue;
-
 use super::BATCH_RECORDS_MAX;
 
 /// Why a body holds no batch at all.
@@ -14,7 +12,7 @@ pub enum InvalidBody {
     /// Not UTF-8.
     NotText,
     /// Begins as an array and is none.
-    NotAnArray(String),
+    NotAnArray(&'static str),
     /// More than [`BATCH_RECORDS_MAX`] records.
     TooMany,
 }
@@ -31,26 +29,73 @@ impl fmt::Display for InvalidBody {
 
 impl std::error::Error for InvalidBody {}
 
-/// A record that is not even JSON stands as this, which no check accepts.
-const UNREADABLE: &str = "null";
-
-/// The records of a body. A line that is no JSON becomes a record that is refused alone.
-pub fn records(body: &[u8]) -> Result<Vec<&RawValue>, InvalidBody> {
+/// The records of a body. What is no JSON becomes a record that is refused alone.
+pub fn records(body: &[u8]) -> Result<Vec<&str>, InvalidBody> {
     let text = std::str::from_utf8(body).map_err(|_| InvalidBody::NotText)?;
-    let records = if text.trim_ascii_start().starts_with('[') {
-        serde_json::from_str(text).map_err(|error| InvalidBody::NotAnArray(error.to_string()))?
-    } else {
-        let unreadable: &'static RawValue = serde_json::from_str(UNREADABLE)
-            .map_err(|error| InvalidBody::NotAnArray(error.to_string()))?;
-        text.lines()
-            .filter(|line| !line.trim_ascii().is_empty())
-            .map(|line| serde_json::from_str(line).unwrap_or(unreadable))
-            .collect::<Vec<&RawValue>>()
-    };
-    if records.len() > BATCH_RECORDS_MAX {
-        return Err(InvalidBody::TooMany);
+    match text.trim_ascii_start().strip_prefix('[') {
+        Some(elements) => split(elements),
+        None => {
+            let lines = text.lines().filter(|line| !line.trim_ascii().is_empty());
+            let records: Vec<&str> = lines.take(BATCH_RECORDS_MAX + 1).collect();
+            match records.len() {
+                0..=BATCH_RECORDS_MAX => Ok(records),
+                _ => Err(InvalidBody::TooMany),
+            }
+        }
     }
-    Ok(records)
+}
+
+/// An array behind its bracket, cut at its own commas. Only brackets, commas and the ends of strings
+/// are looked at: each record is read as JSON afterwards, and reading it twice would cost as much again.
+fn split(text: &str) -> Result<Vec<&str>, InvalidBody> {
+    let bytes = text.as_bytes();
+    let mut records = Vec::new();
+    let (mut start, mut at, mut depth) = (0, 0, 0usize);
+    let end = loop {
+        match bytes.get(at) {
+            None => return Err(InvalidBody::NotAnArray("it does not end")),
+            Some(b'"') => at = end_of_string(bytes, at + 1),
+            Some(b'{' | b'[') => depth += 1,
+            Some(b']') if depth == 0 => break at,
+            Some(b'}' | b']') => depth = depth.saturating_sub(1),
+            Some(b',') if depth == 0 => {
+                records.push(text[start..at].trim_ascii());
+                start = at + 1;
+                if records.len() > BATCH_RECORDS_MAX {
+                    return Err(InvalidBody::TooMany);
+                }
+            }
+            Some(_) => {}
+        }
+        at += 1;
+    };
+    let last = text[start..end].trim_ascii();
+    if !(records.is_empty() && last.is_empty()) {
+        records.push(last);
+    }
+    if records.iter().any(|record| record.is_empty()) {
+        return Err(InvalidBody::NotAnArray(
+            "a record is missing between commas",
+        ));
+    }
+    if !text[end + 1..].trim_ascii().is_empty() {
+        return Err(InvalidBody::NotAnArray("something follows it"));
+    }
+    match records.len() {
+        0..=BATCH_RECORDS_MAX => Ok(records),
+        _ => Err(InvalidBody::TooMany),
+    }
+}
+
+/// Where the string ends whose inside begins at `at`; past the text where it does not.
+fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
+    loop {
+        match bytes.get(at) {
+            None | Some(b'"') => return at,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -61,16 +106,20 @@ mod tests {
     fn arrays_and_lines_are_the_same_batch() {
         let check = |body: &str, expected: &[&str]| {
             let records = records(body.as_bytes()).unwrap();
-            let texts: Vec<&str> = records.iter().map(|record| record.get()).collect();
-            assert_eq!(texts, expected, "{body:?}");
+            assert_eq!(records, expected, "{body:?}");
         };
         check("[]", &[]);
         check("", &[]);
         check(" [ {\"a\":1} , 2 ] ", &["{\"a\":1}", "2"]);
+        check(
+            r#"[{"a":"]},[\\"},["\"",{}]]"#,
+            &[r#"{"a":"]},[\\"}"#, r#"["\"",{}]"#],
+        );
+        check("[{broken],2]", &["{broken]", "2"]);
         check("{\"a\":1}\n\r\n{\"a\":2}\n", &["{\"a\":1}", "{\"a\":2}"]);
         check(
             "{\"a\":1}\n{broken\n{\"a\":2}",
-            &["{\"a\":1}", "null", "{\"a\":2}"],
+            &["{\"a\":1}", "{broken", "{\"a\":2}"],
         );
     }
 
@@ -79,6 +128,16 @@ mod tests {
         let body = "1\n".repeat(BATCH_RECORDS_MAX + 1);
         assert_eq!(records(body.as_bytes()).unwrap_err(), InvalidBody::TooMany);
         assert_eq!(records(b"\xff").unwrap_err(), InvalidBody::NotText);
-        assert!(matches!(records(b"[1"), Err(InvalidBody::NotAnArray(_))));
+        let many = format!("[{}1]", "1,".repeat(BATCH_RECORDS_MAX));
+        assert_eq!(records(many.as_bytes()).unwrap_err(), InvalidBody::TooMany);
+        for body in [
+            "[1", "[", "[1,]", "[,1]", "[1]2", "[\"a", "[\"\\", "[[1]", "[1,,2]",
+        ] {
+            let refused = records(body.as_bytes());
+            assert!(
+                matches!(refused, Err(InvalidBody::NotAnArray(_))),
+                "{body}: {refused:?}"
+            );
+        }
     }
 }

@@ -3,7 +3,6 @@
 //! Pure: no database, no clock. What this lets through may still be refused by a constraint, and is
 //! then found by halving the batch; what it refuses would be refused for ever.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use farebox_pricing::event::{Event, SCHEMA};
@@ -13,8 +12,10 @@ use farebox_pricing::usage::Usage;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
+
+use super::{record, row};
+use crate::store::copy::Fields;
 
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
@@ -39,8 +40,8 @@ pub struct Checked {
     pub place: Place,
     /// SHA-256 over the record as spooled, by the proxy.
     pub content_sha256: Option<[u8; 32]>,
-    /// The evidence as JSON; it is kept and compared, never read here.
-    pub evidence: Option<String>,
+    /// What the proxy says, as the fields of its row.
+    pub(crate) content: Fields,
     /// Fields that this version does not know, kept as they came.
     pub further: Option<String>,
 }
@@ -75,9 +76,8 @@ pub fn check(raw: &str) -> Result<Checked, Refused> {
     if raw.len() > RECORD_BYTES_MAX {
         return Err(refuse(lenient_id(raw), "the record is too large"));
     }
-    let (rest, evidence) = without_evidence(raw);
-    let mut event: Event =
-        serde_json::from_str(&rest).map_err(|error| refuse(lenient_id(raw), &error.to_string()))?;
+    let (mut event, evidence) =
+        record::read(raw).map_err(|error| refuse(lenient_id(raw), &error.to_string()))?;
     let event_id = Some(event.event_id);
     check_event(&event).map_err(|reason| refuse(event_id, &reason))?;
     sanitise(&mut event);
@@ -106,53 +106,23 @@ pub fn check(raw: &str) -> Result<Checked, Refused> {
     } else {
         None
     };
-    let evidence = match (evidence, event.evidence.take()) {
-        (Some(text), _) => Some(text.to_owned()),
-        (None, Some(read)) => Some(
-            serde_json::to_string(&read).map_err(|error| refuse(event_id, &error.to_string()))?,
-        ),
-        (None, None) => None,
+    let content = match (evidence, event.evidence.take()) {
+        (None, Some(read)) => {
+            let printed = serde_json::to_string(&read)
+                .map_err(|error| refuse(event_id, &error.to_string()))?;
+            row::content(&event, Some(&printed))
+        }
+        (evidence, _) => row::content(&event, evidence),
     };
-    // Struct fields in their order and maps in theirs: the same content gives the same bytes.
-    let text = serde_json::to_vec(&event).map_err(|error| refuse(event_id, &error.to_string()))?;
-    let mut hash = Sha256::new();
-    hash.update(&text);
-    hash.update(evidence.as_deref().unwrap_or_default());
     Ok(Checked {
-        digest: hash.finalize().into(),
+        digest: row::digest(&event, &content),
         event,
         claimed_usd,
         place,
         content_sha256,
-        evidence,
+        content,
         further,
     })
-}
-
-/// The record with `null` in the evidence's place, and the evidence as it came. Nothing reads the
-/// evidence on this way, and taking it apart would be a third of the cost of a record. One that holds
-/// a NUL, which Postgres would refuse, goes the long way.
-fn without_evidence(raw: &str) -> (Cow<'_, str>, Option<&str>) {
-    #[derive(Deserialize)]
-    struct Aside<'a> {
-        #[serde(borrow, default)]
-        evidence: Option<&'a RawValue>,
-    }
-    let whole = (Cow::Borrowed(raw), None);
-    let Ok(Aside {
-        evidence: Some(evidence),
-    }) = serde_json::from_str(raw)
-    else {
-        return whole;
-    };
-    let evidence = evidence.get();
-    if !evidence.starts_with('{') || evidence.contains("\\u0000") {
-        return whole;
-    }
-    let start = evidence.as_ptr() as usize - raw.as_ptr() as usize;
-    let end = start + evidence.len();
-    let rest = [&raw[..start], "null", &raw[end..]].concat();
-    (Cow::Owned(rest), Some(evidence))
 }
 
 fn check_event(event: &Event) -> Result<(), String> {
@@ -339,12 +309,13 @@ fn replace_nul_in_map<V>(map: &mut BTreeMap<String, V>, sanitise: impl Fn(&mut V
 
 /// 64 hex digits as bytes.
 pub(crate) fn parse_sha256(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.is_ascii() {
+    if hex.len() != 64 {
         return None;
     }
+    let digit = |byte: u8| char::from(byte).to_digit(16);
     let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = (digit(pair[0])? << 4 | digit(pair[1])?) as u8;
     }
     Some(bytes)
 }
@@ -440,6 +411,12 @@ mod tests {
         record.to_string()
     }
 
+    /// Whether a text stands in the row.
+    fn holds(checked: &Checked, text: &str) -> bool {
+        let row = checked.content.as_bytes();
+        row.windows(text.len()).any(|part| part == text.as_bytes())
+    }
+
     #[test]
     fn what_can_never_be_booked_is_refused_with_its_reason() {
         let check_case = |changes: Value, reason: &str| {
@@ -490,13 +467,63 @@ mod tests {
         ] {
             assert_eq!(digest(same.clone()), plain, "{same}");
         }
-        for other in [
-            json!({"status": 200}),
-            json!({"evidence": {"reader_version": 2}}),
-            json!({"lines": []}),
-        ] {
-            assert_ne!(digest(other.clone()), plain, "{other}");
+    }
+
+    /// Every field of the event is content, but for those above.
+    #[test]
+    fn every_other_field_is_compared() {
+        // As text: so many members are too many for the macro.
+        const OTHERS: &str = r#"{
+            "event_id": "01a2025a-347b-7000-8000-000000000009",
+            "call_id": "01a2025a-347b-7000-8000-000000000009", "part": 2, "is_final": false,
+            "schema": 2, "tenant_id": "b", "customer_id": "b", "project": "b", "agent": "b",
+            "revision": "b", "session_id": "b", "run_id": "b", "span_id": "b",
+            "parent_span_id": "b", "section": "b", "metadata": {"a": 1}, "synthetic": true,
+            "environment": "test", "attribution": "body",
+            "key_id": "01a2025a-347b-7000-8000-000000000009", "credential_id": "b",
+            "paid_by": "caller", "upstream": "b", "provider": "b", "endpoint": "ocr",
+            "region": "b", "model_requested": "b", "model": "b", "service_tier": "b",
+            "ended_at": "2026-11-22T10:00:00.124Z", "ttfb_ms": "1", "ttft_ms": "1",
+            "duration_ms": "1", "overhead_ms": "1", "status": 200, "ending": "cut",
+            "streaming": true, "transport": "sse", "request_bytes": 1, "response_bytes": 1,
+            "request_amended": true, "attempt": 2, "client_retry": 1, "sanitised": true,
+            "lines": [{"model": "m", "usage": {"input_tokens": "6"}}],
+            "usage": {"input_tokens": "6"}, "usage_source": "partial", "usage_reason": "b",
+            "usage_low": {"images": "1"}, "usage_high": {"images": "1"},
+            "evidence": {"reader_version": 2}, "pricing": "free",
+            "rate_cards": {"cost": "b", "price": null}, "upstream_request_id": "b",
+            "response_id": "b"
+        }"#;
+        let mut others: Value = serde_json::from_str(OTHERS).unwrap();
+        let mut id = record()["event_id"].as_str().unwrap().to_owned();
+        id.replace_range(35.., "9");
+        others["event_id"] = id.into();
+        let plain = check(&with(json!({}))).unwrap().digest;
+        for name in known_fields() {
+            let apart = [
+                "node",
+                "epoch",
+                "seq",
+                "claimed_usd",
+                "content_sha256",
+                "started_at",
+            ];
+            if apart.contains(name) {
+                continue;
+            }
+            let other = others
+                .get(name)
+                .unwrap_or_else(|| panic!("{name} is compared or apart"));
+            let other = json!({*name: other});
+            assert_ne!(
+                check(&with(other.clone())).unwrap().digest,
+                plain,
+                "{other}"
+            );
         }
+        let price = check(&with(json!({"rate_cards": {"cost": null, "price": "b"}})));
+        let cost = check(&with(json!({"rate_cards": {"cost": "b", "price": null}})));
+        assert_ne!(price.unwrap().digest, cost.unwrap().digest);
     }
 
     #[test]
@@ -510,12 +537,20 @@ mod tests {
         let checked = check(&with(changes)).unwrap();
         assert!(checked.event.sanitised);
         assert_eq!(checked.event.session_id.as_deref(), Some("a\u{FFFD}b"));
-        assert_eq!(checked.event.section.unwrap().len(), 128);
+        assert_eq!(checked.event.section.as_ref().unwrap().len(), 128);
         assert_eq!(checked.event.metadata["k\u{FFFD}"], json!(["v\u{FFFD}", 1]));
-        assert!(checked.evidence.unwrap().contains('\u{FFFD}'));
+        assert!(holds(&checked, "\"h\":\"\u{FFFD}\""));
         let plain = check(&with(json!({}))).unwrap();
         assert!(!plain.event.sanitised);
-        assert_eq!(plain.evidence.as_deref(), Some(r#"{"reader_version":1}"#));
+        assert!(holds(&plain, r#"{"reader_version":1}"#));
+        let half = with(json!({})).replace(
+            "\"reader_version\":1",
+            r#""reader_version":1,"flags":["\ud800"]"#,
+        );
+        assert!(
+            check(&half).unwrap_err().reason.contains("escape"),
+            "{half}"
+        );
     }
 
     #[test]

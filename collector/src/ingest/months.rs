@@ -70,6 +70,13 @@ pub fn hour(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(HOUR_MILLIS)
 }
 
+/// The name of a month's partition.
+#[must_use]
+pub fn partition(month: Month) -> String {
+    let date = date_of(month.0);
+    format!("usage_events_{:04}{:02}", date.year(), date.month())
+}
+
 /// The UTC month of an instant: the partition's.
 #[must_use]
 pub fn utc_month(at: Timestamp) -> Month {
@@ -143,6 +150,7 @@ mod tests {
         let december = utc_month(at("2026-12-24T00:00:00Z"));
         assert_eq!(date_of(december.0).to_string(), "2026-12-01");
         assert_eq!(date_of(december.next().0).to_string(), "2027-01-01");
+        assert_eq!(partition(december), "usage_events_202612");
         assert_eq!(hour(at("1970-01-02T01:59:59Z")), 25);
     }
 }

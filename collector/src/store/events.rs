@@ -179,13 +179,7 @@ event! {
     evidence: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then evidence end::text",
     /// Quantity by rate; for a tenant without the cost half where the operator pays.
     #[schema(value_type = Option<Vec<Object>>)]
-    charges: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then charges else (
-        select coalesce(jsonb_agg(
-            charge.value || '{\"cost_rate\":null,\"cost_usd\":null,\"cost_rule\":null}'::jsonb
-            order by charge.ordinality
-        ), '[]'::jsonb)
-        from jsonb_array_elements(charges) with ordinality as charge
-    ) end::text",
+    charges: Option<Box<RawValue>> = "farebox_private.charges_of(charges, not $1 or paid_by <> 'operator')::text",
     /// What the provider charges; null when unpriced, and for a tenant where the operator pays.
     cost_usd: Option<String> = "trim_scale(case when not $1 or paid_by <> 'operator' then cost_usd end)::text",
     /// What the operator charges; null when unpriced.

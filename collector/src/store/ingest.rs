@@ -1,11 +1,11 @@
-//! One transaction books a batch: staged `COPY`, insert by `event_id`, roll-ups from what the insert
-//! returned, the node's report, commit.
+//! One transaction books a batch: claims on provider ids, `COPY` by `event_id`, roll-ups, the node's
+//! report, commit.
 //!
-//! Locks are taken in one order by every collector: tenants, customers, months, events by id, hours,
-//! days, activity, the node. A month stays open while its events are booked (`for share`; closing
+//! Locks are taken in one order by every collector: tenants, customers, months, claims, events by id,
+//! hours, days, activity, the node. A month stays open while its events are booked (`for share`; closing
 //! takes `for update`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use deadpool_postgres::Transaction;
 use farebox_pricing::event::Pricing;
@@ -17,6 +17,7 @@ use super::StoreError;
 use crate::ingest::months::{Calendar, Month, utc_month};
 use crate::ingest::{BatchContext, Priced};
 
+mod claims;
 mod events;
 mod reports;
 mod sums;
@@ -37,13 +38,22 @@ pub(crate) enum Booked {
     Otherwise,
 }
 
+/// What is known of a batch's ids before it is booked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// They are taken as new; one that is not fails the batch, which is then to come again.
+    Nothing,
+    /// The ledger is asked which of them it has.
+    AskFirst,
+}
+
 /// Why a batch was not booked; nothing of it is stored then.
 #[derive(Debug)]
 pub(crate) enum BatchError {
     /// A record of it can never be stored; halving finds which.
     Data(StoreError),
-    /// Another transaction was in the way; at once again.
-    Deadlock(StoreError),
+    /// An id was booked before, or another transaction was in the way; at once again, asking first.
+    Again(StoreError),
     /// The database is away or refuses us.
     Store(StoreError),
 }
@@ -51,15 +61,18 @@ pub(crate) enum BatchError {
 impl<E: Into<StoreError>> From<E> for BatchError {
     fn from(error: E) -> Self {
         let error = error.into();
-        let StoreError::Failed(failed) = &error else {
-            return Self::Store(error);
+        let failed = match &error {
+            StoreError::Failed(failed) => failed,
+            StoreError::SumTooLarge => return Self::Data(error),
+            _ => return Self::Store(error),
         };
         match failed.code() {
             Some(state)
                 if *state == SqlState::T_R_DEADLOCK_DETECTED
-                    || *state == SqlState::T_R_SERIALIZATION_FAILURE =>
+                    || *state == SqlState::T_R_SERIALIZATION_FAILURE
+                    || *state == SqlState::UNIQUE_VIOLATION =>
             {
-                Self::Deadlock(error)
+                Self::Again(error)
             }
             // Data exceptions, broken constraints, a row too large for an index.
             Some(state) if ["22", "23", "54"].contains(&&state.code()[..2]) => Self::Data(error),
@@ -91,27 +104,29 @@ impl Placement {
 /// Books a batch, sorted by id, and says of each record what became of it.
 pub(crate) async fn book(
     batch: &BatchContext<'_>,
-    part: &[Priced],
+    part: &[&Priced],
+    known: Known,
 ) -> Result<Vec<Booked>, BatchError> {
     let mut client = batch.store.client().await?;
     ensure_partitions(&client, part).await?;
     let transaction = client.transaction().await?;
-    let calendars = tenants::calendars(&transaction, part).await?;
-    tenants::note_customers(&transaction, part).await?;
-    let mut placements = place(&transaction, part, &calendars).await?;
-    events::join_by_response(&transaction, part, &mut placements).await?;
-    let inserted = events::insert(&transaction, batch, part, &placements).await?;
-    let booked = outcomes(&transaction, part, &placements, &inserted).await?;
-    let new = || {
-        let all = part.iter().zip(&placements).zip(&booked);
-        all.filter(|(_, booked)| matches!(booked, Booked::Now | Booked::AsRepeat))
-            .map(|(pair, _)| pair)
+    let booked_before = match known {
+        Known::Nothing => HashMap::new(),
+        Known::AskFirst => events::digests(&transaction, part).await?,
     };
-    sums::add(&transaction, new()).await?;
-    tenants::note_activity(&transaction, new().map(|(ready, _)| ready)).await?;
+    let is_new = |ready: &&Priced| !booked_before.contains_key(&ready.record.event.event_id);
+    let new: Vec<&Priced> = part.iter().copied().filter(is_new).collect();
+    let calendars = tenants::calendars(&transaction, &new).await?;
+    tenants::note_customers(&transaction, &new).await?;
+    let mut placements = place(&transaction, &new, &calendars).await?;
+    claims::take(&transaction, &new, &mut placements).await?;
+    events::insert(&transaction, batch, &new, &placements).await?;
+    sums::add(&transaction, &new, &placements).await?;
+    tenants::note_activity(&transaction, &new).await?;
+    let booked = outcomes(part, &booked_before, &placements);
     let received = part.iter().zip(&booked);
     let received = received.filter(|(_, booked)| **booked != Booked::Otherwise);
-    reports::note(&transaction, batch, received.map(|(ready, _)| ready)).await?;
+    reports::note(&transaction, batch, received.map(|(ready, _)| *ready)).await?;
     transaction.commit().await?;
     Ok(booked)
 }
@@ -120,7 +135,7 @@ pub(crate) async fn book(
 /// transaction, since the lock it takes should not wait for a batch.
 async fn ensure_partitions(
     client: &deadpool_postgres::Client,
-    part: &[Priced],
+    part: &[&Priced],
 ) -> Result<(), BatchError> {
     let months: BTreeSet<i32> = part
         .iter()
@@ -146,7 +161,7 @@ async fn ensure_partitions(
 /// The day of each event, and the month it is invoiced in, which is held open from here on.
 async fn place(
     transaction: &Transaction<'_>,
-    part: &[Priced],
+    part: &[&Priced],
     calendars: &HashMap<&str, Calendar>,
 ) -> Result<Vec<Placement>, BatchError> {
     let utc = Calendar::utc();
@@ -180,35 +195,26 @@ async fn place(
         .collect())
 }
 
-async fn outcomes(
-    transaction: &Transaction<'_>,
-    part: &[Priced],
+/// What became of each record; the placements are those of the new ones, in their order.
+fn outcomes(
+    part: &[&Priced],
+    booked_before: &HashMap<Uuid, Vec<u8>>,
     placements: &[Placement],
-    inserted: &BTreeSet<Uuid>,
-) -> Result<Vec<Booked>, BatchError> {
-    let missing: Vec<Uuid> = part
-        .iter()
-        .map(|ready| ready.record.event.event_id)
-        .filter(|event_id| !inserted.contains(event_id))
-        .collect();
-    let digests: BTreeMap<Uuid, Vec<u8>> = events::digests(transaction, &missing).await?;
-    Ok(part
-        .iter()
-        .zip(placements)
-        .map(|(ready, placement)| {
-            let event_id = ready.record.event.event_id;
-            if inserted.contains(&event_id) {
-                return match placement.repeats {
-                    Some(_) => Booked::AsRepeat,
-                    None => Booked::Now,
-                };
-            }
-            match digests.get(&event_id) {
-                Some(digest) if digest[..] != ready.record.digest => Booked::Otherwise,
-                _ => Booked::Before,
+) -> Vec<Booked> {
+    let mut placements = placements.iter();
+    part.iter()
+        .map(|ready| {
+            let record = &ready.record;
+            match booked_before.get(&record.event.event_id) {
+                Some(digest) if digest[..] != record.digest => Booked::Otherwise,
+                Some(_) => Booked::Before,
+                None if placements.next().is_some_and(|new| new.repeats.is_some()) => {
+                    Booked::AsRepeat
+                }
+                None => Booked::Now,
             }
         })
-        .collect())
+        .collect()
 }
 
 /// The tenant's id, or nothing.

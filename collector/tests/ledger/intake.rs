@@ -150,57 +150,6 @@ async fn the_collectors_price_is_booked() -> Result {
     ledger.drop_database().await
 }
 
-#[tokio::test]
-async fn a_provider_id_is_charged_once() -> Result {
-    let ledger = Ledger::new().await?;
-    let mut background = record(Some("acme"), AT, 1);
-    background["lines"] = json!([]);
-    background["usage_source"] = "pending".into();
-    background["claimed_usd"] = json!(null);
-    let poll = |number: u64, at: &str| {
-        let mut poll = record(Some("acme"), at, number);
-        poll["response_id"] = "chatcmpl-1".into();
-        poll
-    };
-    // In one batch, in another, and by another tenant, who is not told of it.
-    let same_batch = [poll(2, AT), poll(3, AT)];
-    ledger.ship(&[background]).await?;
-    assert_eq!(outcomes(&ledger.ship(&same_batch).await?), [Accepted; 2]);
-    let mut stranger = poll(5, AT);
-    stranger["tenant_id"] = "globex".into();
-    let later = [poll(4, "2026-12-03T00:00:00Z"), stranger];
-    let answer = ledger.ship(&later).await?;
-    assert_eq!(outcomes(&answer), [Accepted; 2]);
-    assert_eq!(answer.price_mismatches, 0);
-    // The same again does not become a repeat of itself.
-    assert_eq!(outcomes(&ledger.ship(&same_batch).await?), [Duplicate; 2]);
-    let rows: Vec<String> = ledger
-        .one(
-            "select array(select concat_ws(' ', seq, pricing, billed_usd, right(settles::text, 1), right(repeats::text, 1))
-                 from farebox.usage_events order by seq)",
-        )
-        .await?;
-    assert_eq!(
-        rows,
-        [
-            "1 unknown",
-            "2 priced 0.00021 1",
-            "3 repeat 0 1 2",
-            "4 repeat 0 1 2",
-            "5 priced 0.00021"
-        ]
-    );
-    let calls_and_tokens: String = ledger
-        .one(
-            "select sum(quantity) filter (where meter = 'calls') || ' '
-                 || sum(quantity) filter (where meter = 'input_tokens')
-             from farebox.usage_daily where tenant_id = 'acme'",
-        )
-        .await?;
-    assert_eq!(calls_and_tokens, "4 1000");
-    ledger.drop_database().await
-}
-
 /// Decimals travel in Postgres' binary form, which is put together by hand.
 #[tokio::test]
 async fn decimals_arrive_to_the_last_digit() -> Result {

@@ -99,10 +99,21 @@ async fn everything_is_described() -> Result {
                  select oid::regclass::text from pg_class
                  where relnamespace = 'farebox_private'::regnamespace and relkind in ('r', 'p')
                      and not (relrowsecurity and relforcerowsecurity)
+                     and not relispartition
                      and relname <> 'schema_migrations')",
         )
         .await?;
     assert!(loose.is_empty(), "without row security: {loose:?}");
+    // Months have none of their own: nobody may read them, and the collector may only add to them.
+    let rights: Vec<String> = ledger
+        .one(
+            "select array(
+                 select distinct grantee::regrole || ' ' || lower(privilege_type)
+                 from pg_class, aclexplode(relacl)
+                 where relispartition and relkind = 'r' and grantee <> relowner)",
+        )
+        .await?;
+    assert_eq!(rights, ["farebox_collector insert"]);
     let floats: i64 = ledger
         .one(
             "select count(*) from information_schema.columns

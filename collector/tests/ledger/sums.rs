@@ -25,7 +25,7 @@ const DIFFERENCE: &str = "
         select {slot}, parts.period, tenant_id, customer_id, project, key_id, environment, paid_by,
             provider, endpoint, charge ->> 'model', pricing, charge ->> 'meter', 0,
             coalesce((charge ->> 'cost_usd')::numeric, 0), coalesce((charge ->> 'billed_usd')::numeric, 0), 0, 0
-        from parts, jsonb_array_elements(charges) as charge
+        from parts, jsonb_array_elements(farebox_private.charges_of(charges, true)) as charge
     ),
     made as (
         select slot, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,

@@ -5,30 +5,22 @@ use uuid::Uuid;
 
 use super::{BatchError, Placement};
 use crate::ingest::Priced;
-use crate::ingest::months::hour;
 use crate::rollup::{self, Sums};
 
 /// Adds the hours and days of the events that were booked.
-pub(super) async fn add<'a>(
+pub(super) async fn add(
     transaction: &Transaction<'_>,
-    new: impl Iterator<Item = (&'a Priced, &'a Placement)>,
+    part: &[&Priced],
+    placements: &[Placement],
 ) -> Result<(), BatchError> {
-    let (mut hourly, mut daily) = (Sums::new(), Sums::new());
-    for (ready, placement) in new {
-        let event = &ready.record.event;
+    let mut batch = rollup::Batch::default();
+    for (ready, placement) in part.iter().zip(placements) {
         let pricing = placement.pricing(ready);
-        let grow = |sums: &mut Sums<'a>, slot| {
-            rollup::add(sums, event, &ready.charges, pricing, slot, placement.period)
-        };
-        let grown = grow(&mut hourly, hour(event.started_at))
-            .and_then(|()| grow(&mut daily, i64::from(placement.day)));
-        // Quantities are bounded by the check, so that this cannot happen.
-        if let Err(rollup::Overflow) = grown {
-            tracing::error!(event_id = %event.event_id, "roll-up sum does not fit");
-        }
+        let (day, period) = (placement.day, placement.period);
+        batch.add(&ready.record.event, &ready.charges, pricing, day, period)?;
     }
-    upsert(transaction, HOURLY, &hourly).await?;
-    upsert(transaction, DAILY, &daily).await
+    upsert(transaction, HOURLY, &batch.hourly()?).await?;
+    upsert(transaction, DAILY, &batch.daily()?).await
 }
 
 const HOURLY: &str = "insert into farebox_private.usage_hourly as sums (
@@ -86,17 +78,17 @@ async fn upsert(
         return Ok(());
     }
     let slots: Vec<i64> = sums.keys().map(|key| key.slot).collect();
-    let periods: Vec<i32> = sums.keys().map(|key| key.period.0).collect();
-    let tenants: Vec<Option<&str>> = sums.keys().map(|key| key.tenant_id).collect();
-    let customers: Vec<Option<&str>> = sums.keys().map(|key| key.customer_id).collect();
-    let projects: Vec<Option<&str>> = sums.keys().map(|key| key.project).collect();
-    let keys: Vec<Option<Uuid>> = sums.keys().map(|key| key.key_id).collect();
-    let environments: Vec<&str> = sums.keys().map(|key| key.environment).collect();
-    let paid_by: Vec<&str> = sums.keys().map(|key| key.paid_by).collect();
-    let providers: Vec<&str> = sums.keys().map(|key| key.provider).collect();
-    let endpoints: Vec<&str> = sums.keys().map(|key| key.endpoint).collect();
+    let periods: Vec<i32> = sums.keys().map(|key| key.group.period.0).collect();
+    let tenants: Vec<Option<&str>> = sums.keys().map(|key| key.group.tenant_id).collect();
+    let customers: Vec<Option<&str>> = sums.keys().map(|key| key.group.customer_id).collect();
+    let projects: Vec<Option<&str>> = sums.keys().map(|key| key.group.project).collect();
+    let keys: Vec<Option<Uuid>> = sums.keys().map(|key| key.group.key_id).collect();
+    let environments: Vec<&str> = sums.keys().map(|key| key.group.environment).collect();
+    let paid_by: Vec<&str> = sums.keys().map(|key| key.group.paid_by).collect();
+    let providers: Vec<&str> = sums.keys().map(|key| key.group.provider).collect();
+    let endpoints: Vec<&str> = sums.keys().map(|key| key.group.endpoint).collect();
     let models: Vec<Option<&str>> = sums.keys().map(|key| key.model).collect();
-    let pricing: Vec<&str> = sums.keys().map(|key| key.pricing).collect();
+    let pricing: Vec<&str> = sums.keys().map(|key| key.group.pricing).collect();
     let meters: Vec<&str> = sums.keys().map(|key| key.meter).collect();
     let quantities: Vec<String> = sums.values().map(|sum| sum.quantity.to_string()).collect();
     let costs: Vec<String> = sums.values().map(|sum| sum.cost_usd.to_string()).collect();

@@ -16,9 +16,9 @@ const CLOSED_MONTHS_MAX: usize = 240;
 /// The calendars of the batch's tenants. A tenant that nobody made yet is made here.
 pub(super) async fn calendars<'a>(
     transaction: &Transaction<'_>,
-    part: &'a [Priced],
+    part: &[&'a Priced],
 ) -> Result<HashMap<&'a str, Calendar>, BatchError> {
-    let named: BTreeSet<&str> = part.iter().filter_map(tenant_of).collect();
+    let named: BTreeSet<&str> = part.iter().copied().filter_map(tenant_of).collect();
     let named: Vec<&str> = named.into_iter().collect();
     if named.is_empty() {
         return Ok(HashMap::new());
@@ -69,7 +69,7 @@ fn calendar(row: &Row) -> Calendar {
 /// Customers are made at their first event.
 pub(super) async fn note_customers(
     transaction: &Transaction<'_>,
-    part: &[Priced],
+    part: &[&Priced],
 ) -> Result<(), BatchError> {
     let pairs: BTreeSet<(&str, &str)> = part
         .iter()
@@ -213,9 +213,9 @@ async fn select_for_share(
 }
 
 /// When the tenants were seen first and last.
-pub(super) async fn note_activity<'a>(
+pub(super) async fn note_activity(
     transaction: &Transaction<'_>,
-    new: impl Iterator<Item = &'a Priced>,
+    new: &[&Priced],
 ) -> Result<(), BatchError> {
     let mut seen: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     for ready in new {
