@@ -255,6 +255,11 @@ pub(crate) fn credential_variable(upstream: &str) -> String {
     format!("{}_API_KEY", upstream.to_uppercase().replace('-', "_"))
 }
 
+/// A built-in upstream that everybody has at an address of their own.
+fn has_no_address(name: &str) -> bool {
+    farebox_proxy::provider::find(name).is_some_and(|provider| provider.base_url.is_empty())
+}
+
 fn check_upstream(
     source: &Source<'_>,
     name: &str,
@@ -294,6 +299,8 @@ fn check_upstream(
         if upstream.base_url.is_none() {
             mistake("", "an upstream that is not built in needs a base_url");
         }
+    } else if upstream.base_url.is_none() && has_no_address(name) {
+        mistake("", "there is no address for all, it needs a base_url");
     }
     if let Some(url) = &upstream.base_url {
         let has_host = ["http://", "https://"]

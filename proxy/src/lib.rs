@@ -272,7 +272,7 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
         all.insert(name, upstream.clone());
     }
     let mut upstreams = Upstreams::new();
-    for (index, (name, upstream)) in all.into_iter().enumerate() {
+    for (name, upstream) in all {
         if matches!(name, "t" | "s") || name.is_empty() || name.contains('/') {
             return Err(format!("upstreams.{name}: the name is not allowed"));
         }
@@ -281,7 +281,11 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
             .ok_or_else(|| format!("upstreams.{name}.dialect: {dialect} is not a known dialect"))?;
         let base_url = match &upstream.base_url {
             Some(base_url) => base_url.as_str(),
-            None if provider::find(name).is_some() => provider.base_url,
+            None if provider::find(name).is_some() && !provider.base_url.is_empty() => {
+                provider.base_url
+            }
+            // Its address is the operator's own: until that is configured it is not there.
+            None if provider::find(name).is_some() => continue,
             None => {
                 return Err(format!(
                     "upstreams.{name}.base_url: needed for an upstream that is not built in"
@@ -297,7 +301,7 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
                 _ => StreamUsage::Untouched,
             });
         let built = Upstream {
-            index,
+            index: upstreams.len(),
             name: name.to_owned(),
             provider,
             origin,

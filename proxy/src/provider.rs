@@ -33,7 +33,8 @@ pub fn dialect(name: &str) -> Option<&'static Provider> {
 pub struct Provider {
     /// The name in paths, configuration and events.
     pub name: &'static str,
-    /// Where it lives, without a trailing slash.
+    /// Where it lives, without a trailing slash; empty where that is the operator's own and must be
+    /// configured.
     pub base_url: &'static str,
     /// How its credential goes into a request.
     pub credential: Credential,
@@ -119,6 +120,8 @@ pub enum Verb {
     Get,
     /// POST.
     Post,
+    /// PATCH.
+    Patch,
     /// DELETE.
     Delete,
 }
@@ -128,6 +131,7 @@ impl Verb {
         match self {
             Self::Get => *method == Method::GET,
             Self::Post => *method == Method::POST,
+            Self::Patch => *method == Method::PATCH,
             Self::Delete => *method == Method::DELETE,
         }
     }
@@ -178,7 +182,9 @@ pub type AmendRequest = fn(&[u8]) -> Option<Splice>;
 pub struct Endpoint {
     /// Its method.
     pub verb: Verb,
-    /// Segments; `{name}` stands for one that is not empty and hides no slash or dots.
+    /// Segments; `{name}` stands for one that is not empty and hides no slash or dots, `{name}:verb`
+    /// for one that ends so, `{name+}` for one that may also be an ARN with its slashes encoded, and
+    /// `v*` for a version: `v1`, `v1beta`.
     pub path: &'static str,
     /// What the event calls it.
     pub kind: EndpointKind,
@@ -238,17 +244,21 @@ impl Endpoint {
         },
     };
 
-    /// What stands at the first `{…}` of the endpoint's path.
+    /// What stands at `{id}`, else at the first `{…}`, of the endpoint's path.
     #[must_use]
     pub fn id_in<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let mut segments = path.split('/');
-        for wanted in self.path.split('/') {
-            let segment = segments.next()?;
-            if wanted.starts_with('{') {
-                return Some(segment);
+        let mut found = None;
+        for (wanted, segment) in self.path.split('/').zip(path.split('/')) {
+            let Some((name, verb)) = placeholder(wanted) else {
+                continue;
+            };
+            let value = segment.strip_suffix(verb)?;
+            if name == "id" {
+                return Some(value);
             }
+            found.get_or_insert(value);
         }
-        None
+        found
     }
 }
 
@@ -257,7 +267,7 @@ fn matches(pattern: &str, path: &str) -> bool {
     if pattern == path {
         return true;
     }
-    if !pattern.contains('{') {
+    if !pattern.contains(['{', '*']) {
         return false;
     }
     let mut segments = path.split('/');
@@ -265,16 +275,40 @@ fn matches(pattern: &str, path: &str) -> bool {
         let Some(segment) = segments.next() else {
             return false;
         };
-        let fits = if wanted.starts_with('{') {
-            is_plain(segment)
-        } else {
-            wanted == segment
+        let fits = match placeholder(wanted) {
+            Some((name, verb)) => segment.strip_suffix(verb).is_some_and(|value| {
+                is_plain(value) || (name.ends_with('+') && is_plain_arn(value))
+            }),
+            None if wanted == "v*" => is_version(segment),
+            None => wanted == segment,
         };
         if !fits {
             return false;
         }
     }
     segments.next().is_none()
+}
+
+/// The name of a placeholder and what its segment ends with, colon included.
+fn placeholder(wanted: &str) -> Option<(&str, &str)> {
+    wanted.strip_prefix('{')?.split_once('}')
+}
+
+fn is_version(segment: &str) -> bool {
+    let rest = segment.strip_prefix('v').unwrap_or_default();
+    rest.starts_with(|first: char| first.is_ascii_digit())
+        && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// An ARN whose parts between encoded slashes are plain.
+fn is_plain_arn(segment: &str) -> bool {
+    let start = segment.get(..6).unwrap_or_default();
+    let is_arn = start.starts_with("arn:") || start.eq_ignore_ascii_case("arn%3A");
+    is_arn
+        && segment
+            .split("%2F")
+            .flat_map(|part| part.split("%2f"))
+            .all(is_plain)
 }
 
 /// A segment that no server can read as several, or as a step upwards.
@@ -430,7 +464,96 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_a_path_is_its_first_placeholder() {
+    fn placeholders_may_have_a_verb_a_version_or_an_arn() {
+        for (pattern, path, fits) in [
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1beta/models/gemini-3:generateContent",
+                true,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1/models/a:b:generateContent",
+                true,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1/models/:generateContent",
+                false,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1/models/..:generateContent",
+                false,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1/models/a:countTokens",
+                false,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v1/models/a:generateContentX",
+                false,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/beta/models/a:generateContent",
+                false,
+            ),
+            (
+                "/v*/models/{model}:generateContent",
+                "/v/models/a:generateContent",
+                false,
+            ),
+            ("/v*/models", "/v1.1/models", false),
+            (
+                "/model/{model}/invoke",
+                "/model/arn:aws:bedrock:x%2Fy/invoke",
+                false,
+            ),
+            (
+                "/model/{model+}/invoke",
+                "/model/arn%3aaws%3Abedrock%3Ax%2Fy%2fz/invoke",
+                true,
+            ),
+            (
+                "/model/{model+}/invoke",
+                "/model/arn:aws:bedrock:x%2F..%2Fz/invoke",
+                false,
+            ),
+            (
+                "/model/{model+}/invoke",
+                "/model/arn:aws%2F%2Fz/invoke",
+                false,
+            ),
+            ("/model/{model+}/invoke", "/model/x%2Fy/invoke", false),
+            (
+                "/model/{model+}/invoke",
+                "/model/us.anthropic.claude-v1:0/invoke",
+                true,
+            ),
+        ] {
+            assert_eq!(matches(pattern, path), fits, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_id_of_a_path_is_what_is_called_so_or_its_first_placeholder() {
+        let id = |path: &'static str, of| {
+            Endpoint {
+                path,
+                ..Endpoint::DEFAULT
+            }
+            .id_in(of)
+        };
+        assert_eq!(id("/v*/p/{p}/files/{id}:x", "/v1/p/7/files/f:x"), Some("f"));
+        assert_eq!(id("/v*/t/{thread}/runs/{run}", "/v1/t/7/runs/r"), Some("7"));
+        assert_eq!(id("/v*/t", "/v1/t"), None);
+    }
+
+    #[test]
+    fn the_id_of_a_listed_path_is_found() {
         let provider = find("openai").expect("it is built in");
         let path = "/v1/batches/batch_7/cancel";
         let endpoint = provider
@@ -448,7 +571,7 @@ mod tests {
                 assert!(endpoint.path.starts_with('/'));
                 assert_eq!(
                     endpoint.keeps == Keeps::Item,
-                    endpoint.keeps != Keeps::Creates
+                    !matches!(endpoint.keeps, Keeps::Creates | Keeps::List)
                         && endpoint.path.contains('{')
                         && endpoint.class == Class::State,
                     "{}",

@@ -14,10 +14,19 @@ use super::Reader;
 use crate::amend::UsageStripper;
 use crate::provider::{ALL, Asked, Endpoint, Provider};
 
-/// What each endpoint with a reader has; `stream` only where answers are streams.
+/// What each kind of endpoint with a reader has, as `plain` or, where a vendor has several kinds, as
+/// `batch_plain`; `stream` only where answers are streams.
 const CASES: [&str; 3] = ["plain", "cut_short", "error"];
-/// Endpoints whose answers are never streams.
-const NEVER_STREAMS: [(&str, &str); 1] = [("deepgram", "listen")];
+/// Kinds whose answers are never streams.
+const NEVER_STREAMS: [&str; 4] = ["batch", "embeddings", "listen", "video"];
+/// What an answer may be recorded as.
+const ANSWERS: [&str; 5] = [
+    "response.sse",
+    "response.json",
+    "response.jsonl",
+    "response.aws",
+    "response.txt",
+];
 
 struct Case {
     name: String,
@@ -49,7 +58,7 @@ impl Case {
         let endpoint = provider
             .endpoint(&method, &text("path").unwrap())
             .expect(&name);
-        let answer_path = ["response.sse", "response.json", "response.txt"]
+        let answer_path = ANSWERS
             .map(|file| folder.join(file))
             .into_iter()
             .find(|path| path.exists())
@@ -73,7 +82,7 @@ impl Case {
                 .collect(),
             content_type: text("content_type").unwrap(),
             is_complete: exchange["is_complete"].as_bool().unwrap(),
-            request: read("request.json"),
+            request: std::fs::read(folder.join("request.json")).unwrap_or_default(),
             answer: std::fs::read(&answer_path).unwrap(),
             answer_path,
             expected: parse("usage.json"),
@@ -98,6 +107,7 @@ impl Case {
             content_type: self.request_type.as_deref(),
             body: Some(&self.request),
         };
+        assert!(self.endpoint.is_read, "{} is not read", self.name);
         (self.endpoint.request_facts)(&mut evidence, &asked);
         let mut reader = Reader::new(
             self.endpoint,
@@ -186,12 +196,15 @@ fn every_endpoint_with_a_reader_has_its_cases() {
         {
             let key = (provider.name, endpoint.kind.name());
             let names = seen.get(&key).cloned().unwrap_or_default();
-            let stream = (!NEVER_STREAMS.contains(&key)).then_some("stream");
+            let stream = (!NEVER_STREAMS.contains(&key.1)).then_some("stream");
             for wanted in CASES.into_iter().chain(stream) {
-                assert!(
-                    names.iter().any(|name| name == wanted),
-                    "{key:?} lacks {wanted}"
-                );
+                let is_it = |name: &String| {
+                    let name = name
+                        .strip_prefix(key.1)
+                        .map_or(name.as_str(), |rest| rest.strip_prefix('_').unwrap_or(name));
+                    name == wanted
+                };
+                assert!(names.iter().any(is_it), "{key:?} lacks {wanted}");
             }
         }
     }
