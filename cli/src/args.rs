@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
+use crate::price::PriceVerb;
+
 /// Meters the AI-provider traffic of tenants: proxy, collector, and the verbs to run them.
 ///
 /// Exit codes: 0 done; 1 the answer is no; 2 wrong usage; 3 something it needs is missing or cannot
@@ -50,6 +52,9 @@ pub(crate) enum Verb {
     Usage(UsageArgs),
     /// Usage events, newest first.
     Events(EventsArgs),
+    /// Rate cards on this machine: what they say, what usage would cost, whether they are sound.
+    #[command(subcommand)]
+    Price(PriceVerb),
     /// The proxy's durable spool, safe beside a running proxy.
     #[command(subcommand)]
     Spool(SpoolVerb),

@@ -13,6 +13,7 @@ mod database;
 mod demo;
 mod deployment;
 mod failure;
+mod price;
 mod roles;
 mod say;
 mod simulate;
@@ -59,6 +60,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Limit(verb) => verbs::limit::run(verb),
         Verb::Usage(args) => verbs::usage::usage(args),
         Verb::Events(args) => verbs::usage::events(args),
+        Verb::Price(verb) => price::run(verb),
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
     }

@@ -490,7 +490,7 @@ def refresh(vendor, card, genai, table, versions, day):
             continue
         both = (first.get(name), second.get(name))
         found = revisions(*(reversed(both) if is_litellm_first else both), day)
-        if not found or not all(revision["rates"] for revision in found) or is_too_long(found):
+        if not found or not all(revision["rates"] for revision in found) or is_too_long(found) or is_odd(found):
             continue
         undated = DATED.sub("", name)
         if undated != name and undated in taken and is_same(taken[undated], found):
@@ -510,6 +510,13 @@ def refresh(vendor, card, genai, table, versions, day):
         added.append(name)
     card["models"].sort(key=lambda model: model["model"] == "*")
     return added, differences
+
+
+def is_odd(found):
+    """Prices by the image that a package prints as prices of tokens, and other slips of a unit."""
+    return any(rate["meter"].endswith("_tokens") and Decimal(rate["usd"]) and
+               not Decimal("0.001") <= Decimal(rate["usd"]) <= 2000
+               for revision in found for rate in revision["rates"])
 
 
 def is_too_long(found):

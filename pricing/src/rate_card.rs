@@ -26,6 +26,7 @@ mod check;
 mod compile;
 mod condition;
 mod grammar;
+pub mod lint;
 mod name;
 mod select;
 mod set;

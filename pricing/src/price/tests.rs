@@ -1,4 +1,7 @@
+mod properties;
+mod speed;
 mod states;
+mod vendors;
 
 use super::*;
 use crate::usage::{Conditions, Usage};

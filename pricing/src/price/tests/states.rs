@@ -98,7 +98,7 @@ fn many_conditions_are_no_panic() {
     assert_eq!(priced("openai", &[crowded]).pricing, Pricing::Unpriced);
 }
 
-fn event(usage_source: &str, lines: &[Line]) -> Event {
+pub(super) fn event(usage_source: &str, lines: &[Line]) -> Event {
     let id = "019aa9a8-6f00-7000-8000-000000000001";
     serde_json::from_value(serde_json::json!({
         "event_id": id, "call_id": id, "part": 1, "is_final": true, "schema": 1,
