@@ -9,6 +9,7 @@ use farebox_pricing::rate_card::{CardSet, RateCard};
 
 use crate::failure::{Failure, Outcome};
 
+mod diff;
 mod lint;
 mod quote;
 mod show;
@@ -21,6 +22,8 @@ pub(crate) enum PriceVerb {
     Quote(QuoteArgs),
     /// Check cards: their form, and the relations that prices obey. Exit 1 when something is found.
     Lint(LintArgs),
+    /// What differs between two cards, price by price, and in money over usage.
+    Diff(DiffArgs),
 }
 
 /// Which cards.
@@ -92,11 +95,28 @@ pub(crate) struct LintArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct DiffArgs {
+    /// A card file, or `built-in` for the built-in card of the other one's vendor.
+    #[arg(value_name = "BEFORE")]
+    before: PathBuf,
+    /// A card file, or `built-in`.
+    #[arg(value_name = "AFTER")]
+    after: PathBuf,
+    /// Usage to price by both: what `farebox usage --group-by provider,model,meter --json` printed.
+    #[arg(long, value_name = "FILE")]
+    usage: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) fn run(verb: &PriceVerb) -> Outcome {
     match verb {
         PriceVerb::Show(args) => show::run(args),
         PriceVerb::Quote(args) => quote::run(args),
         PriceVerb::Lint(args) => lint::run(args),
+        PriceVerb::Diff(args) => diff::run(args),
     }
 }
 

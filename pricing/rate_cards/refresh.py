@@ -338,7 +338,10 @@ def put_litellm(prices, entry):
         meter, per = keys[name]
         price, per = whole_hours(Decimal(price)) if meter == "audio_seconds" else (Decimal(price) * per, per)
         target.put("", meter, per, price, when)
-    base = prices.since.get("", {})
+    base = prices.since.setdefault("", {})
+    # Where pictures are made, what is called the input's price is the picture's.
+    if entry.get("mode") == "image_generation" and is_price(entry.get("input_cost_per_image")):
+        base.setdefault(("images", ()), (Decimal(entry["input_cost_per_image"]), 1))
     drop_unpriced(base)
     searches = entry.get("search_context_cost_per_query") or {}
     by_size = {size.removeprefix("search_context_size_"): price for size, price in searches.items()}

@@ -21,12 +21,14 @@ use self::steps::Steps;
 use crate::money::Decimal;
 use crate::usage::Meter;
 
+pub mod diff;
+pub mod lint;
+
 mod canonical;
 mod check;
 mod compile;
 mod condition;
 mod grammar;
-pub mod lint;
 mod name;
 mod select;
 mod set;

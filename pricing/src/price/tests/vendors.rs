@@ -372,8 +372,8 @@ fn a_card_names_the_cards_it_falls_back_on() {
         ],
     );
     let (theirs, ours) = (
-        priced("azure", &[pinned.clone()]),
-        priced("openai", &[pinned.clone()]),
+        priced("azure", std::slice::from_ref(&pinned)),
+        priced("openai", std::slice::from_ref(&pinned)),
     );
     assert_eq!(theirs.charges, ours.charges, "{name}");
     assert_eq!(theirs.rate_cards.cost.as_deref(), cards.revision("azure"));
@@ -386,7 +386,7 @@ fn a_card_names_the_cards_it_falls_back_on() {
     let without = cards.with_active(std::sync::Arc::clone(&alone));
     let priced = price(
         "azure",
-        &[pinned.clone()],
+        std::slice::from_ref(&pinned),
         &without,
         PaidBy::Operator,
         at(NOW),
