@@ -13,7 +13,7 @@ mod json;
 mod kept;
 
 pub use facts::{Fact, Facts};
-pub use json::Json;
+pub use json::{Index, Json};
 pub use kept::Kept;
 
 /// Most bytes of evidence an event carries, as JSON.

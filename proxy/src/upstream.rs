@@ -251,7 +251,8 @@ impl Pool {
         };
         let sender = match pooled {
             Some(sender) => sender,
-            None => match self.connect(upstream).await {
+            // On the heap, so that the calls that find a connection do not carry the room to make one.
+            None => match Box::pin(self.connect(upstream)).await {
                 Ok(sender) => sender,
                 Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
             },

@@ -3,9 +3,12 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
-
 use crate::money::Decimal;
+
+/// Levels of objects that an [`Index`] looks into; deeper ones are found by walking.
+const INDEX_LEVELS: usize = 3;
+/// Members an index has room for without growing; a usage object has a dozen.
+const INDEX_MEMBERS: usize = 24;
 
 /// One value inside a kept text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +136,76 @@ impl<'a> Json<'a> {
     }
 }
 
+/// The members of an object and of the objects in it, found in one pass: for readers that ask for many.
+#[derive(Debug)]
+pub struct Index<'a> {
+    whole: Json<'a>,
+    /// The member that holds it, counted from one; zero for the whole. Its name, its value.
+    members: Vec<(usize, &'a str, Json<'a>)>,
+    has_escapes: bool,
+}
+
+impl<'a> Index<'a> {
+    /// Looks through `whole` once.
+    #[must_use]
+    pub fn of(whole: Json<'a>) -> Self {
+        let mut index = Self {
+            whole,
+            members: Vec::with_capacity(INDEX_MEMBERS),
+            has_escapes: false,
+        };
+        // What does not end is indexed as far as it goes.
+        let _ = index.object(whole.0, 0, INDEX_LEVELS);
+        index
+    }
+
+    /// Where the object that begins `text` ends.
+    fn object(&mut self, text: &'a str, holder: usize, levels: usize) -> Option<usize> {
+        if levels == 0 || !text.starts_with('{') {
+            return value_end(text);
+        }
+        let bytes = text.as_bytes();
+        let mut at = 1;
+        loop {
+            match bytes.get(at)? {
+                b'}' => return Some(at + 1),
+                b',' => at += 1,
+                _ => {}
+            }
+            let name_end = at + string_end(text.get(at..)?)?;
+            let name = text.get(at + 1..name_end - 1)?;
+            self.has_escapes |= name.contains('\\');
+            if bytes.get(name_end) != Some(&b':') {
+                return None;
+            }
+            let value_at = name_end + 1;
+            let place = self.members.len();
+            self.members.push((holder, name, Json("")));
+            let value = text.get(value_at..)?;
+            let len = self.object(value, place + 1, levels - 1)?;
+            self.members[place].2 = Json(value.get(..len)?);
+            at = value_at + len;
+        }
+    }
+
+    /// The value at a path of members, as [`Json::at`] finds it.
+    #[must_use]
+    pub fn at(&self, path: &[&str]) -> Option<Json<'a>> {
+        if self.has_escapes || path.len() > INDEX_LEVELS {
+            return self.whole.at(path);
+        }
+        let mut holder = 0;
+        let mut found = self.whole;
+        for name in path {
+            let is_it = |(of, known, _): &&(usize, &str, Json<'_>)| *of == holder && known == name;
+            let place = self.members.iter().rposition(|member| is_it(&member))?;
+            found = self.members[place].2;
+            holder = place + 1;
+        }
+        Some(found)
+    }
+}
+
 fn unescaped(inside: &str) -> Option<String> {
     serde_json::from_str(&format!("\"{inside}\"")).ok()
 }
@@ -187,13 +260,14 @@ fn string_end(text: &str) -> Option<usize> {
     if bytes.first() != Some(&b'"') {
         return None;
     }
+    // Kept texts are short: looking at each byte beats setting up a search.
     let mut at = 1;
     loop {
-        at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
-        if bytes[at] == b'"' {
-            return Some(at + 1);
+        match bytes.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
         }
-        at += 2;
     }
 }
 
@@ -257,12 +331,39 @@ mod tests {
         assert_eq!(json.members().count(), 4);
     }
 
+    #[test]
+    fn an_index_finds_what_a_walk_finds() {
+        let deep = r#"{"a":{"b":{"c":{"d":1}},"b":2},"e":[{"f":1}],"g":{},"a":{"b":{"c":3}}}"#;
+        let escaped = r#"{"\u0061":{"b":1}}"#;
+        let paths: [&[&str]; 9] = [
+            &[],
+            &["a"],
+            &["a", "b"],
+            &["a", "b", "c"],
+            &["a", "b", "c", "d"],
+            &["e"],
+            &["e", "f"],
+            &["g", "x"],
+            &["x"],
+        ];
+        for text in [deep, escaped, "{}", "[]", "1", "{\"a\":1"] {
+            for path in paths {
+                assert_eq!(
+                    Index::of(Json(text)).at(path),
+                    Json(text).at(path),
+                    "{text}"
+                );
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_is_its_end(text in "[{}\\[\\],:\"\\\\a0-9. n\u{e9}-]{0,24}") {
             let json = Json(&text);
             let _ = (json.get("a"), json.items().count(), json.members().count());
             let _ = (json.str(), json.count(), json.decimal());
+            let _ = Index::of(json).at(&["a", "b"]);
         }
     }
 }

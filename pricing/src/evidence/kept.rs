@@ -3,7 +3,6 @@
 
 use std::fmt;
 
-use memchr::memchr2;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -266,11 +265,11 @@ impl<'a> Scan<'a> {
         let bytes = self.text.as_bytes();
         let mut at = start + 1;
         loop {
-            at += memchr2(b'"', b'\\', bytes.get(at..)?)?;
-            if bytes[at] == b'"' {
-                break;
+            match bytes.get(at)? {
+                b'"' => break,
+                b'\\' => at += 2,
+                _ => at += 1,
             }
-            at += 2;
         }
         self.at = at + 1;
         self.text.get(start..self.at)

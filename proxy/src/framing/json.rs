@@ -10,6 +10,8 @@ use memchr::memchr2;
 
 /// Deepest nesting that is followed.
 const DEPTH_MAX: usize = 128;
+/// Bytes of a text that are looked at one by one.
+const SHORT_BYTES: usize = 32;
 
 /// The text of one member, as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +142,18 @@ impl<'a> Scan<'a> {
             return None;
         }
         let mut at = start + 1;
+        // Names and counts are short; a search pays only where a text is long.
+        let short = self.json.len().min(at + SHORT_BYTES);
+        while at < short {
+            match self.json[at] {
+                b'"' => {
+                    self.at = at + 1;
+                    return Some(&self.json[start..self.at]);
+                }
+                b'\\' => at += 2,
+                _ => at += 1,
+            }
+        }
         loop {
             at += memchr2(b'"', b'\\', self.json.get(at..)?)?;
             if self.json[at] == b'"' {

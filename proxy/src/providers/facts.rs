@@ -2,7 +2,7 @@
 //! drafts for answers that carry no usage.
 
 use farebox_pricing::event::MODEL_BYTES_MAX;
-use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Json, Kept};
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Index, Json, Kept};
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
 use crate::framing::json::{Raw, pick, text_of};
@@ -75,8 +75,8 @@ pub fn keep_usage(evidence: &mut Evidence, at: &'static str, raw: Option<Raw<'_>
 /// something, with what was wrong about them.
 #[derive(Debug)]
 pub struct Counted<'a> {
-    earlier: Option<Json<'a>>,
-    later: Json<'a>,
+    earlier: Option<Index<'a>>,
+    later: Index<'a>,
     /// A count was below zero, or a part larger than its whole.
     pub is_clamped: bool,
 }
@@ -87,7 +87,7 @@ impl<'a> Counted<'a> {
     pub fn new(object: Json<'a>) -> Self {
         Self {
             earlier: None,
-            later: object,
+            later: Index::of(object),
             is_clamped: false,
         }
     }
@@ -96,8 +96,8 @@ impl<'a> Counted<'a> {
     #[must_use]
     pub fn merged(earlier: Json<'a>, later: Json<'a>) -> Self {
         Self {
-            earlier: Some(earlier),
-            later,
+            earlier: Some(Index::of(earlier)),
+            later: Index::of(later),
             is_clamped: false,
         }
     }
@@ -105,17 +105,21 @@ impl<'a> Counted<'a> {
     /// The top-level member of a name.
     #[must_use]
     pub fn member(&self, name: &str) -> Option<Json<'a>> {
-        self.later
-            .get(name)
-            .filter(|value| !value.is_null())
-            .or_else(|| self.earlier?.get(name))
+        self.find(&[name])
+    }
+
+    /// The earlier object holds where the later one has no such top-level member.
+    fn find(&self, path: &[&str]) -> Option<Json<'a>> {
+        let top = path.get(..1)?;
+        if self.later.at(top).is_some_and(|value| !value.is_null()) {
+            return self.later.at(path);
+        }
+        self.earlier.as_ref()?.at(path)
     }
 
     /// The count at a path of members; absent, null and what is no whole number are `None`.
     pub fn count(&mut self, path: &[&str]) -> Option<u64> {
-        let (first, rest) = path.split_first()?;
-        let value = self.member(first)?.at(rest)?;
-        let (count, is_negative) = whole(value)?;
+        let (count, is_negative) = whole(self.find(path)?)?;
         self.is_clamped |= is_negative;
         Some(count)
     }
