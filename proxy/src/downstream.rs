@@ -30,6 +30,10 @@ use crate::observe::AnswerBody;
 use crate::request;
 use crate::tls::{self, Acceptor};
 
+mod turns;
+
+pub(crate) use turns::Turns;
+
 /// How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Streams one HTTP/2 connection may have open; more are refused by the protocol.
@@ -40,8 +44,6 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// An HTTP/2 connection without traffic is pinged this often.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
-/// Header fields of one request.
-const HEADERS_MAX: usize = 200;
 /// Time after a failed accept, so that a full descriptor table is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -145,6 +147,7 @@ impl Drop for OpenConnection {
     }
 }
 
+/// Each way of serving lies on the heap: a connection keeps no room for those it does not go.
 async fn serve_connection(worker: Arc<Worker>, accepted: Accepted) {
     let Ok(stream) = TcpStream::from_std(accepted.stream) else {
         return;
@@ -153,20 +156,19 @@ async fn serve_connection(worker: Arc<Worker>, accepted: Accepted) {
     let head_timeout = Duration::from_millis(worker.shared.config.proxy.head_timeout_ms);
     match accepted.acceptor {
         Some(acceptor) => {
-            let shaken =
-                tokio::time::timeout(head_timeout, acceptor.current().accept(stream)).await;
-            match shaken {
+            let accepting = worker.turns.run(acceptor.current().accept(stream));
+            match tokio::time::timeout(head_timeout, Box::pin(accepting)).await {
                 Ok(Ok(stream)) if tls::server_speaks_h2(&stream) => {
-                    serve_h2(worker, peer, stream).await
+                    Box::pin(serve_h2(worker, peer, stream)).await
                 }
-                Ok(Ok(stream)) => serve_h1(worker, peer, stream).await,
+                Ok(Ok(stream)) => Box::pin(serve_h1(worker, peer, stream)).await,
                 Ok(Err(error)) => tracing::debug!(%error, "caller's TLS handshake failed"),
                 Err(_) => tracing::debug!("caller's TLS handshake took too long"),
             }
         }
         None => match tokio::time::timeout(head_timeout, begins_as_h2(&stream)).await {
-            Ok(true) => serve_h2(worker, peer, stream).await,
-            Ok(false) => serve_h1(worker, peer, stream).await,
+            Ok(true) => Box::pin(serve_h2(worker, peer, stream)).await,
+            Ok(false) => Box::pin(serve_h1(worker, peer, stream)).await,
             Err(_) => worker.shared.metrics.refusal(None, Code::RequestTimeout),
         },
     }
@@ -212,11 +214,11 @@ where
             Ok::<_, std::convert::Infallible>(answer)
         }
     });
+    // At most 100 header fields, hyper's own bound: another one costs an allocation for each head.
     let connection = http1::Builder::new()
         .half_close(false)
         .auto_date_header(false)
         .max_buf_size(shared.config.proxy.head_bytes_max.max(8 * 1024))
-        .max_headers(HEADERS_MAX)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {

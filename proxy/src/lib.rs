@@ -124,6 +124,8 @@ pub struct Worker {
     pub shared: Arc<Shared>,
     /// Its connections to upstreams.
     pub pool: Arc<Pool>,
+    /// Turns at TLS handshakes.
+    turns: downstream::Turns,
 }
 
 /// Why the proxy cannot start. The text names the thing.
@@ -461,6 +463,7 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
                 Duration::from_millis(config.upstream_keepalive_ms),
                 Duration::from_millis(config.connect_timeout_ms),
             ),
+            turns: downstream::Turns::default(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
