@@ -265,7 +265,8 @@ pub(crate) struct IssueArgs {
     /// An upstream it may reach [default: all]. May be repeated.
     #[arg(long = "allowed-upstream", value_name = "NAME")]
     pub(crate) allowed_upstreams: Vec<String>,
-    /// A model it may ask for [default: all]. May be repeated.
+    /// A model it may ask for: a name, also with a date behind it, or a pattern with `*` [default:
+    /// all]. May be repeated.
     #[arg(long = "allowed-model", value_name = "NAME")]
     pub(crate) allowed_models: Vec<String>,
     /// A network it may be used from, such as 10.0.0.0/8 [default: all]. May be repeated.

@@ -28,7 +28,7 @@ use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
 use crate::identity;
 use crate::observe::AnswerBody;
-use crate::provider::{Asked, Class, Endpoint, Keeps, Provider};
+use crate::provider::{Class, Endpoint, Keeps, Provider};
 use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
 use crate::spool::Ticket;
@@ -36,11 +36,13 @@ use crate::upstream::{Answer, SendFailure, Upstream};
 
 mod answer;
 mod held;
+mod lists;
 mod record;
 
 use answer::{observe, say_no};
 use held::Body;
-use record::{begin_event, content_length};
+use lists::check_model;
+use record::{asked, begin_event, content_length};
 
 /// Times a call is sent upstream at most; the second time only when no byte of the first was written.
 pub const ATTEMPTS_MAX: u32 = 2;
@@ -129,6 +131,9 @@ async fn walk(
 
     // Admit: may it go there, now.
     let passage = admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
+    check_model(worker, head, &route, &caller, passage.endpoint, &mut body)
+        .await
+        .map_err(|refusal| stop.no(refusal))?;
     if passage.is_asking {
         body.hold_if_it_fits(worker)
             .await
@@ -400,13 +405,7 @@ async fn intend(
         .unwrap_or_default();
     let mut evidence = Evidence::default();
     if passage.endpoint.is_read {
-        let content_type = head.headers.get(header::CONTENT_TYPE);
-        let asked = Asked {
-            path: route.path,
-            query: route.query.as_deref(),
-            content_type: content_type.and_then(|text| text.to_str().ok()),
-            body: body.known(),
-        };
+        let asked = asked(head, route, body.known());
         (passage.endpoint.request_facts)(&mut evidence, &asked);
     }
     evidence.counts.request_bytes = match body.known() {

@@ -8,6 +8,7 @@ mod faults;
 mod ingest;
 mod kill;
 mod limits;
+mod lists;
 mod metrics;
 mod outage;
 mod revoke;

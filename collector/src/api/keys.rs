@@ -420,7 +420,9 @@ fn check_entries(field: &str, entries: Option<&[String]>) -> Result<(), ApiError
             format!("between 1 and {ENTRIES_MAX} entries; leave it out for all"),
         ));
     }
-    let is_plain = |entry: &String| id::check(entry).is_ok() && !entry.contains('*');
+    let may_be_pattern = field == "allowed_models";
+    let is_plain =
+        |entry: &String| id::check(entry).is_ok() && (may_be_pattern || !entry.contains('*'));
     if !entries.iter().all(is_plain) {
         return Err(ApiError::invalid(field, "names without wildcards"));
     }
@@ -493,8 +495,8 @@ mod tests {
             "allowed_upstreams",
         );
         check(
-            r#"{"name":"a","allowed_models":["gpt-*"]}"#,
-            "allowed_models",
+            r#"{"name":"a","allowed_upstreams":["open*"]}"#,
+            "allowed_upstreams",
         );
         check(r#"{"name":"a","networks":["10.0.0.0/33"]}"#, "networks");
         check(r#"{"name":"a","networks":["example.com"]}"#, "networks");

@@ -268,10 +268,12 @@ impl KeyRow {
         is_listed(self.allowed_upstreams.as_deref(), upstream)
     }
 
-    /// Whether the key may use a model.
+    /// Whether the key may use a model: by its name, by its name without a date, or by a pattern.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
-        is_listed(self.allowed_models.as_deref(), model)
+        self.allowed_models
+            .as_deref()
+            .is_none_or(|list| list.iter().any(|entry| is_named_by(model, entry)))
     }
 
     /// Whether the key may be used from an address.
@@ -281,6 +283,56 @@ impl KeyRow {
             .as_deref()
             .is_none_or(|networks| networks.iter().any(|network| network.holds(address)))
     }
+}
+
+/// `gpt-4o` names `gpt-4o-2024-08-06` too, but not `gpt-4o-mini`; `*` stands for any characters.
+fn is_named_by(model: &str, entry: &str) -> bool {
+    if entry.contains('*') {
+        return fits(entry.as_bytes(), model.as_bytes());
+    }
+    model
+        .strip_prefix(entry)
+        .is_some_and(|rest| rest.is_empty() || is_date(rest))
+}
+
+/// `-2024-08-06` or `-20240806`.
+fn is_date(suffix: &str) -> bool {
+    let digits = suffix.bytes().filter(u8::is_ascii_digit).count();
+    let has_form = |form: &str| {
+        suffix.len() == form.len()
+            && suffix
+                .bytes()
+                .zip(form.bytes())
+                .all(|(byte, wanted)| (byte == b'-') == (wanted == b'-'))
+    };
+    digits == 8 && (has_form("-dddddddd") || has_form("-dddd-dd-dd"))
+}
+
+/// Whether a pattern fits; goes back to the last `*` only, so that no pattern takes long.
+fn fits(pattern: &[u8], text: &[u8]) -> bool {
+    let (mut at, mut seen) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while seen < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(byte) if *byte == text[seen] => {
+                at += 1;
+                seen += 1;
+            }
+            _ => match star {
+                Some((star_at, from)) => {
+                    star = Some((star_at, from + 1));
+                    at = star_at + 1;
+                    seen = from + 1;
+                }
+                None => return false,
+            },
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
 fn is_listed(list: Option<&[String]>, value: &str) -> bool {
@@ -484,5 +536,29 @@ mod tests {
             format!("{:?}", SecretHash::new("$argon2id$v=19$x")),
             "SecretHash(…)"
         );
+    }
+
+    #[test]
+    fn a_model_is_named_whole_by_its_date_or_by_a_pattern() {
+        for (entry, model, is_named) in [
+            ("gpt-4o", "gpt-4o", true),
+            ("gpt-4o", "gpt-4o-2024-08-06", true),
+            ("claude-sonnet-4", "claude-sonnet-4-20250514", true),
+            ("gpt-4o", "gpt-4o-mini", false),
+            ("gpt-4o", "gpt-4o-mini-2024-07-18", false),
+            ("gpt-4o", "gpt-4o-2024-0806", false),
+            ("gpt-4o-2024-08-06", "gpt-4o", false),
+            ("gpt-4o*", "gpt-4o-mini", true),
+            ("*-mini", "gpt-4o-mini", true),
+            ("*-mini", "gpt-4o-mini-2024-07-18", false),
+            ("gpt-*-mini*", "gpt-4o-mini-2024-07-18", true),
+            ("*", "anything", true),
+            ("*", "", true),
+            ("a*b*c", "aXbXbXc", true),
+            ("a*b*c", "aXbXbX", false),
+            ("", "gpt-4o", false),
+        ] {
+            assert_eq!(is_named_by(model, entry), is_named, "{entry} {model}");
+        }
     }
 }

@@ -7,9 +7,26 @@ use farebox_pricing::evidence::Evidence;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Usage, UsageSource};
 use http::header::{self, HeaderMap};
+use http::request::Parts;
 
-use super::{Caller, Passage};
+use super::{Caller, Passage, Route};
+use crate::provider::Asked;
 use crate::settle;
+
+/// What was asked, as far as it is known.
+pub(super) fn asked<'a>(
+    head: &'a Parts,
+    route: &'a Route<'_>,
+    body: Option<&'a [u8]>,
+) -> Asked<'a> {
+    let content_type = head.headers.get(header::CONTENT_TYPE);
+    Asked {
+        path: route.path,
+        query: route.query.as_deref(),
+        content_type: content_type.and_then(|text| text.to_str().ok()),
+        body,
+    }
+}
 
 /// The length a request gives for its body.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
