@@ -281,6 +281,17 @@ pub enum OnUnrecordable {
     Refuse,
 }
 
+/// What to do with an answer whose caller went away before its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnDownstreamGone {
+    /// The upstream is stopped; what it may bill has bounds.
+    #[default]
+    Cancel,
+    /// It is read to its end, within bounds, for the provider's own count.
+    Drain,
+}
+
 /// The section `[spool]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -208,8 +208,8 @@ where
         async move {
             let mut answer = answer.await;
             match answer.body_mut() {
-                AnswerBody::Whole(_) => phase.enter(Phase::HEAD),
-                AnswerBody::Observed(observed) => observed.when_over(EndOfAnswer(phase)),
+                AnswerBody::Observed(Some(observed)) => observed.when_over(EndOfAnswer(phase)),
+                AnswerBody::Whole(_) | AnswerBody::Observed(None) => phase.enter(Phase::HEAD),
             }
             Ok::<_, std::convert::Infallible>(answer)
         }

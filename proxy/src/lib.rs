@@ -54,6 +54,7 @@ use directory::Directory;
 use downstream::Seat;
 use identity::Identity;
 use metrics::Metrics;
+use observe::Abandoned;
 use route::Upstreams;
 use spool::{Orphan, Spool, SpoolOptions};
 use unrecorded::Unrecorded;
@@ -89,6 +90,8 @@ pub struct Shared {
     pub spool: Spool,
     /// Calls without an intent.
     pub unrecorded: Unrecorded,
+    /// Answers that are read to their end without their callers.
+    pub abandoned: Abandoned,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// New calls are refused from here on.
@@ -189,6 +192,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         sessions: Sessions::default(),
         spool,
         unrecorded: Unrecorded::default(),
+        abandoned: Abandoned::default(),
         metrics,
         draining: CancellationToken::new(),
         cut: Arc::new(Notify::new()),

@@ -80,6 +80,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     unrecorded: IntCounterVec,
     streams: Vec<IntGauge>,
+    abandoned: IntGauge,
     session_conflicts: IntCounter,
     fsync: Histogram,
     shipped: Vec<IntCounter>,
@@ -126,6 +127,13 @@ impl Metrics {
                 &["transport"],
             ),
         );
+        let abandoned = registered(
+            &registry,
+            IntGauge::new(
+                "farebox_abandoned_answers_open",
+                "Answers that are read to their end after their callers went away.",
+            ),
+        );
         let fsync = Histogram::with_opts(
             HistogramOpts::new("farebox_spool_fsync_seconds", "One sync of the spool.")
                 .buckets(FSYNC_BUCKETS.to_vec()),
@@ -140,6 +148,7 @@ impl Metrics {
                 .iter()
                 .map(|transport| streams.with_label_values(&[transport.name()]))
                 .collect(),
+            abandoned,
             session_conflicts: session_conflicts.with_label_values::<&str>(&[]),
             fsync,
             shipped: ShipOutcome::ALL
@@ -177,6 +186,12 @@ impl Metrics {
     /// An answer has ended.
     pub fn stream_closed(&self, transport: Transport) {
         self.streams[transport as usize].dec();
+    }
+
+    /// Answers that are read to their end after their callers went away.
+    #[must_use]
+    pub fn abandoned_open(&self) -> &IntGauge {
+        &self.abandoned
     }
 
     /// A call named another tenant than its session's first.

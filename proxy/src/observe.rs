@@ -26,6 +26,10 @@ use crate::reader::Reader;
 use crate::settle::Call;
 use crate::upstream::Lease;
 
+mod abandoned;
+
+pub use abandoned::Abandoned;
+
 /// The answer broke off; the caller's connection ends the same way.
 #[derive(Debug)]
 pub struct BrokenOff(Code);
@@ -42,8 +46,8 @@ impl std::error::Error for BrokenOff {}
 pub enum AnswerBody {
     /// A refusal or a failure of ours, or an answer without a body.
     Whole(Option<Bytes>),
-    /// An upstream's answer.
-    Observed(Box<Observed>),
+    /// An upstream's answer; `None` once it is given up.
+    Observed(Option<Box<Observed>>),
 }
 
 /// Takes away what asking for usage added; a compressed answer is decoded for it.
@@ -128,6 +132,11 @@ impl Observed {
         }
         self.is_over = true;
         let is_whole = matches!(ending, Ending::Complete | Ending::RefusedByUpstream);
+        let ending = if self.call.is_abandoned {
+            Ending::DownstreamGone
+        } else {
+            ending
+        };
         let evidence = self.reader.take().map(|reader| reader.finish(is_whole));
         self.call.settle(ending, evidence);
         self.call
@@ -341,6 +350,16 @@ impl Body for Observed {
     }
 }
 
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        if let Self::Observed(observed) = self
+            && let Some(observed) = observed.take()
+        {
+            abandoned::give_up(observed);
+        }
+    }
+}
+
 impl Body for AnswerBody {
     type Data = Bytes;
     type Error = BrokenOff;
@@ -351,14 +370,17 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
         match self.get_mut() {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Observed(observed) => Pin::new(&mut **observed).poll_frame(cx),
+            Self::Observed(Some(observed)) => Pin::new(&mut **observed).poll_frame(cx),
+            Self::Observed(None) => Poll::Ready(None),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Whole(bytes) => bytes.is_none(),
-            Self::Observed(observed) => observed.is_end_stream(),
+            Self::Observed(observed) => observed
+                .as_ref()
+                .is_none_or(|observed| observed.is_end_stream()),
         }
     }
 
@@ -367,7 +389,9 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            Self::Observed(observed) => observed.size_hint(),
+            Self::Observed(observed) => observed
+                .as_ref()
+                .map_or_else(SizeHint::default, |observed| observed.size_hint()),
         }
     }
 }

@@ -454,6 +454,8 @@ async fn intend(
         content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
         clock,
         cost_usd: None,
+        on_downstream_gone: settings.on_downstream_gone,
+        is_abandoned: false,
         is_settled: false,
     };
     let is_synced_first =

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::Shared;
 use crate::admission::Permit;
 use crate::body::Upload;
+use crate::config::OnDownstreamGone;
 use crate::failure::Code;
 use crate::headers::Credentials;
 use crate::provider::{Asked, Endpoint, Provider};
@@ -131,6 +132,10 @@ pub struct Call {
     pub clock: Clock,
     /// What the provider charges for it, once priced; for the metrics alone.
     pub cost_usd: Option<Usd>,
+    /// What happens to the answer when its caller goes away.
+    pub on_downstream_gone: OnDownstreamGone,
+    /// Its caller went away and it is read to its end.
+    pub is_abandoned: bool,
     /// Whether [`Self::settle`] ran.
     pub is_settled: bool,
 }
@@ -165,7 +170,7 @@ impl Call {
         let event = &mut self.event;
         event.ending = match ending {
             // The caller stopped reading after the last event: nothing was missed.
-            Ending::DownstreamGone if is_finished => Ending::Complete,
+            Ending::DownstreamGone if is_finished && !self.is_abandoned => Ending::Complete,
             Ending::Complete if has_error => Ending::UpstreamFailed,
             // The stream's framing closed before the stream had said its end or its usage.
             Ending::Complete

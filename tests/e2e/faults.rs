@@ -409,6 +409,50 @@ async fn a_caller_that_goes_away_leaves_its_row() -> Result {
 }
 
 #[tokio::test]
+async fn a_tenant_that_drains_gets_the_providers_count_without_its_caller() -> Result {
+    let stack = shared().await?;
+    let tenant = fresh("drains");
+    stack.done(&[
+        "tenant",
+        "create",
+        &tenant,
+        "--setting",
+        "on_downstream_gone=drain",
+    ])?;
+    let key = stack.issue(&["--tenant", &tenant])?;
+    stack.known(&key).await?;
+    let id = fresh("gone");
+    let mut connection = Connection::open(stack.plain).await?;
+    connection
+        .write(&chat_stream(&key, &id).with("x-replay", "pause").bytes())
+        .await?;
+    connection.head().await?.ok_or("no answer")?;
+    drop(connection);
+    // The upstream goes on only after the proxy has learnt that its caller is gone.
+    eventually("the caller is gone", Duration::from_secs(10), || async {
+        let metrics = stack.metrics().await.map_err(|error| error.to_string())?;
+        metrics
+            .contains("farebox_abandoned_answers_open 1")
+            .then_some(())
+            .ok_or_else(|| "it is not read on yet".to_owned())
+    })
+    .await?;
+    stack.replay.release(&id);
+    let rows = stack.rows_when(&format!("session_id = '{id}'"), 1).await?;
+    assert_eq!(text(&rows[0], "ending"), "downstream_gone", "{}", rows[0]);
+    assert_eq!(text(&rows[0], "usage_source"), "reported", "{}", rows[0]);
+    let call = stack.replay.call(&id).ok_or("the upstream saw no call")?;
+    assert!(call.is_written, "the upstream was let finish");
+    assert_eq!(
+        crate::quantity(&rows[0], "output_tokens"),
+        call.output_tokens.to_string(),
+        "{}",
+        rows[0]
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_full_spool_follows_each_tenants_choice() -> Result {
     let settings = [
         ("spool.bytes_max", "8388608"),

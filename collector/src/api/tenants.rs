@@ -20,7 +20,8 @@ use crate::records::tenants::{self, Filter, Tenant, TenantRow, Unattributed};
 use crate::store::{DatabaseError, SqlState};
 
 /// Settings of a tenant and the values each takes; the first is what holds when it is not set.
-const SETTINGS: [(&str, &[&str]); 4] = [
+const SETTINGS: [(&str, &[&str]); 5] = [
+    ("on_downstream_gone", &["cancel", "drain"]),
     ("on_unrecordable", &["allow", "refuse"]),
     ("spool_sync", &["interval", "before_upstream"]),
     ("stream_usage", &["ask", "untouched"]),

@@ -15,7 +15,7 @@ use farebox_pricing::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::config::{OnUnrecordable, SpoolSync, StreamUsage};
+use crate::config::{OnDownstreamGone, OnUnrecordable, SpoolSync, StreamUsage};
 
 /// Whether a tenant may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub enum UnpricedModels {
 pub struct TenantSettings {
     /// A spool that cannot take an intent.
     pub on_unrecordable: OnUnrecordable,
+    /// An answer whose caller went away.
+    pub on_downstream_gone: OnDownstreamGone,
     /// When an intent is safe from a power cut.
     pub spool_sync: Option<SpoolSync>,
     /// Whether usage is asked for on streams.
@@ -64,11 +66,14 @@ impl TenantSettings {
             Some((name.to_owned(), value.clone()))
         };
         let on_unrecordable = typed(read("on_unrecordable"), &mut unknown).unwrap_or_default();
+        let on_downstream_gone =
+            typed(read("on_downstream_gone"), &mut unknown).unwrap_or_default();
         let spool_sync = typed(read("spool_sync"), &mut unknown);
         let stream_usage = typed(read("stream_usage"), &mut unknown);
         let unpriced_models = typed(read("unpriced_models"), &mut unknown).unwrap_or_default();
         let parsed = Self {
             on_unrecordable,
+            on_downstream_gone,
             spool_sync,
             stream_usage,
             unpriced_models,

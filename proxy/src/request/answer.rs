@@ -91,7 +91,7 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
     if observed.is_empty() {
         observed.end_with_head();
     }
-    Response::from_parts(head, AnswerBody::Observed(Box::new(observed)))
+    Response::from_parts(head, AnswerBody::Observed(Some(Box::new(observed))))
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
