@@ -131,7 +131,7 @@ async fn walk(
 
     // Admit: may it go there, now.
     let passage = admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
-    check_model(worker, head, &route, &caller, passage.endpoint, &mut body)
+    check_model(worker, head, &route, &caller, &passage, &mut body)
         .await
         .map_err(|refusal| stop.no(refusal))?;
     if passage.is_asking {

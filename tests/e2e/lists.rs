@@ -55,3 +55,40 @@ async fn a_key_for_some_models_reaches_those_and_no_other() -> Result {
     assert_eq!(stack.replay.count(), seen, "none of them went up");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_tenant_that_refuses_what_has_no_price_calls_only_listed_models() -> Result {
+    let stack = Stack::start().await?;
+    stack.done(&[
+        "tenant",
+        "create",
+        "careful",
+        "--setting",
+        "unpriced_models=refuse",
+    ])?;
+    stack.done(&["tenant", "create", "careless"])?;
+    let careful = stack.issue(&["--tenant", "careful"])?;
+    let careless = stack.issue(&["--tenant", "careless"])?;
+    stack.known(&careful).await?;
+    stack.known(&careless).await?;
+    let chat = |key: &str, model: &str| {
+        let body = format!(r#"{{"model":"{model}","messages":[]}}"#);
+        Request::post("/openai/v1/chat/completions", body)
+            .bearer(key)
+            .with("x-replay-id", &fresh("unpriced"))
+    };
+    let unknown = "gpt-of-tomorrow";
+    for (key, model, status) in [
+        (&careful, "gpt-4o-mini", 200),
+        (&careful, unknown, 403),
+        (&careless, unknown, 200),
+    ] {
+        let answer = stack.send(&chat(&key.secret, model)).await?;
+        assert_eq!(answer.status(), status, "{model}: {}", answer.text());
+        if status == 403 {
+            assert_eq!(answer.header("x-farebox-error"), Some("model_unpriced"));
+        }
+    }
+    assert_eq!(stack.replay.count(), 2);
+    Ok(())
+}

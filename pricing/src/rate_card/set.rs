@@ -68,6 +68,22 @@ impl CardSet {
         self.0.get(provider)?.active.as_deref()
     }
 
+    /// Whether a model has prices: on the provider's active card, on one it falls back on, or because
+    /// the vendor tells its own cost.
+    #[must_use]
+    pub fn knows(&self, provider: &str, model: &str) -> bool {
+        let has = |card: &RateCard| card.model(model).is_some();
+        self.card(provider).is_some_and(|card| {
+            let mut pins = card.fallback_cards().iter();
+            card.authoritative().is_some()
+                || has(card)
+                || pins.any(|pin| {
+                    self.card_of_revision(&pin.provider, &pin.revision)
+                        .is_some_and(has)
+                })
+        })
+    }
+
     /// The active revision of a provider.
     #[must_use]
     pub fn revision(&self, provider: &str) -> Option<&str> {

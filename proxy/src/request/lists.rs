@@ -1,30 +1,38 @@
-//! What a key's lists let it ask for.
+//! Which models a key and its tenant may ask for.
 
+use farebox_pricing::event::PaidBy;
 use farebox_pricing::evidence::Evidence;
+use farebox_pricing::rate_card::CardSet;
 use http::request::Parts;
 
 use super::held::Body;
 use super::record::asked;
-use super::{Caller, Route};
+use super::{Caller, Passage, Route};
 use crate::Worker;
+use crate::directory::UnpricedModels;
 use crate::failure::{Code, Refusal};
-use crate::provider::{Class, Endpoint};
+use crate::provider::Class;
 
-/// A key with a list of models: whether the one asked for is on it. Held is the body only of a call
-/// whose model neither path nor query names. A call that names none is not allowed: the vendor would
-/// choose.
+/// A key with a list of models: whether the one asked for is on it. A tenant that refuses what has no
+/// price: whether the one asked for has. Held is the body only of a call whose model neither path nor
+/// query names. A key with a list may not leave the choice to the vendor.
 pub(super) async fn check_model(
     worker: &Worker,
     head: &Parts,
     route: &Route<'_>,
     caller: &Caller,
-    endpoint: &Endpoint,
+    passage: &Passage,
     body: &mut Body,
 ) -> Result<(), Refusal> {
-    let Some(key) = &caller.key else {
-        return Ok(());
-    };
-    if key.allowed_models.is_none() || endpoint.class != Class::Metered {
+    let listing = caller.key.as_ref();
+    let listing = listing.filter(|key| key.allowed_models.is_some());
+    let refuses_unpriced = passage.paid_by == PaidBy::Operator
+        && caller
+            .tenant
+            .as_ref()
+            .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
+    let endpoint = passage.endpoint;
+    if endpoint.class != Class::Metered || (listing.is_none() && !refuses_unpriced) {
         return Ok(());
     }
     let model_in = |body: Option<&[u8]>| {
@@ -36,10 +44,19 @@ pub(super) async fn check_model(
         Some(model) => Some(model),
         None => model_in(Some(body.hold(worker).await?)),
     };
-    match model {
-        Some(model) if key.may_use(&model) => Ok(()),
-        Some(_) => Err(Code::ModelNotAllowed.into()),
-        None => Err(Refusal::from(Code::ModelNotAllowed)
-            .with_detail("The request names no model, and the key is for some only.")),
+    let Some(model) = model else {
+        return match listing {
+            Some(_) => Err(Refusal::from(Code::ModelNotAllowed)
+                .with_detail("The request names no model, and the key is for some only.")),
+            None => Ok(()),
+        };
+    };
+    if listing.is_some_and(|key| !key.may_use(&model)) {
+        return Err(Code::ModelNotAllowed.into());
     }
+    let provider = passage.upstream.provider.name;
+    if refuses_unpriced && !CardSet::built_in().knows(provider, &model) {
+        return Err(Code::ModelUnpriced.into());
+    }
+    Ok(())
 }
