@@ -1,7 +1,7 @@
 //! The certificate authority and the server certificate that `up` and `demo` make for themselves.
 //!
-//! Both are made anew at every start and their keys are forgotten or private (0600): the authority's
-//! key is never written, so nobody can sign with it later.
+//! Made once for a data directory, so that what trusts it trusts the next start too. Their keys are
+//! forgotten or private (0600): the authority's key is never written, so nobody can sign with it later.
 
 use std::path::PathBuf;
 
@@ -27,17 +27,24 @@ pub(crate) struct Certificates {
     pub(crate) key_file: PathBuf,
 }
 
-/// Makes them in the data directory.
-pub(crate) fn make(data_dir: &DataDir) -> Outcome<Certificates> {
-    let made = generate().map_err(|error| Failure::missing("certificate", error))?;
-    data_dir.write_private("ca.pem", made.ca.as_bytes())?;
-    data_dir.write_private("server.pem", made.cert.as_bytes())?;
-    data_dir.write_private("server-key.pem", made.key.as_bytes())?;
-    Ok(Certificates {
+/// Those of the data directory; makes them when they are not all there.
+pub(crate) fn ensure(data_dir: &DataDir) -> Outcome<Certificates> {
+    let files = Certificates {
         ca_file: data_dir.join("ca.pem"),
         cert_file: data_dir.join("server.pem"),
         key_file: data_dir.join("server-key.pem"),
-    })
+    };
+    let all = [&files.ca_file, &files.cert_file, &files.key_file];
+    if all.iter().all(|file| file.exists()) {
+        return Ok(files);
+    }
+    // The authority goes first and comes last: where it stands, the others are of it.
+    data_dir.remove_file("ca.pem")?;
+    let made = generate().map_err(|error| Failure::missing("certificate", error))?;
+    data_dir.write_private("server-key.pem", made.key.as_bytes())?;
+    data_dir.write_private("server.pem", made.cert.as_bytes())?;
+    data_dir.write_private("ca.pem", made.ca.as_bytes())?;
+    Ok(files)
 }
 
 struct Pem {
@@ -69,4 +76,25 @@ fn named(name: &str) -> DistinguishedName {
     let mut distinguished = DistinguishedName::new();
     distinguished.push(DnType::CommonName, name);
     distinguished
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_start_is_trusted_by_who_trusted_the_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let data_dir = DataDir::resolve(Some(folder.path()), "test").unwrap();
+        let read = |files: &Certificates| {
+            [&files.ca_file, &files.cert_file, &files.key_file]
+                .map(|file| std::fs::read(file).unwrap())
+        };
+        let first = read(&ensure(&data_dir).unwrap());
+        assert_eq!(read(&ensure(&data_dir).unwrap()), first);
+        // Half of them is none of them.
+        data_dir.remove_file("server.pem").unwrap();
+        let again = read(&ensure(&data_dir).unwrap());
+        assert!(again.iter().zip(&first).all(|(new, old)| new != old));
+    }
 }

@@ -99,7 +99,7 @@ impl Deployment {
         let ca_file = match &settings.proxy.tls {
             Some(_) => None,
             None => {
-                let made = certificates::make(&data_dir)?;
+                let made = certificates::ensure(&data_dir)?;
                 settings.proxy.tls = Some(TlsConfig {
                     listen: settings.tls_listen.take().unwrap_or(TLS_LISTEN),
                     cert: made.cert_file,
