@@ -234,8 +234,9 @@ async fn book_halving(
 ) -> Result<(), StoreError> {
     let mut pending = vec![priced];
     let mut retries = 0;
-    // Nearly every record comes once, so the ledger is not asked first whether it knows one.
-    let mut known = Known::Nothing;
+    // Nearly every record comes once, so the ledger is not asked first whether it knows one; but where
+    // one came again, others do.
+    let mut known = batch.store.caution().look();
     // An empty batch still brings the node's report.
     while let Some(part) = pending.pop() {
         match crate::store::ingest::book(batch, part, known).await {
@@ -243,6 +244,7 @@ async fn book_halving(
             Err(BatchError::Again(_)) if retries < RETRIES_MAX => {
                 retries += 1;
                 known = Known::AskFirst;
+                batch.store.caution().raise();
                 pending.push(part);
             }
             Err(BatchError::Data(error)) => match part {

@@ -6,6 +6,8 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio_postgres::NoTls;
@@ -20,6 +22,10 @@ pub mod ingest;
 
 pub(crate) mod copy;
 
+use ingest::Known;
+
+/// Batches that are looked up first after one that had to come again.
+const CAUTIOUS_BATCHES: u32 = 32;
 /// Longest wait for a free connection, and for a new one to be made.
 const CONNECTION_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -27,6 +33,30 @@ const CONNECTION_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    caution: Arc<Caution>,
+}
+
+/// How many of the next batches the ledger is asked about first, because records came again lately.
+#[derive(Debug, Default)]
+pub(crate) struct Caution(AtomicU32);
+
+impl Caution {
+    /// What to take as known of the next batch.
+    pub(crate) fn look(&self) -> Known {
+        let left = |left: u32| left.checked_sub(1);
+        match self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, left)
+        {
+            Ok(_) => Known::AskFirst,
+            Err(_) => Known::Nothing,
+        }
+    }
+
+    /// A batch had to come again.
+    pub(crate) fn raise(&self) {
+        self.0.store(CAUTIOUS_BATCHES, Ordering::Relaxed);
+    }
 }
 
 /// Why the database did not do what was asked.
@@ -106,7 +136,14 @@ impl Store {
             .create_timeout(Some(CONNECTION_WAIT))
             .build()
             .map_err(|error| StoreError::Address(error.to_string()))?;
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            caution: Arc::default(),
+        })
+    }
+
+    pub(crate) fn caution(&self) -> &Caution {
+        &self.caution
     }
 
     /// A connection, given back when dropped.

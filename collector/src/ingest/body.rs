@@ -52,6 +52,9 @@ fn split(text: &str) -> Result<Vec<&str>, InvalidBody> {
     let mut records = Vec::new();
     let (mut start, mut at, mut depth) = (0, 0, 0usize);
     let end = loop {
+        at = next(bytes, at, |byte| {
+            matches!(byte, b'"' | b'{' | b'[' | b']' | b'}' | b',')
+        });
         match bytes.get(at) {
             None => return Err(InvalidBody::NotAnArray("it does not end")),
             Some(b'"') => at = end_of_string(bytes, at + 1),
@@ -90,12 +93,19 @@ fn split(text: &str) -> Result<Vec<&str>, InvalidBody> {
 /// Where the string ends whose inside begins at `at`; past the text where it does not.
 fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
     loop {
+        at = next(bytes, at, |byte| matches!(byte, b'"' | b'\\'));
         match bytes.get(at) {
-            None | Some(b'"') => return at,
             Some(b'\\') => at += 2,
-            Some(_) => at += 1,
+            _ => return at,
         }
     }
+}
+
+/// The place of the next such byte from `at` on, or the end.
+fn next(bytes: &[u8], at: usize, is_it: impl Fn(u8) -> bool) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let found = rest.iter().position(|byte| is_it(*byte));
+    found.map_or(bytes.len(), |found| at + found)
 }
 
 #[cfg(test)]

@@ -36,6 +36,17 @@ impl Rows {
         }
     }
 
+    /// Bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.fields.buffer.len()
+    }
+
+    /// What waits, to be sent before the rest.
+    pub(crate) fn take(&mut self) -> Bytes {
+        let capacity = self.fields.buffer.capacity();
+        std::mem::replace(&mut self.fields.buffer, Vec::with_capacity(capacity)).into()
+    }
+
     /// Begins a row; exactly the columns must follow.
     pub(crate) fn row(&mut self) -> &mut Fields {
         self.fields

@@ -41,7 +41,8 @@ pub(crate) enum Booked {
 /// What is known of a batch's ids before it is booked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
-    /// They are taken as new; one that is not fails the batch, which is then to come again.
+    /// They, and the provider ids they answer for, are taken as new; one that is not fails the batch,
+    /// which is then to come again.
     Nothing,
     /// The ledger is asked which of them it has.
     AskFirst,
@@ -119,7 +120,7 @@ pub(crate) async fn book(
     let calendars = tenants::calendars(&transaction, &new).await?;
     tenants::note_customers(&transaction, &new).await?;
     let mut placements = place(&transaction, &new, &calendars).await?;
-    claims::take(&transaction, &new, &mut placements).await?;
+    claims::take(&transaction, &new, &mut placements, known).await?;
     events::insert(&transaction, batch, &new, &placements).await?;
     sums::add(&transaction, &new, &placements).await?;
     tenants::note_activity(&transaction, &new).await?;

@@ -14,7 +14,7 @@ use farebox_pricing::usage::UsageSource;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{BatchError, Placement, tenant_of};
+use super::{BatchError, Known, Placement, tenant_of};
 use crate::ingest::Priced;
 
 /// How long after a call its result may be fetched again and still be known as the same: vendors keep
@@ -42,6 +42,7 @@ pub(super) async fn take(
     transaction: &Transaction<'_>,
     part: &[&Priced],
     placements: &mut [Placement],
+    known: Known,
 ) -> Result<(), BatchError> {
     // In the order of the keys; the places of one key in the order of the events.
     let mut answers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
@@ -61,7 +62,7 @@ pub(super) async fn take(
             wanted.push((*claim, new));
         }
     }
-    let inserted = insert(transaction, &wanted).await?;
+    let inserted = insert(transaction, &wanted, known).await?;
     if inserted == answers.len() as u64 {
         return Ok(());
     }
@@ -156,9 +157,11 @@ fn first_id(millis: i64) -> Uuid {
 }
 
 /// Claims what nobody has, and says how many those were. Waits for others that claim the same now.
+/// Where the batch is taken as new, one claim that somebody has fails it.
 async fn insert(
     transaction: &Transaction<'_>,
     wanted: &[(Uuid, Claim)],
+    known: Known,
 ) -> Result<u64, BatchError> {
     if wanted.is_empty() {
         return Ok(0);
@@ -167,13 +170,19 @@ async fn insert(
     let id = |owner: Option<Owner>| owner.map(|owner| owner.event_id);
     let charged: Vec<Option<Uuid>> = wanted.iter().map(|(_, new)| id(new.charged)).collect();
     let pending: Vec<Option<Uuid>> = wanted.iter().map(|(_, new)| id(new.pending)).collect();
-    let statement = transaction
-        .prepare_cached(
+    // Looking before each insertion would cost as much again as the insertion.
+    let statement = match known {
+        Known::Nothing => {
+            "insert into farebox_private.response_claims (claim, charged_event_id, pending_event_id)
+             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[])"
+        }
+        Known::AskFirst => {
             "insert into farebox_private.response_claims (claim, charged_event_id, pending_event_id)
              select * from unnest($1::uuid[], $2::uuid[], $3::uuid[])
-             on conflict do nothing",
-        )
-        .await?;
+             on conflict do nothing"
+        }
+    };
+    let statement = transaction.prepare_cached(statement).await?;
     let inserted = transaction
         .execute(&statement, &[&claims, &charged, &pending])
         .await?;

@@ -21,6 +21,8 @@ use crate::store::copy::{Fields, Rows};
 
 /// First guess of a row's size, in bytes.
 const ROW_BYTES: usize = 2_048;
+/// So many bytes are sent at once: what both sides hold of it stays in their caches.
+const SEND_BYTES: usize = 64 * 1024;
 
 /// In the order in which `booked` puts them, behind the content.
 const BOOKED_COLUMNS: &str = "settles, received_at, period, day, is_late, clock_suspect, \
@@ -40,13 +42,19 @@ pub(super) async fn insert(
     for of_month in part.chunk_by(|one, next| month_of(one) == month_of(next)) {
         let (placements, later) = rest.split_at(of_month.len());
         rest = later;
-        let rows = rows(batch, of_month, placements);
-        copy(transaction, month_of(of_month[0]), rows).await?;
+        let month = month_of(of_month[0]);
+        copy(transaction, batch, month, of_month, placements).await?;
     }
     Ok(())
 }
 
-async fn copy(transaction: &Transaction<'_>, month: Month, rows: Bytes) -> Result<(), BatchError> {
+async fn copy(
+    transaction: &Transaction<'_>,
+    batch: &BatchContext<'_>,
+    month: Month,
+    part: &[&Priced],
+    placements: &[Placement],
+) -> Result<(), BatchError> {
     let statement = format!(
         "copy farebox_private.{} ({CONTENT_COLUMNS}, {BOOKED_COLUMNS})
          from stdin with (format binary)",
@@ -55,7 +63,16 @@ async fn copy(transaction: &Transaction<'_>, month: Month, rows: Bytes) -> Resul
     let statement = transaction.prepare_cached(&statement).await?;
     let sink = transaction.copy_in::<_, Bytes>(&statement).await?;
     let mut sink = std::pin::pin!(sink);
-    sink.send(rows).await?;
+    let mut rows = Rows::new(CONTENT_COUNT + BOOKED_COUNT, SEND_BYTES + ROW_BYTES);
+    for (ready, placement) in part.iter().zip(placements) {
+        let fields = rows.row();
+        fields.append(&ready.record.content);
+        booked(fields, batch, ready, placement);
+        if rows.len() >= SEND_BYTES {
+            sink.send(rows.take()).await?;
+        }
+    }
+    sink.send(rows.finish()).await?;
     sink.finish().await?;
     Ok(())
 }
@@ -85,16 +102,6 @@ pub(super) async fn digests(
         .query(&statement, &[&event_ids, first, last])
         .await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
-
-fn rows(batch: &BatchContext<'_>, part: &[&Priced], placements: &[Placement]) -> Bytes {
-    let mut rows = Rows::new(CONTENT_COUNT + BOOKED_COUNT, part.len() * ROW_BYTES);
-    for (ready, placement) in part.iter().zip(placements) {
-        let fields = rows.row();
-        fields.append(&ready.record.content);
-        booked(fields, batch, ready, placement);
-    }
-    rows.finish()
 }
 
 fn booked(fields: &mut Fields, batch: &BatchContext<'_>, ready: &Priced, placement: &Placement) {
