@@ -7,6 +7,7 @@
 //! transaction that booked the record has committed.
 
 use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::event::{Charge, Pricing, RateCards};
 use farebox_pricing::money::Usd;
@@ -48,6 +49,14 @@ pub struct Sender {
     pub sent_at: Timestamp,
     /// Earliest `started_at` of what it has not shipped yet.
     pub open_since: Timestamp,
+}
+
+/// The collector's clock.
+pub(crate) fn now() -> Timestamp {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// What became of a record.

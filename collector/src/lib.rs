@@ -16,6 +16,7 @@ pub mod migrate;
 mod principal;
 mod server;
 pub mod store;
+mod tls;
 
 pub mod ingest;
 pub mod rollup;
@@ -36,6 +37,7 @@ mod records {
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -122,7 +124,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     if !mistakes.is_empty() {
         return Err(Error::Config(mistakes));
     }
-    let tls = config.tls.as_ref().map(server::tls_acceptor).transpose()?;
+    let tls = config.tls.as_ref().map(tls::Acceptor::load).transpose()?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|cause| Error::Listen(config.listen, cause))?;
@@ -134,6 +136,9 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     let watching = tokio::spawn(api::watch(app.clone(), shutdown.clone()));
     let router = api::router(app);
     let is_tls = tls.is_some();
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).watch(shutdown.clone()));
+    }
     let drain = Duration::from_secs(config.drain_seconds);
     let task = tokio::spawn(async move {
         server::serve(listener, router, metrics, tls, shutdown, drain).await;

@@ -15,19 +15,15 @@ use axum::http::{HeaderName, HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::TlsConfig;
 use crate::metrics::Metrics;
-use crate::{Error, Result};
+use crate::tls::Acceptor;
 
 /// Connections at one time; further ones wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -60,26 +56,7 @@ pub(crate) struct Peer(pub(crate) SocketAddr);
 struct Serving {
     router: Router,
     metrics: Metrics,
-    tls: Option<TlsAcceptor>,
-}
-
-/// Reads certificate and key.
-pub(crate) fn tls_acceptor(tls: &TlsConfig) -> Result<TlsAcceptor> {
-    let fault = |what: &'static str, path: &std::path::Path, cause: &dyn std::fmt::Display| {
-        Error::Tls(format!("{what} {}: {cause}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&tls.cert)
-        .and_then(Iterator::collect::<std::result::Result<Vec<_>, _>>)
-        .map_err(|cause| fault("collector.tls.cert", &tls.cert, &cause))?;
-    let key = PrivateKeyDer::from_pem_file(&tls.key)
-        .map_err(|cause| fault("collector.tls.key", &tls.key, &cause))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key))
-        .map_err(|cause| fault("collector.tls.cert", &tls.cert, &cause))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    tls: Option<Arc<Acceptor>>,
 }
 
 /// Accepts until `shutdown`, then lets requests in flight finish for `drain` and cuts what is left.
@@ -87,7 +64,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     metrics: Metrics,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<Acceptor>>,
     shutdown: CancellationToken,
     drain: Duration,
 ) {
@@ -148,7 +125,7 @@ async fn connection(
     let Some(tls) = &serving.tls else {
         return exchange(serving, stream, peer, shutdown).await;
     };
-    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.current().accept(stream)).await {
         Ok(Ok(stream)) => exchange(serving, stream, peer, shutdown).await,
         Ok(Err(cause)) => tracing::debug!(%cause, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake took too long"),

@@ -10,6 +10,8 @@ mod support;
 
 #[path = "api/served.rs"]
 mod served;
+#[path = "api/steady.rs"]
+mod steady;
 
 use served::{AT, OPERATOR, Served, send, start, text};
 use support::{Result, record};

@@ -96,12 +96,14 @@ create table farebox_private.tenant_activity (
     tenant_id text not null,
     first_seen timestamptz not null,
     last_seen timestamptz not null,
+    changed_at timestamptz not null,
     constraint tenant_activity_pkey primary key (tenant_id)
 );
 comment on table farebox_private.tenant_activity is 'When a tenant''s calls were seen; apart from tenants so that ingest does not touch the directory.';
 comment on column farebox_private.tenant_activity.tenant_id is 'The tenant.';
 comment on column farebox_private.tenant_activity.first_seen is 'Earliest started_at of its events.';
 comment on column farebox_private.tenant_activity.last_seen is 'Latest started_at of its events.';
+comment on column farebox_private.tenant_activity.changed_at is 'When the collector had the event that changed it last; a list that was begun before goes by what was seen then.';
 
 create table farebox_private.customers (
     tenant_id text not null,

@@ -40,7 +40,7 @@ select
     events.ttfb_ms,
     events.ttft_ms,
     events.duration_ms,
-    events.overhead_ms,
+    case when (select farebox_private.sees_all()) then events.overhead_ms end as overhead_ms,
     events.status,
     events.ending,
     events.streaming,
@@ -57,7 +57,7 @@ select
     events.usage_reason,
     events.usage_low,
     events.usage_high,
-    case when (select farebox_private.sees_all()) then events.evidence::jsonb end as evidence,
+    case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.evidence::jsonb end as evidence,
     farebox_private.charges_of(
         events.charges,
         (select farebox_private.sees_all()) or events.paid_by <> 'operator'
@@ -67,7 +67,7 @@ select
     case when (select farebox_private.sees_all()) then events.claimed_usd end as claimed_usd,
     case when (select farebox_private.sees_all()) then events.price_mismatch end as price_mismatch,
     events.pricing,
-    case when (select farebox_private.sees_all()) then jsonb_build_object(
+    case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then jsonb_build_object(
         'cost', encode(events.cost_card, 'hex'),
         'price', encode(events.price_card, 'hex')
     ) end as rate_cards,
@@ -78,16 +78,23 @@ select
     case when (select farebox_private.sees_all()) then events.epoch end as epoch,
     case when (select farebox_private.sees_all()) then events.seq end as seq,
     case when (select farebox_private.sees_all()) then encode(events.content_sha256, 'hex') end as content_sha256,
-    case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.cost_usd + coalesce((
-        select sum(adjustments.cost_usd)
+    case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then (
+        -- What was unpriced and never adjusted stays unknown.
+        select case
+            when count(*) = 0 then events.cost_usd
+            else coalesce(events.cost_usd, 0) + sum(adjustments.cost_usd)
+        end
         from farebox_private.adjustments
         where adjustments.event_id = events.event_id
-    ), 0) end as adjusted_cost_usd,
-    events.billed_usd + coalesce((
-        select sum(adjustments.billed_usd)
+    ) end as adjusted_cost_usd,
+    (
+        select case
+            when count(*) = 0 then events.billed_usd
+            else coalesce(events.billed_usd, 0) + sum(adjustments.billed_usd)
+        end
         from farebox_private.adjustments
         where adjustments.event_id = events.event_id
-    ), 0) as adjusted_billed_usd
+    ) as adjusted_billed_usd
 from farebox_private.usage_events as events;
 
 grant select on farebox.usage_events to farebox_reader, farebox_collector, farebox_tenant;
@@ -132,7 +139,7 @@ comment on column farebox.usage_events.clock_suspect is 'The proxy''s clock and 
 comment on column farebox.usage_events.ttfb_ms is 'To the answer''s first byte, in milliseconds.';
 comment on column farebox.usage_events.ttft_ms is 'To the first generated output, in milliseconds.';
 comment on column farebox.usage_events.duration_ms is 'To the answer''s last byte, in milliseconds.';
-comment on column farebox.usage_events.overhead_ms is 'Time that is the proxy''s alone, in milliseconds.';
+comment on column farebox.usage_events.overhead_ms is 'Time that is the proxy''s alone, in milliseconds. Null for tenants.';
 comment on column farebox.usage_events.status is 'The upstream''s HTTP status.';
 comment on column farebox.usage_events.ending is 'How the answer ended.';
 comment on column farebox.usage_events.streaming is 'Whether the answer came as a stream.';
@@ -149,14 +156,14 @@ comment on column farebox.usage_events.usage_source is 'How the quantities are k
 comment on column farebox.usage_events.usage_reason is 'Why they are not reported.';
 comment on column farebox.usage_events.usage_low is 'Lower bounds by meter when not reported.';
 comment on column farebox.usage_events.usage_high is 'Upper bounds by meter when not reported.';
-comment on column farebox.usage_events.evidence is 'What was seen on the wire; numbers and names, never content. Null for tenants.';
+comment on column farebox.usage_events.evidence is 'What was seen on the wire; numbers and names, never content. Null for tenants where the operator pays.';
 comment on column farebox.usage_events.charges is 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}]. The cost half is null for tenants where the operator pays.';
 comment on column farebox.usage_events.cost_usd is 'What the provider charges, whoever pays; null: a rate is missing. Tenants see it where the operator does not pay.';
 comment on column farebox.usage_events.billed_usd is 'What the operator charges the tenant; null: unpriced.';
 comment on column farebox.usage_events.claimed_usd is 'The proxy''s own figure of billed_usd. Null for tenants.';
 comment on column farebox.usage_events.price_mismatch is 'Whether the proxy''s figure differs from the booked one. Null for tenants.';
 comment on column farebox.usage_events.pricing is 'priced, partial, unpriced, unknown, free or repeat; speaks of billed_usd.';
-comment on column farebox.usage_events.rate_cards is 'Revisions it was priced by: {cost, price}. Null for tenants.';
+comment on column farebox.usage_events.rate_cards is 'Revisions it was priced by: {cost, price}. Null for tenants where the operator pays.';
 comment on column farebox.usage_events.repeats is 'The event already charged for the same provider id.';
 comment on column farebox.usage_events.upstream_request_id is 'The provider''s request id.';
 comment on column farebox.usage_events.response_id is 'The id in the answer''s body.';
@@ -164,5 +171,5 @@ comment on column farebox.usage_events.node is 'The proxy. Null for tenants.';
 comment on column farebox.usage_events.epoch is 'The proxy''s process start. Null for tenants.';
 comment on column farebox.usage_events.seq is 'The settlement''s number in the epoch, without gaps. Null for tenants.';
 comment on column farebox.usage_events.content_sha256 is 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
-comment on column farebox.usage_events.adjusted_cost_usd is 'cost_usd with all adjustments, where the viewer sees it.';
-comment on column farebox.usage_events.adjusted_billed_usd is 'billed_usd with all adjustments.';
+comment on column farebox.usage_events.adjusted_cost_usd is 'cost_usd with all adjustments, where the viewer sees it; null: unpriced and never adjusted.';
+comment on column farebox.usage_events.adjusted_billed_usd is 'billed_usd with all adjustments; null: unpriced and never adjusted.';

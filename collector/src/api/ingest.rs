@@ -4,7 +4,6 @@
 //! is acknowledged before it is committed.
 
 use std::io::Read;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::body::Body;
@@ -12,7 +11,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
 use farebox_pricing::rate_card::CardSet;
-use farebox_pricing::time::Timestamp;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -123,14 +121,20 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
             ApiError::malformed(invalid.to_string())
         }
     })?;
-    let answer = ingest::ingest(&app.store, CardSet::built_in(), &sender, &records, now())
-        .await
-        .map_err(|failure| match failure {
-            StoreError::Unreachable(cause) => ApiError::from(cause),
-            StoreError::Failed(cause) => ApiError::from(cause),
-            StoreError::Address(cause) => ApiError::internal(&cause),
-            StoreError::SumTooLarge => ApiError::internal(&StoreError::SumTooLarge),
-        })?;
+    let answer = ingest::ingest(
+        &app.store,
+        CardSet::built_in(),
+        &sender,
+        &records,
+        ingest::now(),
+    )
+    .await
+    .map_err(|failure| match failure {
+        StoreError::Unreachable(cause) => ApiError::from(cause),
+        StoreError::Failed(cause) => ApiError::from(cause),
+        StoreError::Address(cause) => ApiError::internal(&cause),
+        StoreError::SumTooLarge => ApiError::internal(&StoreError::SumTooLarge),
+    })?;
     for outcome in Outcome::ALL {
         let is_it = |receipt: &&Receipt| receipt.outcome == outcome;
         let count = answer.receipts.iter().filter(is_it).count();
@@ -148,13 +152,6 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
         );
     }
     Ok(answer.receipts)
-}
-
-fn now() -> Timestamp {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn too_large(message: impl Into<String>) -> ApiError {

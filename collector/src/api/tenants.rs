@@ -105,7 +105,8 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 /// Tenants, most recently seen first, with what was seen of each.
 ///
-/// A tenant that is called while the list is read moves to its beginning.
+/// The order is that of when the first page was asked for: a tenant that is called while the list is
+/// read keeps its place.
 #[utoipa::path(get, path = "/api/v1/tenants", tag = "tenants", security(("bearer" = [])),
     params(Listing),
     responses((status = 200, description = "A page; a tenant's key sees its own.", body = Tenants)))]
@@ -117,15 +118,22 @@ pub(crate) async fn list(
     if let Some(status) = &asked.status {
         one_of("status", status, &STATUSES)?;
     }
-    let after = page::cursor::<2>(asked.cursor.as_deref())?;
-    if let Some([last_seen, _]) = &after
-        && !last_seen.is_empty()
-    {
-        page::time("cursor", Some(last_seen))?;
+    let after = page::cursor::<3>(asked.cursor.as_deref())?;
+    if let Some([begun_at, place, _]) = &after {
+        page::time("cursor", Some(begun_at))?;
+        if !place.is_empty() {
+            page::time("cursor", Some(place))?;
+        }
     }
+    let now = crate::ingest::now().to_string();
+    let (begun_at, after) = match &after {
+        Some([begun_at, place, tenant]) => (begun_at, Some([place.as_str(), tenant.as_str()])),
+        None => (&now, None),
+    };
     let filter = Filter {
         own: principal.tenant(),
         status: asked.status.as_deref(),
+        begun_at,
         after,
         limit: page::limit(asked.limit)?,
     };
@@ -134,8 +142,8 @@ pub(crate) async fn list(
         tenants::list(&client, &filter).await?,
         filter.limit,
         |last| {
-            let last_seen = last.last_seen.clone().unwrap_or_default();
-            vec![last_seen, last.tenant_id.clone()]
+            let place = last.place.clone().unwrap_or_default();
+            vec![begun_at.clone(), place, last.tenant_id.clone()]
         },
     );
     let unattributed = match principal.is_tenant() {

@@ -136,7 +136,7 @@ event! {
     ttft_ms: Option<String> = "ttft_ms::text",
     /// To the answer's last byte.
     duration_ms: Option<String> = "duration_ms::text",
-    /// Time that is the proxy's alone.
+    /// Time that is the proxy's alone; null for a tenant.
     overhead_ms: Option<String> = "case when not $1 then overhead_ms end::text",
     /// The HTTP status that the upstream gave.
     status: Option<i32> = "status",
@@ -174,7 +174,7 @@ event! {
     /// Upper bounds.
     #[schema(value_type = Option<Object>)]
     usage_high: Option<Box<RawValue>> = "usage_high::text",
-    /// What was seen; the operator's alone.
+    /// What was seen; null for a tenant where the operator pays.
     #[schema(value_type = Option<Object>)]
     evidence: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then evidence end::text",
     /// Quantity by rate; for a tenant without the cost half where the operator pays.
@@ -184,13 +184,13 @@ event! {
     cost_usd: Option<String> = "trim_scale(case when not $1 or paid_by <> 'operator' then cost_usd end)::text",
     /// What the operator charges; null when unpriced.
     billed_usd: Option<String> = "trim_scale(billed_usd)::text",
-    /// `cost_usd` with all adjustments.
+    /// `cost_usd` with all adjustments; null: unpriced and never adjusted.
     adjusted_cost_usd: Option<String> = "trim_scale(
         case when not $1 or paid_by <> 'operator'
             then case when adjusted.cost_usd is null then usage_events.cost_usd
                 else coalesce(usage_events.cost_usd, 0) + adjusted.cost_usd end
         end)::text",
-    /// `billed_usd` with all adjustments.
+    /// `billed_usd` with all adjustments; null: unpriced and never adjusted.
     adjusted_billed_usd: Option<String> = "trim_scale(
         case when adjusted.billed_usd is null then usage_events.billed_usd
             else coalesce(usage_events.billed_usd, 0) + adjusted.billed_usd end)::text",
@@ -200,7 +200,7 @@ event! {
     price_mismatch: Option<bool> = "case when not $1 then price_mismatch end",
     /// How far it is priced; speaks of `billed_usd`.
     pricing: String = "pricing",
-    /// Revisions it was priced by: `{cost, price}`.
+    /// Revisions it was priced by: `{cost, price}`; null for a tenant where the operator pays.
     #[schema(value_type = Option<Object>)]
     rate_cards: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then
         jsonb_build_object('cost', encode(cost_card, 'hex'), 'price', encode(price_card, 'hex'))

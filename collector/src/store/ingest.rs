@@ -123,7 +123,7 @@ pub(crate) async fn book(
     claims::take(&transaction, &new, &mut placements, known).await?;
     events::insert(&transaction, batch, &new, &placements).await?;
     sums::add(&transaction, &new, &placements).await?;
-    tenants::note_activity(&transaction, &new).await?;
+    tenants::note_activity(&transaction, batch, &new).await?;
     let booked = outcomes(part, &booked_before, &placements);
     let received = part.iter().zip(&booked);
     let received = received.filter(|(_, booked)| **booked != Booked::Otherwise);

@@ -31,6 +31,9 @@ pub(crate) struct Tenant {
     pub first_seen: Option<String>,
     /// Latest call; null: never seen.
     pub last_seen: Option<String>,
+    /// `last_seen` when the list was begun.
+    #[serde(skip)]
+    pub(crate) place: Option<String>,
     /// Sessions seen.
     pub session_count: i64,
     /// Calls seen.
@@ -69,8 +72,10 @@ pub(crate) struct Filter<'a> {
     pub(crate) own: Option<&'a str>,
     /// One status; `None`: all but archived.
     pub(crate) status: Option<&'a str>,
-    /// Last row of the page before: `last_seen` (or the empty text) and id.
-    pub(crate) after: Option<[String; 2]>,
+    /// When the list was begun: it goes by what was seen until then, so that calls meanwhile move nothing.
+    pub(crate) begun_at: &'a str,
+    /// Last row of the page before: when it had been seen (or the empty text) and its id.
+    pub(crate) after: Option<[&'a str; 2]>,
     /// Rows of a page.
     pub(crate) limit: u32,
 }
@@ -87,6 +92,7 @@ const SELECT: &str = r#"
         to_char(page.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         to_char(page.first_seen at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         to_char(page.last_seen at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        to_char(page.place at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
         sessions.session_count,
         totals.request_count,
         totals.cost_usd::text,
@@ -111,7 +117,7 @@ const SELECT: &str = r#"
         from farebox_private.usage_daily
         where usage_daily.tenant_id = page.tenant_id
     ) as totals
-    order by coalesce(page.last_seen, '-infinity') desc, page.tenant_id"#;
+    order by coalesce(page.place, '-infinity') desc, page.tenant_id"#;
 
 fn read(row: &Row) -> Result<Tenant, Error> {
     let Json(settings) = row.try_get(6)?;
@@ -126,10 +132,11 @@ fn read(row: &Row) -> Result<Tenant, Error> {
         created_at: row.try_get(7)?,
         first_seen: row.try_get(8)?,
         last_seen: row.try_get(9)?,
-        session_count: row.try_get(10)?,
-        request_count: row.try_get(11)?,
-        total_cost_usd: row.try_get(12)?,
-        total_billed_usd: row.try_get(13)?,
+        place: row.try_get(10)?,
+        session_count: row.try_get(11)?,
+        request_count: row.try_get(12)?,
+        total_cost_usd: row.try_get(13)?,
+        total_billed_usd: row.try_get(14)?,
     })
 }
 
@@ -138,32 +145,47 @@ pub(crate) async fn list(
     client: &impl GenericClient,
     filter: &Filter<'_>,
 ) -> Result<Vec<Tenant>, Error> {
+    // What changed since the list was begun is looked up as it was then; that is few.
     let sql = format!(
         "with page as (
             select
                 tenants.tenant_id, tenants.name, tenants.status, tenants.plan, tenants.time_zone,
                 tenants.time_zone_from, tenants.settings, tenants.created_at,
-                tenant_activity.first_seen, tenant_activity.last_seen
+                tenant_activity.first_seen, tenant_activity.last_seen, placed.place
             from farebox_private.tenants
             left join farebox_private.tenant_activity using (tenant_id)
+            cross join lateral (
+                select case
+                    when tenant_activity.changed_at < $7::text::timestamptz then tenant_activity.last_seen
+                    else (
+                        select usage_events.started_at
+                        from farebox_private.usage_events
+                        where usage_events.tenant_id = tenants.tenant_id
+                            and usage_events.received_at < $7::text::timestamptz
+                        order by usage_events.started_at desc
+                        limit 1
+                    )
+                end as place
+                offset 0
+            ) as placed
             where ($2::text is null or tenants.tenant_id = $2)
                 and (tenants.status = $3 or ($3::text is null and tenants.status <> 'archived'))
                 and (
                     $5::text is null
-                    or coalesce(tenant_activity.last_seen, '-infinity')
+                    or coalesce(placed.place, '-infinity')
                         < coalesce(nullif($4::text, '')::timestamptz, '-infinity')
                     or (
-                        coalesce(tenant_activity.last_seen, '-infinity')
+                        coalesce(placed.place, '-infinity')
                             = coalesce(nullif($4::text, '')::timestamptz, '-infinity')
                         and tenants.tenant_id > $5
                     )
                 )
-            order by coalesce(tenant_activity.last_seen, '-infinity') desc, tenants.tenant_id
+            order by coalesce(placed.place, '-infinity') desc, tenants.tenant_id
             limit $6
         ) {SELECT}"
     );
-    let (last_seen, tenant_id) = match &filter.after {
-        Some([last_seen, tenant_id]) => (Some(last_seen.as_str()), Some(tenant_id.as_str())),
+    let (place, tenant_id) = match filter.after {
+        Some([place, tenant_id]) => (Some(place), Some(tenant_id)),
         None => (None, None),
     };
     let rows = client
@@ -173,9 +195,10 @@ pub(crate) async fn list(
                 &filter.own.is_some(),
                 &filter.own,
                 &filter.status,
-                &last_seen,
+                &place,
                 &tenant_id,
                 &(i64::from(filter.limit) + 1),
+                &filter.begun_at,
             ],
         )
         .await?;
@@ -193,7 +216,8 @@ pub(crate) async fn find(
             select
                 tenants.tenant_id, tenants.name, tenants.status, tenants.plan, tenants.time_zone,
                 tenants.time_zone_from, tenants.settings, tenants.created_at,
-                tenant_activity.first_seen, tenant_activity.last_seen
+                tenant_activity.first_seen, tenant_activity.last_seen,
+                tenant_activity.last_seen as place
             from farebox_private.tenants
             left join farebox_private.tenant_activity using (tenant_id)
             where tenants.tenant_id = $2

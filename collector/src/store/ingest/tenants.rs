@@ -6,8 +6,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
 
 use super::{BatchError, tenant_of};
-use crate::ingest::Priced;
 use crate::ingest::months::{Calendar, Month};
+use crate::ingest::{BatchContext, Priced};
 use crate::store::StoreError;
 
 /// Closed months in a row that are looked past for an open one.
@@ -215,6 +215,7 @@ async fn select_for_share(
 /// When the tenants were seen first and last.
 pub(super) async fn note_activity(
     transaction: &Transaction<'_>,
+    batch: &BatchContext<'_>,
     new: &[&Priced],
 ) -> Result<(), BatchError> {
     let mut seen: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
@@ -235,21 +236,27 @@ pub(super) async fn note_activity(
     let last: Vec<i64> = seen.values().map(|(_, last)| *last).collect();
     let statement = transaction
         .prepare_cached(
-            "insert into farebox_private.tenant_activity as activity (tenant_id, first_seen, last_seen)
+            "insert into farebox_private.tenant_activity as activity
+                 (tenant_id, first_seen, last_seen, changed_at)
              select
                  tenant_id,
                  timestamptz 'epoch' + first_ms * interval '1 millisecond',
-                 timestamptz 'epoch' + last_ms * interval '1 millisecond'
+                 timestamptz 'epoch' + last_ms * interval '1 millisecond',
+                 timestamptz 'epoch' + $4::bigint * interval '1 millisecond'
              from unnest($1::text[], $2::bigint[], $3::bigint[]) as seen (tenant_id, first_ms, last_ms)
              on conflict (tenant_id) do update
              set first_seen = least(activity.first_seen, excluded.first_seen),
-                 last_seen = greatest(activity.last_seen, excluded.last_seen)
+                 last_seen = greatest(activity.last_seen, excluded.last_seen),
+                 changed_at = greatest(activity.changed_at, excluded.changed_at)
              where activity.first_seen > excluded.first_seen
                  or activity.last_seen < excluded.last_seen",
         )
         .await?;
     transaction
-        .execute(&statement, &[&tenants, &first, &last])
+        .execute(
+            &statement,
+            &[&tenants, &first, &last, &batch.received_at.as_millis()],
+        )
         .await?;
     Ok(())
 }

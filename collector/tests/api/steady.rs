@@ -1,0 +1,216 @@
+//! What holds while the world moves: one answer from API and view, lists that lose nobody, and a
+//! certificate that is changed under way.
+
+use std::time::Duration;
+
+use farebox_collector::{CollectorConfig, Secret, TlsConfig, run};
+use farebox_tests::tls;
+use farebox_tests::wait::{eventually, holds};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use crate::served::{AT, Served, send, text};
+use crate::support::{Ledger, Result, record};
+
+/// Longest time until a changed certificate is served.
+const CERTIFICATE_MAX: Duration = Duration::from_secs(30);
+
+/// Paid by the operator, by the tenant, and two that nothing prices.
+fn mixed() -> Vec<Value> {
+    let mut own = record(Some("acme"), AT, 2);
+    own["paid_by"] = "tenant".into();
+    own["credential_id"] = "theirs".into();
+    own["overhead_ms"] = "0.5".into();
+    let mut batch = vec![record(Some("acme"), AT, 1), own];
+    for number in [3, 4] {
+        let mut unpriced = record(Some("acme"), AT, number);
+        unpriced["lines"][0]["model"] = "no-such-model".into();
+        batch.push(unpriced);
+    }
+    batch
+}
+
+#[tokio::test]
+async fn an_event_reads_the_same_in_api_and_view() -> Result {
+    let served = Served::new().await?;
+    let batch = mixed();
+    served.ledger.ship(&batch).await?;
+    let (key, _) = served.tenant("acme", "usage:read").await?;
+    served
+        .ledger
+        .sql()
+        .await?
+        .batch_execute(
+            "insert into farebox_private.adjustments (adjustment_id, event_id, kind, actor, reason,
+                 started_at, day, period, tenant_id, environment, paid_by, provider, endpoint, pricing,
+                 meter, quantity, cost_usd, billed_usd)
+             select gen_random_uuid(), event_id, 'reprice', 'x', 'a test', started_at, day, period, tenant_id,
+                 environment, paid_by, provider, endpoint, pricing, 'input_tokens', 0, 0.5, 0.25
+             from farebox_private.usage_events where seq in (1, 3)",
+        )
+        .await?;
+    let tenant = served.ledger.login("acme").await?;
+    let operator = served.ledger.sql().await?;
+    let view = "select to_jsonb(view) || jsonb_build_object(
+            'adjusted_cost_usd', trim_scale(adjusted_cost_usd)::text,
+            'adjusted_billed_usd', trim_scale(adjusted_billed_usd)::text,
+            'cost_usd', trim_scale(cost_usd)::text, 'billed_usd', trim_scale(billed_usd)::text,
+            'claimed_usd', trim_scale(claimed_usd)::text)
+        from farebox.usage_events as view where event_id = $1::text::uuid";
+    let mut adjusted = Vec::new();
+    for (asker, client) in [
+        (crate::served::OPERATOR, &operator),
+        (key.as_str(), &tenant),
+    ] {
+        for event in &batch {
+            let event_id = text(event, "event_id");
+            let path = format!("/api/v1/events/{event_id}");
+            let answer = served.ask("GET", &path, Some(asker), "").await?.json();
+            let row: Value = client.query_one(view, &[&event_id]).await?.get(0);
+            for (name, in_api) in answer.as_object().ok_or("no object")? {
+                let in_view = &row[name];
+                let is_same = match name.ends_with("_at") || name.ends_with("_ms") {
+                    true => in_api.is_null() == in_view.is_null(),
+                    false => in_api == in_view,
+                };
+                assert!(
+                    is_same,
+                    "{name}: {in_api} in the API, {in_view} in the view"
+                );
+            }
+            adjusted.push(format!(
+                "{} {}",
+                answer["adjusted_cost_usd"], answer["adjusted_billed_usd"]
+            ));
+        }
+    }
+    assert_eq!(
+        adjusted,
+        [
+            "\"0.50021\" \"0.25021\"",
+            "\"0.00021\" \"0\"",
+            "\"0.5\" \"0.25\"",
+            "null null",
+            "null \"0.25021\"",
+            "\"0.00021\" \"0\"",
+            "null \"0.25\"",
+            "null null",
+        ]
+    );
+    served.stop().await
+}
+
+/// Ships as a proxy does, so that the collector's own clock says when.
+async fn ship(served: &Served, secret: &str, batch: &[Value]) -> Result {
+    let headers = [
+        ("x-farebox-node", "node-1"),
+        ("x-farebox-epoch", "1"),
+        ("x-farebox-sent-at", AT),
+        ("x-farebox-open-since", AT),
+    ];
+    let body = Value::from(batch).to_string();
+    let answer = send(
+        served.address,
+        "POST",
+        "/ingest/v1/events",
+        Some(secret),
+        &headers,
+        body.as_bytes(),
+    )
+    .await?;
+    assert_eq!(answer.text().matches("accepted").count(), batch.len());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_of_tenants_loses_and_repeats_nobody_while_they_call() -> Result {
+    let served = Served::new().await?;
+    let token = served
+        .done("POST", "/api/v1/ingest-tokens", &json!({"name": "n"}))
+        .await?;
+    let secret = text(&token, "secret");
+    let names: Vec<String> = (1..=6).map(|number| format!("tenant-{number}")).collect();
+    let batch: Vec<Value> = (1..)
+        .zip(&names)
+        .map(|(number, name)| record(Some(name), &format!("2026-11-22T10:0{number}:00Z"), number))
+        .collect();
+    ship(&served, &secret, &batch).await?;
+    // The clock has moved on from those calls.
+    eventually(
+        "the calls are of the past",
+        Duration::from_secs(10),
+        || async {
+            let page = served
+                .done("GET", "/api/v1/tenants?limit=1", &Value::Null)
+                .await;
+            let page = page.map_err(|error| error.to_string())?;
+            holds(page["items"][0]["tenant_id"] == "tenant-6", &page)
+        },
+    )
+    .await?;
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for round in 100.. {
+        let path = format!("/api/v1/tenants?limit=2{cursor}");
+        let page = served.done("GET", &path, &Value::Null).await?;
+        let items = page["items"].as_array().ok_or("no items")?;
+        seen.extend(items.iter().map(|tenant| text(tenant, "tenant_id")));
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+        // The last, one that was shown, and a new one call meanwhile.
+        let fresh = format!("tenant-new-{round}");
+        let meanwhile: Vec<Value> = ["tenant-1", "tenant-5", &fresh]
+            .into_iter()
+            .zip(1..)
+            .map(|(name, number)| record(Some(name), "2026-11-22T11:00:00Z", round * 10 + number))
+            .collect();
+        ship(&served, &secret, &meanwhile).await?;
+    }
+    let known: Vec<&String> = seen.iter().filter(|name| !name.contains("new")).collect();
+    let expected: Vec<&String> = names.iter().rev().collect();
+    assert_eq!(known, expected, "{seen:?}");
+    let first = served
+        .done("GET", "/api/v1/tenants?limit=2", &Value::Null)
+        .await?;
+    assert_eq!(first["items"][0]["last_seen"], "2026-11-22T11:00:00.000Z");
+    served.stop().await
+}
+
+#[tokio::test]
+async fn a_changed_certificate_is_served_without_a_restart() -> Result {
+    let folder = tempfile::tempdir()?;
+    let files = tls::certificate(folder.path())?;
+    let ledger = Ledger::empty().await?;
+    let config = CollectorConfig {
+        listen: "127.0.0.1:0".parse()?,
+        tls: Some(TlsConfig {
+            cert: files.cert.clone(),
+            key: files.key.clone(),
+        }),
+        database_url: Some(Secret::new(&ledger.url)),
+        ..CollectorConfig::default()
+    };
+    let shutdown = CancellationToken::new();
+    let running = run(config, shutdown.clone()).await?;
+    let served = async || -> Result<Vec<u8>> {
+        let connector = tls::client(&files.cert, &["http/1.1"]);
+        let stream = TcpStream::connect(running.address()).await?;
+        let stream = connector?.connect(tls::localhost(), stream).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        Ok(chain.ok_or("no certificate")?[0].to_vec())
+    };
+    let first = served().await?;
+    tls::certificate(folder.path())?;
+    let second = eventually("the new certificate is served", CERTIFICATE_MAX, || async {
+        // The client trusts the new one only.
+        served().await.map_err(|error| error.to_string())
+    })
+    .await?;
+    assert_ne!(first, second);
+    shutdown.cancel();
+    running.finished().await;
+    ledger.drop_database().await
+}
