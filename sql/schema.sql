@@ -557,7 +557,10 @@ CREATE VIEW farebox.usage_events AS
     events.ttfb_ms,
     events.ttft_ms,
     events.duration_ms,
-    events.overhead_ms,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN events.overhead_ms
+            ELSE NULL::numeric
+        END AS overhead_ms,
     events.status,
     events.ending,
     events.streaming,
@@ -575,7 +578,7 @@ CREATE VIEW farebox.usage_events AS
     events.usage_low,
     events.usage_high,
         CASE
-            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN (events.evidence)::jsonb
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.evidence)::jsonb
             ELSE NULL::jsonb
         END AS evidence,
     farebox_private.charges_of(events.charges, (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text))) AS charges,
@@ -594,7 +597,7 @@ CREATE VIEW farebox.usage_events AS
         END AS price_mismatch,
     events.pricing,
         CASE
-            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN jsonb_build_object('cost', encode(events.cost_card, 'hex'::text), 'price', encode(events.price_card, 'hex'::text))
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN jsonb_build_object('cost', encode(events.cost_card, 'hex'::text), 'price', encode(events.price_card, 'hex'::text))
             ELSE NULL::jsonb
         END AS rate_cards,
     events.repeats,
@@ -617,14 +620,22 @@ CREATE VIEW farebox.usage_events AS
             ELSE NULL::text
         END AS content_sha256,
         CASE
-            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN ((events.cost_usd)::numeric + COALESCE(( SELECT sum((adjustments.cost_usd)::numeric) AS sum
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN ( SELECT
+                    CASE
+                        WHEN (count(*) = 0) THEN (events.cost_usd)::numeric
+                        ELSE (COALESCE((events.cost_usd)::numeric, (0)::numeric) + sum((adjustments.cost_usd)::numeric))
+                    END AS "case"
                FROM farebox_private.adjustments
-              WHERE (adjustments.event_id = events.event_id)), (0)::numeric))
+              WHERE (adjustments.event_id = events.event_id))
             ELSE NULL::numeric
         END AS adjusted_cost_usd,
-    ((events.billed_usd)::numeric + COALESCE(( SELECT sum((adjustments.billed_usd)::numeric) AS sum
+    ( SELECT
+                CASE
+                    WHEN (count(*) = 0) THEN (events.billed_usd)::numeric
+                    ELSE (COALESCE((events.billed_usd)::numeric, (0)::numeric) + sum((adjustments.billed_usd)::numeric))
+                END AS "case"
            FROM farebox_private.adjustments
-          WHERE (adjustments.event_id = events.event_id)), (0)::numeric)) AS adjusted_billed_usd
+          WHERE (adjustments.event_id = events.event_id)) AS adjusted_billed_usd
    FROM farebox_private.usage_events events;
 
 COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
@@ -709,7 +720,7 @@ COMMENT ON COLUMN farebox.usage_events.ttft_ms IS 'To the first generated output
 
 COMMENT ON COLUMN farebox.usage_events.duration_ms IS 'To the answer''s last byte, in milliseconds.';
 
-COMMENT ON COLUMN farebox.usage_events.overhead_ms IS 'Time that is the proxy''s alone, in milliseconds.';
+COMMENT ON COLUMN farebox.usage_events.overhead_ms IS 'Time that is the proxy''s alone, in milliseconds. Null for tenants.';
 
 COMMENT ON COLUMN farebox.usage_events.status IS 'The upstream''s HTTP status.';
 
@@ -743,7 +754,7 @@ COMMENT ON COLUMN farebox.usage_events.usage_low IS 'Lower bounds by meter when 
 
 COMMENT ON COLUMN farebox.usage_events.usage_high IS 'Upper bounds by meter when not reported.';
 
-COMMENT ON COLUMN farebox.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. Null for tenants.';
+COMMENT ON COLUMN farebox.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. Null for tenants where the operator pays.';
 
 COMMENT ON COLUMN farebox.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}]. The cost half is null for tenants where the operator pays.';
 
@@ -757,7 +768,7 @@ COMMENT ON COLUMN farebox.usage_events.price_mismatch IS 'Whether the proxy''s f
 
 COMMENT ON COLUMN farebox.usage_events.pricing IS 'priced, partial, unpriced, unknown, free or repeat; speaks of billed_usd.';
 
-COMMENT ON COLUMN farebox.usage_events.rate_cards IS 'Revisions it was priced by: {cost, price}. Null for tenants.';
+COMMENT ON COLUMN farebox.usage_events.rate_cards IS 'Revisions it was priced by: {cost, price}. Null for tenants where the operator pays.';
 
 COMMENT ON COLUMN farebox.usage_events.repeats IS 'The event already charged for the same provider id.';
 
@@ -773,9 +784,9 @@ COMMENT ON COLUMN farebox.usage_events.seq IS 'The settlement''s number in the e
 
 COMMENT ON COLUMN farebox.usage_events.content_sha256 IS 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
 
-COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments, where the viewer sees it.';
+COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments, where the viewer sees it; null: unpriced and never adjusted.';
 
-COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments.';
+COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments; null: unpriced and never adjusted.';
 
 CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
     LANGUAGE sql STABLE
@@ -2064,7 +2075,8 @@ COMMENT ON COLUMN farebox.sessions.unknown_events IS 'Events of which no usage i
 CREATE TABLE farebox_private.tenant_activity (
     tenant_id text NOT NULL,
     first_seen timestamp with time zone NOT NULL,
-    last_seen timestamp with time zone NOT NULL
+    last_seen timestamp with time zone NOT NULL,
+    changed_at timestamp with time zone NOT NULL
 );
 
 ALTER TABLE ONLY farebox_private.tenant_activity FORCE ROW LEVEL SECURITY;
@@ -2076,6 +2088,8 @@ COMMENT ON COLUMN farebox_private.tenant_activity.tenant_id IS 'The tenant.';
 COMMENT ON COLUMN farebox_private.tenant_activity.first_seen IS 'Earliest started_at of its events.';
 
 COMMENT ON COLUMN farebox_private.tenant_activity.last_seen IS 'Latest started_at of its events.';
+
+COMMENT ON COLUMN farebox_private.tenant_activity.changed_at IS 'When the collector had the event that changed it last; a list that was begun before goes by what was seen then.';
 
 CREATE TABLE farebox_private.tenants (
     tenant_id text NOT NULL,
@@ -3023,7 +3037,7 @@ CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING
 
 CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (tenant_id, session_id) WHERE (session_id IS NOT NULL);
 
-CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at DESC);
+CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at);
 
 CREATE INDEX usage_events_of_upstream_request ON ONLY farebox_private.usage_events USING btree (upstream_request_id) WHERE (upstream_request_id IS NOT NULL);
 

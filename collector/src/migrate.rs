@@ -9,9 +9,10 @@ use std::fmt;
 
 use farebox_pricing::rate_card::CardSet;
 use sha2::{Digest, Sha256};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::store::{StoreError, parse_address};
+use farebox_database::Address;
 
 mod files;
 
@@ -134,9 +135,9 @@ pub fn print_roles(role_prefix: &str) -> Result<String, MigrateError> {
 /// owner role.
 pub async fn migrate(database_url: &str, role_prefix: &str) -> Result<Migrated, MigrateError> {
     check_prefix(role_prefix)?;
-    let mut config = parse_address(database_url)?;
+    let Address { mut config, tls } = parse_address(database_url)?;
     config.application_name("farebox migrate");
-    let (client, connection) = config.connect(NoTls).await?;
+    let (client, connection) = config.connect(tls).await?;
     let driver = tokio::spawn(connection);
     let migrated = run(&client, role_prefix).await;
     // The lock goes with the session.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use tokio_postgres::NoTls;
+use farebox_database::Address;
 
 // What callers of the store name of its packages, from its one home.
 pub(crate) use deadpool_postgres::Transaction;
@@ -118,13 +118,13 @@ impl From<tokio_postgres::Error> for StoreError {
 impl Store {
     /// A pool of at most `pool_size` connections; none is made before it is needed.
     pub fn connect(database_url: &str, pool_size: usize) -> Result<Self, StoreError> {
-        let mut config = parse_address(database_url)?;
+        let Address { mut config, tls } = parse_address(database_url)?;
         if config.get_application_name().is_none() {
             config.application_name("farebox collector");
         }
         let manager = Manager::from_config(
             config,
-            NoTls,
+            tls,
             ManagerConfig {
                 recycling_method: RecyclingMethod::Fast,
             },
@@ -153,6 +153,6 @@ impl Store {
 }
 
 /// Reads a Postgres URL or key-value text; the error does not repeat it, it may hold a password.
-pub(crate) fn parse_address(text: &str) -> Result<tokio_postgres::Config, StoreError> {
-    tokio_postgres::Config::from_str(text).map_err(|error| StoreError::Address(error.to_string()))
+pub(crate) fn parse_address(text: &str) -> Result<Address, StoreError> {
+    Address::from_str(text).map_err(|error| StoreError::Address(error.to_string()))
 }

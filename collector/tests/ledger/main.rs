@@ -1,6 +1,7 @@
 //! The ledger against a real Postgres: migrations, intake, sums, and who sees what.
 
 mod claims;
+mod encrypted;
 mod intake;
 mod periods;
 mod schema;

@@ -22,7 +22,7 @@ use crate::store::copy::{Fields, Rows};
 /// First guess of a row's size, in bytes.
 const ROW_BYTES: usize = 2_048;
 /// So many bytes are sent at once: what both sides hold of it stays in their caches.
-const SEND_BYTES: usize = 64 * 1024;
+const SEND_BYTES: usize = 256 * 1024;
 
 /// In the order in which `booked` puts them, behind the content.
 const BOOKED_COLUMNS: &str = "settles, received_at, period, day, is_late, clock_suspect, \
