@@ -1,5 +1,6 @@
 //! The request's body on its way to the upstream: whole where a decision needed it, else streamed
-//! with a bounded copy for the facts that pricing asks of a request.
+//! with a bounded copy for the facts that pricing asks of a request. Of a large one only what is short
+//! is copied: the fields of a form without its files, the members of a JSON text without its bulk.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -16,7 +17,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-/// Most bytes of a streamed request that are copied for its facts; beyond it the facts are absent.
+use crate::framing::multipart::Form;
+use crate::framing::prune::Pruner;
+
+/// Most bytes of a streamed request that are copied as they are; of a larger one the bulk is left out.
 pub const SNIFF_BYTES_MAX: usize = 256 * 1024;
 
 /// What went up so far, shared between the body and the call it belongs to.
@@ -31,9 +35,76 @@ pub struct Upload {
 
 #[derive(Default)]
 struct Sniffed {
-    parts: Vec<Bytes>,
+    copy: Copy,
     len: usize,
-    is_overrun: bool,
+}
+
+enum Copy {
+    /// All of it, so far.
+    Whole(Vec<Bytes>),
+    /// The fields of a large form.
+    Form(Form),
+    /// The short members of a large JSON text.
+    Json(Pruner),
+    /// Handed out, or neither of these.
+    None,
+}
+
+impl Default for Copy {
+    fn default() -> Self {
+        Self::Whole(Vec::new())
+    }
+}
+
+impl Sniffed {
+    fn push(&mut self, chunk: &Bytes) {
+        self.len = self.len.saturating_add(chunk.len());
+        match &mut self.copy {
+            Copy::Whole(parts) => {
+                parts.push(chunk.clone());
+                if self.len > SNIFF_BYTES_MAX {
+                    self.copy = Copy::without_bulk(parts);
+                }
+            }
+            Copy::Form(form) => form.push(chunk),
+            Copy::Json(pruner) => pruner.push(chunk),
+            Copy::None => {}
+        }
+    }
+
+    fn take(&mut self) -> Option<Bytes> {
+        match std::mem::replace(&mut self.copy, Copy::None) {
+            Copy::Whole(mut parts) if parts.len() <= 1 => parts.pop(),
+            Copy::Whole(parts) => {
+                let mut whole = BytesMut::with_capacity(self.len);
+                parts.iter().for_each(|part| whole.extend_from_slice(part));
+                Some(whole.freeze())
+            }
+            Copy::Form(form) => Some(form.written().into()),
+            Copy::Json(pruner) => pruner.finish().map(Bytes::from),
+            Copy::None => None,
+        }
+    }
+}
+
+impl Copy {
+    /// What a large body goes on as, by its first byte.
+    fn without_bulk(parts: &[Bytes]) -> Self {
+        let mut bytes = parts.iter().flat_map(|part| part.iter());
+        match bytes.find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{') => {
+                let mut pruner = Pruner::default();
+                parts.iter().for_each(|part| pruner.push(part));
+                Self::Json(pruner)
+            }
+            Some(b'-') => {
+                let mut form = Form::default();
+                parts.iter().for_each(|part| form.push(part));
+                Self::Form(form)
+            }
+            _ => Self::None,
+        }
+    }
 }
 
 impl Upload {
@@ -63,19 +134,14 @@ impl Upload {
         self.is_paused.load(Ordering::Relaxed)
     }
 
-    /// The whole body, when it was copied and came to its end.
+    /// The body, when it was copied and came to its end; a large one without its bulk, in the same
+    /// form.
     pub fn sniffed(&self) -> Option<Bytes> {
-        let mut sniffed = self.sniffed.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_done() || sniffed.is_overrun || sniffed.parts.is_empty() {
+        if !self.is_done() {
             return None;
         }
-        let mut parts = std::mem::take(&mut sniffed.parts);
-        if parts.len() == 1 {
-            return parts.pop();
-        }
-        let mut whole = BytesMut::with_capacity(sniffed.len);
-        parts.iter().for_each(|part| whole.extend_from_slice(part));
-        Some(whole.freeze())
+        let mut sniffed = self.sniffed.lock().unwrap_or_else(PoisonError::into_inner);
+        sniffed.take()
     }
 
     fn saw(&self, chunk: &Bytes, is_sniffing: bool) {
@@ -84,13 +150,7 @@ impl Upload {
             return;
         }
         let mut sniffed = self.sniffed.lock().unwrap_or_else(PoisonError::into_inner);
-        sniffed.len += chunk.len();
-        if sniffed.len > SNIFF_BYTES_MAX {
-            sniffed.is_overrun = true;
-            sniffed.parts = Vec::new();
-        } else if !sniffed.is_overrun {
-            sniffed.parts.push(chunk.clone());
-        }
+        sniffed.push(chunk);
     }
 }
 
@@ -210,7 +270,7 @@ impl RequestBody {
             first: first.into(),
             incoming,
             upload,
-            is_sniffing: false,
+            is_sniffing: true,
             pause: Pause::new(pause),
         }
     }
@@ -295,5 +355,48 @@ impl Body for RequestBody {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sniffed(pieces: impl IntoIterator<Item = Vec<u8>>) -> Option<Bytes> {
+        let upload = Upload::default();
+        for piece in pieces {
+            upload.saw(&piece.into(), true);
+        }
+        upload.is_done.store(true, Ordering::Relaxed);
+        upload.sniffed()
+    }
+
+    #[test]
+    fn a_small_body_is_copied_as_it_is() {
+        let pieces = ["{\"model\":", "\"m\"}"].map(|piece| piece.as_bytes().to_vec());
+        assert_eq!(sniffed(pieces).unwrap(), "{\"model\":\"m\"}");
+        assert_eq!(sniffed([]), None);
+    }
+
+    #[test]
+    fn the_model_of_a_large_body_is_found_behind_its_bulk() {
+        let bulk = || std::iter::repeat_n(vec![b'x'; 64 * 1024], 64);
+        let json = std::iter::once(b" {\"input\":\"".to_vec())
+            .chain(bulk())
+            .chain([b"\",\"model\":\"m\"}".to_vec()]);
+        assert_eq!(sniffed(json).unwrap(), r#"{"input":null,"model":"m"}"#);
+
+        let head = "--b\r\ncontent-disposition: form-data; name=file; filename=a\r\n\r\n";
+        let tail = "\r\n--b\r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--b--\r\n";
+        let form = std::iter::once(head.into())
+            .chain(bulk())
+            .chain([tail.into()]);
+        let copy = sniffed(form).unwrap();
+        assert!(copy.len() < SNIFF_BYTES_MAX / 16);
+        let parts = crate::framing::multipart::parts(&copy);
+        assert_eq!(parts[0].len, 64 * 64 * 1024);
+        assert_eq!(parts[1].text(), Some("m"));
+
+        assert_eq!(sniffed(bulk()), None);
     }
 }

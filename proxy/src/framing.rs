@@ -6,6 +6,8 @@ pub mod array;
 pub mod aws;
 pub mod json;
 pub mod lines;
+pub mod multipart;
+pub mod prune;
 pub mod sse;
 
 /// The flag of a body that should be JSON and is not.

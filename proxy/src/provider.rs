@@ -172,6 +172,8 @@ pub enum Form {
     Elements,
     /// JSON lines, whatever their type says; an error is one JSON value.
     Lines,
+    /// JSON, or a plain text that is read by the line.
+    JsonOrText,
 }
 
 /// Finds the splice that makes a request ask for its usage.

@@ -1,4 +1,5 @@
-//! Reads one answer from a copy of what passes: bytes → decoded → frames → evidence.
+//! Reads one answer from a copy of what passes: bytes → decoded → frames → evidence. A large JSON
+//! body loses its bulk as it comes, so that an answer of any size is read in constant memory.
 //!
 //! It never fails and never holds more than its bounds; what went wrong is a flag in the evidence.
 //! Facts it sets in `Evidence::response` beside those of the endpoint's `collect`: `status`,
@@ -15,13 +16,14 @@ use crate::decode::{DecodeError, Decoder};
 use crate::framing::array::ArrayFraming;
 use crate::framing::aws::AwsFraming;
 use crate::framing::lines::LinesFraming;
+use crate::framing::prune::Pruner;
 use crate::framing::sse::SseFraming;
 use crate::framing::{Ended, Frame, INVALID_BODY, Origin};
 use crate::provider::{Endpoint, Form, Glance};
 use crate::providers::READER_VERSION;
 
-/// Largest JSON body read; of a larger one nothing is known.
-pub const JSON_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest JSON body held as it is; of a larger one the bulk is left out.
+pub const JSON_BODY_BYTES_MAX: usize = 512 * 1024;
 /// Most bytes the copy of a compressed answer may unfold to.
 pub const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// Room for usage objects inside the evidence; facts and counts share the rest.
@@ -63,6 +65,8 @@ enum Body {
     Whole(Bytes),
     /// A JSON body in several pieces.
     Pieces(BytesMut),
+    /// A large JSON body, without its bulk.
+    Pruned(Pruner),
     /// Not read: another type, not decodable, too large.
     Unread,
 }
@@ -185,6 +189,10 @@ impl Reader {
             Body::Messages(framing) => note_end(evidence, framing.finish()),
             Body::Whole(body) => self.read_body(&body, is_complete),
             Body::Pieces(body) => self.read_body(&body, is_complete),
+            Body::Pruned(pruner) => match pruner.finish() {
+                Some(body) => self.read_body(&body, is_complete),
+                None => evidence.flag("body_too_large"),
+            },
             Body::Unread => {}
         }
         bound_objects(&mut self.evidence);
@@ -211,16 +219,18 @@ impl Reader {
                 return;
             }
             Body::Pieces(pieces) => pieces.extend_from_slice(piece.bytes()),
+            Body::Pruned(pruner) => pruner.push(piece.bytes()),
             Body::Unread => {}
         }
-        let held = match &self.body {
-            Body::Whole(first) => first.len(),
-            Body::Pieces(pieces) => pieces.len(),
-            _ => 0,
+        let held: &[u8] = match &self.body {
+            Body::Whole(first) => first,
+            Body::Pieces(pieces) => pieces,
+            _ => &[],
         };
-        if held > JSON_BODY_BYTES_MAX {
-            self.evidence.flag("body_too_large");
-            self.body = Body::Unread;
+        if held.len() > JSON_BODY_BYTES_MAX {
+            let mut pruner = Pruner::default();
+            pruner.push(held);
+            self.body = Body::Pruned(pruner);
         }
     }
 
@@ -249,7 +259,7 @@ impl Body {
             Self::Events(SseFraming::default())
         } else if is("application/vnd.amazon.eventstream") {
             Self::Messages(AwsFraming::default())
-        } else if LINES.iter().any(|name| is(name)) || (form == Form::Lines && status < 400) {
+        } else if LINES.iter().any(|name| is(name)) || is_by_the_line(form, media_type, status) {
             Self::Lines(LinesFraming::default())
         } else if !is_json(media_type) {
             Self::Unread
@@ -259,6 +269,17 @@ impl Body {
             Self::Whole(Bytes::new())
         }
     }
+}
+
+/// Whether a body whose type is no kind of lines is read by the line all the same.
+fn is_by_the_line(form: Form, media_type: &str, status: u16) -> bool {
+    const TEXTS: [&str; 3] = ["text/plain", "text/vtt", "application/x-subrip"];
+    let is_text = || {
+        TEXTS
+            .iter()
+            .any(|name| media_type.eq_ignore_ascii_case(name))
+    };
+    status < 400 && (form == Form::Lines || (form == Form::JsonOrText && is_text()))
 }
 
 /// Types of JSON lines.

@@ -83,6 +83,21 @@ pub fn pick_in<'a, const N: usize>(raw: Raw<'a>, names: [&str; N]) -> Option<Pic
     pick(raw.0, names)
 }
 
+/// The items of an array, in their order, as far as it is well formed; none where it is no array.
+pub fn items(raw: Raw<'_>) -> impl Iterator<Item = Raw<'_>> {
+    let mut scan = Scan { json: raw.0, at: 0 };
+    let mut is_open = scan.expect(b'[').is_some() && scan.peek() != Some(b']');
+    std::iter::from_fn(move || {
+        if !is_open {
+            return None;
+        }
+        scan.skip_space();
+        let item = scan.value()?;
+        is_open = scan.expect(b',').is_some();
+        Some(Raw(item))
+    })
+}
+
 /// The text of a JSON string.
 #[must_use]
 pub fn text_of(raw: Raw<'_>) -> Option<Cow<'_, str>> {
@@ -229,6 +244,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn items_end_where_the_array_does() {
+        let count = |json: &str| items(Raw(json.as_bytes())).count();
+        assert_eq!(count(r#" [1, "a]", {"b":[2]} ] "#), 3);
+        for json in ["[]", "[ ]", "{}", "", "null", "[,1]"] {
+            assert_eq!(count(json), 0, "{json}");
+        }
+        assert_eq!(count("[1,2"), 2);
+    }
 
     #[test]
     fn picks_by_name_and_the_last_one_wins() {

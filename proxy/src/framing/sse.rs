@@ -1,12 +1,17 @@
 //! Server-sent events, in whatever pieces they come.
 //!
 //! Lines end in CR, LF or CRLF, an event at an empty line. An event that lies whole in one piece is
-//! handed on as a slice of it; only what a piece leaves unfinished is copied, up to a bound.
+//! handed on as a slice of it; only what a piece leaves unfinished is copied, up to a bound. A long
+//! line of JSON (an image, a whole response) loses its bulk as it comes instead.
 
 use memchr::memchr2;
 
+use super::prune::Pruner;
+
 /// Longest event put together from several pieces, in bytes of data.
 pub const SSE_EVENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest unfinished line held as it is.
+const LINE_BYTES_MAX: usize = 256 * 1024;
 /// Room kept between events; what a large event took beyond it is given back.
 const KEPT_BYTES: usize = 4 * 1024;
 
@@ -17,6 +22,9 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 pub struct SseFraming {
     /// The unfinished line.
     line: Vec<u8>,
+    /// The unfinished line is a long one of data and goes in here, without its bulk; `line` has one
+    /// byte for it.
+    long: Option<Box<Pruner>>,
     /// Data of the unfinished event, its lines joined by line feeds.
     data: Vec<u8>,
     /// A data line was seen since the last event.
@@ -118,6 +126,18 @@ impl SseFraming {
             }
             return;
         }
+        if let Some(mut pruner) = self.long.take() {
+            self.line.clear();
+            pruner.push(head);
+            match pruner.finish() {
+                Some(data) => {
+                    self.has_data = true;
+                    self.data = data;
+                }
+                None => self.skipped += 1,
+            }
+            return;
+        }
         let mut line = std::mem::take(&mut self.line);
         line.extend_from_slice(head);
         let content = self.without_mark(&line);
@@ -159,7 +179,20 @@ impl SseFraming {
             self.line.push(b'x');
             return;
         }
+        if let Some(pruner) = &mut self.long {
+            pruner.push(rest);
+            return;
+        }
         self.line.extend_from_slice(rest);
+        if self.line.len() > LINE_BYTES_MAX
+            && !self.has_data
+            && let Some(data) = data_of(&self.line)
+        {
+            let mut pruner = Box::<Pruner>::default();
+            pruner.push(data);
+            self.long = Some(pruner);
+            self.line = vec![b'x'];
+        }
     }
 
     fn bound(&mut self) {
@@ -191,6 +224,16 @@ pub(crate) fn data_of(line: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_line_of_json_loses_its_bulk() {
+        let large = "x".repeat(2 * SSE_EVENT_BYTES_MAX);
+        let stream =
+            format!("data: {{\"b64\":\"{large}\",\"usage\":{{\"n\":1}}}}\r\n\r\ndata: next\n\n");
+        let pieces: Vec<&[u8]> = stream.as_bytes().chunks(60_000).collect();
+        let expected = [r#"{"b64":null,"usage":{"n":1}}"#, "next"].map(str::to_owned);
+        assert_eq!(events(&pieces), (expected.into(), 0));
+    }
 
     fn events(pieces: &[&[u8]]) -> (Vec<String>, u64) {
         let mut events = Vec::new();
@@ -231,8 +274,8 @@ mod tests {
     fn an_event_over_the_bound_is_skipped_and_the_next_is_read() {
         let large = "x".repeat(2 * SSE_EVENT_BYTES_MAX);
         for stream in [
-            format!("data: {large}y\nevent: z\n\ndata: next\n\n"),
-            format!("data: {large}\r\ndata: y\r\n\r\ndata: next\r\n\r\n"),
+            format!("data: a\ndata: {large}y\nevent: z\n\ndata: next\n\n"),
+            format!("data: a\r\ndata: {large}\r\ndata: y\r\n\r\ndata: next\r\n\r\n"),
             format!(": {large}\n\ndata: next\n\n"),
         ] {
             let pieces: Vec<&[u8]> = stream.as_bytes().chunks(60_000).collect();

@@ -26,15 +26,23 @@ fn read(content_type: Option<&str>, encoding: Option<&str>, pieces: &[&[u8]]) ->
 const USAGE: &[u8] = br#"{"usage":{"prompt_tokens":1,"completion_tokens":2}}"#;
 
 #[test]
-fn a_body_over_the_bound_is_not_held() {
-    let piece = vec![b' '; JSON_BODY_BYTES_MAX / 8 + 1];
-    let mut pieces: Vec<&[u8]> = vec![&piece; 8];
-    let mut reader = Reader::new(chat(), Evidence::default(), 200, None, None);
-    for piece in &pieces {
-        reader.push(&Bytes::copy_from_slice(piece));
-    }
-    assert!(matches!(reader.body, super::Body::Unread));
-    pieces.push(USAGE);
+fn a_large_body_is_read_without_its_bulk() {
+    let piece = vec![b'x'; JSON_BODY_BYTES_MAX];
+    let mut pieces: Vec<&[u8]> = vec![br#"{"choices":[{"text":""#];
+    pieces.extend([piece.as_slice(); 40]);
+    pieces.push(br#""}],"usage":{"prompt_tokens":1,"completion_tokens":2}}"#);
+    let evidence = read(Some("application/json"), None, &pieces);
+    assert!(evidence.flags.is_empty());
+    let draft = (chat().usage_of)(&evidence);
+    assert_eq!(draft.source, UsageSource::Reported);
+}
+
+#[test]
+fn a_body_over_every_bound_is_counted_and_not_read() {
+    let piece = "{},".repeat(JSON_BODY_BYTES_MAX / 3).into_bytes();
+    let mut pieces: Vec<&[u8]> = vec![b"{\"list\":["];
+    pieces.extend([piece.as_slice(); 20]);
+    pieces.push(b"{}],\"usage\":{\"prompt_tokens\":1}}");
     let evidence = read(Some("application/json"), None, &pieces);
     assert!(evidence.has_flag("body_too_large"));
     let draft = (chat().usage_of)(&evidence);
