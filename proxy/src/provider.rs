@@ -11,10 +11,15 @@ use http::Method;
 
 use crate::amend::Splice;
 use crate::framing::Frame;
-use crate::providers::{anthropic, deepgram, openai};
+use crate::providers::{anthropic, azure, deepgram, openai};
 
 /// Every built-in upstream.
-pub static ALL: &[&Provider] = &[&openai::PROVIDER, &anthropic::PROVIDER, &deepgram::PROVIDER];
+pub static ALL: &[&Provider] = &[
+    &openai::PROVIDER,
+    &azure::PROVIDER,
+    &anthropic::PROVIDER,
+    &deepgram::PROVIDER,
+];
 
 /// The built-in provider of a name.
 #[must_use]

@@ -7,9 +7,11 @@ use farebox_pricing::usage::{UsageDraft, UsageSource};
 use crate::provider::{Class, Endpoint, Keeps, Verb};
 
 pub mod anthropic;
+pub mod azure;
 pub mod deepgram;
 pub mod facts;
 pub mod openai;
+pub mod results;
 
 /// Version of the readers; evidence carries it, so that a later reader knows what it reads.
 pub const READER_VERSION: u32 = 1;

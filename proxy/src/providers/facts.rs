@@ -5,7 +5,7 @@ use farebox_pricing::event::MODEL_BYTES_MAX;
 use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Index, Json, Kept};
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
-use crate::framing::json::{Raw, pick, text_of};
+use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::Asked;
 
 /// Bytes of a request taken for one token, where nothing better is known.
@@ -59,6 +59,18 @@ fn scalar(raw: Raw<'_>, longest: usize) -> Option<Fact> {
 /// A member is there and says something.
 pub fn is_present(raw: Option<Raw<'_>>) -> bool {
     raw.is_some_and(|raw| raw.get() != "null")
+}
+
+/// Notes that an answer carries an error that is not null, and its names.
+pub fn keep_error(evidence: &mut Evidence, error: Option<Raw<'_>>) {
+    if !is_present(error) {
+        return;
+    }
+    evidence.response.insert("error", true);
+    if let Some(error) = error.and_then(|error| pick_in(error, ["type", "code"])) {
+        keep_response_text(evidence, "error_type", error.members[0]);
+        keep_response_text(evidence, "error_code", error.members[1]);
+    }
 }
 
 /// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.

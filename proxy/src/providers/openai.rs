@@ -1,12 +1,26 @@
-//! OpenAI: chat completions in JSON and as a stream; its other routes by class.
+//! OpenAI: its endpoints, each with its reader, and its routes that cost nothing by themselves.
 
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Delete, Get, Post};
-use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
-use crate::providers::{escape, free, metered_unread, state, state_unread};
+use crate::provider::{
+    Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
+};
+use crate::providers::{escape, facts, free, metered_unread, state};
 
-mod chat;
+mod audio_length;
+pub(crate) mod batches;
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
+pub(crate) mod images;
+pub(crate) mod responses;
+pub(crate) mod runs;
+pub(crate) mod speech;
+pub(crate) mod tokens;
+mod tools;
+pub(crate) mod transcription;
+pub(crate) mod videos;
 
 /// OpenAI, and every host that speaks its dialect.
 pub static PROVIDER: Provider = Provider {
@@ -14,7 +28,7 @@ pub static PROVIDER: Provider = Provider {
     base_url: "https://api.openai.com",
     credential: Credential::Bearer,
     credential_env: "OPENAI_API_KEY",
-    endpoints: &ENDPOINTS,
+    endpoints: ENDPOINTS,
     stream_usage_default: StreamUsage::Ask,
     request_id_header: "x-request-id",
     error_content_type: "application/json",
@@ -22,7 +36,8 @@ pub static PROVIDER: Provider = Provider {
     cut_event,
 };
 
-const fn chat(path: &'static str) -> Endpoint {
+/// Chat completions at a path.
+pub(crate) const fn chat(path: &'static str) -> Endpoint {
     Endpoint {
         path,
         kind: Kind::Chat,
@@ -36,53 +51,228 @@ const fn chat(path: &'static str) -> Endpoint {
     }
 }
 
-static ENDPOINTS: [Endpoint; 76] = [
+/// Text completions at a path.
+pub(crate) const fn completions(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Completions,
+        is_read: true,
+        amend_request: Some(crate::amend::ask_for_stream_usage),
+        request_facts: completions::request_facts,
+        glance: completions::glance,
+        collect: completions::collect,
+        usage_of: completions::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// Responses at a path, new ones or the passes over them.
+pub(crate) const fn responses(path: &'static str, keeps: Keeps) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Responses,
+        keeps,
+        is_read: true,
+        request_facts: responses::request_facts,
+        glance: responses::glance,
+        collect: responses::collect,
+        usage_of: responses::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A stored response, fetched or cancelled.
+pub(crate) const fn stored_response(verb: Verb, path: &'static str) -> Endpoint {
+    Endpoint {
+        verb,
+        class: Class::State,
+        request_facts: responses::poll_facts,
+        ..responses(path, Keeps::Item)
+    }
+}
+
+/// Embeddings at a path.
+pub(crate) const fn embeddings(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Embeddings,
+        is_read: true,
+        request_facts: facts::model_of_request,
+        glance: embeddings::glance,
+        collect: embeddings::collect,
+        usage_of: embeddings::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// Transcriptions or translations at a path.
+pub(crate) const fn transcription(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Transcription,
+        is_read: true,
+        form: Form::JsonOrText,
+        request_facts: transcription::request_facts,
+        glance: transcription::glance,
+        collect: transcription::collect,
+        usage_of: transcription::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// Speech at a path.
+pub(crate) const fn speech(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Speech,
+        is_read: true,
+        form: Form::Opaque,
+        request_facts: speech::request_facts,
+        glance: speech::glance,
+        collect: speech::collect,
+        usage_of: speech::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// New or edited images at a path.
+pub(crate) const fn images(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Image,
+        is_read: true,
+        request_facts: images::request_facts,
+        glance: images::glance,
+        collect: images::collect,
+        usage_of: images::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A call that starts a video.
+pub(crate) const fn video(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Video,
+        keeps: Keeps::Creates,
+        is_read: true,
+        request_facts: videos::request_facts,
+        glance: videos::glance,
+        collect: videos::collect,
+        usage_of: videos::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A call that asks for a video.
+pub(crate) const fn stored_video(path: &'static str) -> Endpoint {
+    Endpoint {
+        verb: Get,
+        class: Class::State,
+        keeps: Keeps::Item,
+        request_facts: videos::poll_facts,
+        ..video(path)
+    }
+}
+
+/// A call that starts a batch.
+pub(crate) const fn batch(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Batch,
+        keeps: Keeps::Creates,
+        is_read: true,
+        request_facts: batches::request_facts,
+        glance: batches::glance,
+        collect: batches::collect_job,
+        usage_of: batches::job_usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A call that asks for a batch or ends it.
+pub(crate) const fn stored_batch(verb: Verb, path: &'static str) -> Endpoint {
+    Endpoint {
+        verb,
+        class: Class::State,
+        keeps: Keeps::Item,
+        request_facts: |evidence, _| evidence.request.insert("poll", true),
+        ..batch(path)
+    }
+}
+
+/// What a file holds, perhaps a batch's results.
+pub(crate) const fn file_content(path: &'static str) -> Endpoint {
+    Endpoint {
+        verb: Get,
+        path,
+        kind: Kind::Batch,
+        class: Class::State,
+        keeps: Keeps::Item,
+        is_read: true,
+        form: Form::Lines,
+        request_facts: batches::file_facts,
+        glance: batches::glance,
+        collect: batches::collect_result,
+        usage_of: batches::results_usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A call that starts a run of a thread.
+pub(crate) const fn run(path: &'static str, class: Class, keeps: Keeps) -> Endpoint {
+    Endpoint {
+        path,
+        class,
+        keeps,
+        is_read: true,
+        request_facts: facts::model_of_request,
+        glance: runs::glance,
+        collect: runs::collect,
+        usage_of: runs::usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A call that asks for a run, or ends it.
+pub(crate) const fn stored_run(verb: Verb, path: &'static str) -> Endpoint {
+    Endpoint {
+        verb,
+        request_facts: runs::poll_facts,
+        ..run(path, Class::State, Keeps::Item)
+    }
+}
+
+static ENDPOINTS: &[Endpoint] = &[
     chat("/v1/chat/completions"),
     chat("/chat/completions"),
-    metered_unread(Post, "/v1/completions", Kind::Completions, Keeps::Nothing),
-    metered_unread(Post, "/completions", Kind::Completions, Keeps::Nothing),
-    metered_unread(Post, "/v1/responses", Kind::Responses, Keeps::Creates),
+    completions("/v1/completions"),
+    completions("/completions"),
+    responses("/v1/responses", Keeps::Creates),
     metered_unread(Get, "/v1/responses", Kind::Responses, Keeps::Nothing),
     free(Post, "/v1/responses/input_tokens"),
-    metered_unread(
-        Post,
-        "/v1/responses/compact",
-        Kind::Responses,
-        Keeps::Nothing,
-    ),
-    metered_unread(Post, "/v1/decisions", Kind::Responses, Keeps::Nothing),
-    metered_unread(Post, "/v1/embeddings", Kind::Embeddings, Keeps::Nothing),
-    metered_unread(Post, "/embeddings", Kind::Embeddings, Keeps::Nothing),
+    responses("/v1/responses/compact", Keeps::Nothing),
+    Endpoint {
+        usage_of: responses::decision_usage_of,
+        ..responses("/v1/decisions", Keeps::Nothing)
+    },
+    embeddings("/v1/embeddings"),
+    embeddings("/embeddings"),
     free(Post, "/v1/moderations"),
-    metered_unread(
-        Post,
-        "/v1/audio/transcriptions",
-        Kind::Transcription,
-        Keeps::Nothing,
-    ),
-    metered_unread(
-        Post,
-        "/audio/transcriptions",
-        Kind::Transcription,
-        Keeps::Nothing,
-    ),
-    metered_unread(
-        Post,
-        "/v1/audio/translations",
-        Kind::Transcription,
-        Keeps::Nothing,
-    ),
-    metered_unread(
-        Post,
-        "/audio/translations",
-        Kind::Transcription,
-        Keeps::Nothing,
-    ),
-    metered_unread(Post, "/v1/audio/speech", Kind::Speech, Keeps::Nothing),
-    metered_unread(Post, "/audio/speech", Kind::Speech, Keeps::Nothing),
-    metered_unread(Post, "/v1/images/generations", Kind::Image, Keeps::Nothing),
-    metered_unread(Post, "/v1/images/edits", Kind::Image, Keeps::Nothing),
-    metered_unread(Post, "/v1/images/variations", Kind::Image, Keeps::Nothing),
+    transcription("/v1/audio/transcriptions"),
+    transcription("/audio/transcriptions"),
+    transcription("/v1/audio/translations"),
+    transcription("/audio/translations"),
+    speech("/v1/audio/speech"),
+    speech("/audio/speech"),
+    images("/v1/images/generations"),
+    images("/images/generations"),
+    images("/v1/images/edits"),
+    images("/images/edits"),
+    Endpoint {
+        request_facts: images::variation_facts,
+        ..images("/v1/images/variations")
+    },
     // Sockets; the part of a call that is a handshake is listed, its reader is not built.
     metered_unread(Get, "/v1/realtime", Kind::Realtime, Keeps::Nothing),
     metered_unread(
@@ -108,14 +298,9 @@ static ENDPOINTS: [Endpoint; 76] = [
     state(Delete, "/v1/chat/completions/{id}", Keeps::Item),
     state(Get, "/v1/chat/completions/{id}/messages", Keeps::Item),
     // Stored responses.
-    state_unread(Get, "/v1/responses/{id}", Keeps::Item, Kind::Responses),
+    stored_response(Get, "/v1/responses/{id}"),
     state(Delete, "/v1/responses/{id}", Keeps::Item),
-    state_unread(
-        Post,
-        "/v1/responses/{id}/cancel",
-        Keeps::Item,
-        Kind::Responses,
-    ),
+    stored_response(Post, "/v1/responses/{id}/cancel"),
     state(Get, "/v1/responses/{id}/input_items", Keeps::Item),
     state(Post, "/v1/conversations", Keeps::Creates),
     state(Get, "/v1/conversations/{id}", Keeps::Item),
@@ -130,35 +315,49 @@ static ENDPOINTS: [Endpoint; 76] = [
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),
-    state_unread(Get, "/v1/files/{id}/content", Keeps::Item, Kind::Batch),
-    metered_unread(Post, "/v1/batches", Kind::Batch, Keeps::Creates),
+    file_content("/v1/files/{id}/content"),
+    batch("/v1/batches"),
     state(Get, "/v1/batches", Keeps::List),
-    state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
-    state_unread(Post, "/v1/batches/{id}/cancel", Keeps::Item, Kind::Batch),
+    stored_batch(Get, "/v1/batches/{id}"),
+    stored_batch(Post, "/v1/batches/{id}/cancel"),
     // Videos.
-    metered_unread(Post, "/v1/videos", Kind::Video, Keeps::Creates),
-    metered_unread(Post, "/v1/videos/edits", Kind::Video, Keeps::Creates),
-    metered_unread(Post, "/v1/videos/extensions", Kind::Video, Keeps::Creates),
+    video("/v1/videos"),
+    video("/v1/videos/edits"),
+    video("/v1/videos/extensions"),
     state(Get, "/v1/videos", Keeps::List),
-    state_unread(Get, "/v1/videos/{id}", Keeps::Item, Kind::Video),
+    stored_video("/v1/videos/{id}"),
     state(Delete, "/v1/videos/{id}", Keeps::Item),
-    state_unread(Post, "/v1/videos/{id}/remix", Keeps::Item, Kind::Video),
+    Endpoint {
+        class: Class::State,
+        keeps: Keeps::Item,
+        ..video("/v1/videos/{id}/remix")
+    },
     state(Get, "/v1/videos/{id}/content", Keeps::Item),
     // Threads.
     state(Post, "/v1/threads", Keeps::Creates),
-    metered_unread(Post, "/v1/threads/runs", Kind::Other, Keeps::Creates),
+    run("/v1/threads/runs", Class::Metered, Keeps::Creates),
     state(Get, "/v1/threads/{id}", Keeps::Item),
+    state(Post, "/v1/threads/{id}", Keeps::Item),
     state(Delete, "/v1/threads/{id}", Keeps::Item),
     state(Post, "/v1/threads/{id}/messages", Keeps::Item),
     state(Get, "/v1/threads/{id}/messages", Keeps::Item),
-    state_unread(Post, "/v1/threads/{id}/runs", Keeps::Item, Kind::Other),
-    state_unread(Get, "/v1/threads/{id}/runs/{run}", Keeps::Item, Kind::Other),
-    state_unread(
-        Post,
+    state(Get, "/v1/threads/{id}/messages/{message}", Keeps::Item),
+    run("/v1/threads/{id}/runs", Class::State, Keeps::Item),
+    state(Get, "/v1/threads/{id}/runs", Keeps::Item),
+    stored_run(Get, "/v1/threads/{id}/runs/{run}"),
+    stored_run(Post, "/v1/threads/{id}/runs/{run}/cancel"),
+    run(
         "/v1/threads/{id}/runs/{run}/submit_tool_outputs",
+        Class::State,
         Keeps::Item,
-        Kind::Other,
     ),
+    state(Get, "/v1/threads/{id}/runs/{run}/steps", Keeps::Item),
+    // Assistants are no more than settings.
+    state(Post, "/v1/assistants", Keeps::Creates),
+    state(Get, "/v1/assistants", Keeps::List),
+    state(Get, "/v1/assistants/{id}", Keeps::Item),
+    state(Post, "/v1/assistants/{id}", Keeps::Item),
+    state(Delete, "/v1/assistants/{id}", Keeps::Item),
 ];
 
 fn error_value(error: &ErrorText<'_>) -> serde_json::Value {
@@ -179,11 +378,11 @@ fn error_value(error: &ErrorText<'_>) -> serde_json::Value {
     })
 }
 
-fn error_body(error: &ErrorText<'_>) -> Vec<u8> {
+pub(crate) fn error_body(error: &ErrorText<'_>) -> Vec<u8> {
     error_value(error).to_string().into_bytes()
 }
 
 /// The client raises on an event with `error`; there is no `[DONE]` after it.
-fn cut_event(error: &ErrorText<'_>) -> Option<Vec<u8>> {
+pub(crate) fn cut_event(error: &ErrorText<'_>) -> Option<Vec<u8>> {
     Some(format!("data: {}\n\n", error_value(error)).into_bytes())
 }

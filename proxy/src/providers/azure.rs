@@ -1,0 +1,163 @@
+//! Azure OpenAI: OpenAI's endpoints under a deployment's path or under `/openai/v1`.
+//!
+//! Each resource has a host of its own, so a base URL must be configured. The deployment stands for
+//! the model until the answer names it.
+
+use farebox_pricing::event::{EndpointKind as Kind, MODEL_BYTES_MAX};
+use farebox_pricing::evidence::Evidence;
+
+use crate::provider::Verb::{Delete, Get, Post};
+use crate::provider::{Asked, Class, Credential, Endpoint, Keeps, Provider, StreamUsage};
+use crate::providers::{escape, free, metered_unread, openai, state};
+
+/// Azure OpenAI.
+pub static PROVIDER: Provider = Provider {
+    name: "azure",
+    base_url: "",
+    credential: Credential::Header("api-key"),
+    credential_env: "AZURE_OPENAI_API_KEY",
+    endpoints: ENDPOINTS,
+    stream_usage_default: StreamUsage::Ask,
+    request_id_header: "apim-request-id",
+    error_content_type: "application/json",
+    error_body: openai::error_body,
+    cut_event: openai::cut_event,
+};
+
+/// Each reader under both kinds of paths.
+static ENDPOINTS: &[Endpoint] = &[
+    deployed_chat("/openai/deployments/{deployment}/chat/completions"),
+    openai::chat("/openai/v1/chat/completions"),
+    deployed_completions("/openai/deployments/{deployment}/completions"),
+    openai::completions("/openai/v1/completions"),
+    Endpoint {
+        request_facts: |evidence, asked| {
+            crate::providers::facts::model_of_request(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::embeddings("/openai/deployments/{deployment}/embeddings")
+    },
+    openai::embeddings("/openai/v1/embeddings"),
+    deployed_transcription("/openai/deployments/{deployment}/audio/transcriptions"),
+    deployed_transcription("/openai/deployments/{deployment}/audio/translations"),
+    openai::transcription("/openai/v1/audio/transcriptions"),
+    openai::transcription("/openai/v1/audio/translations"),
+    Endpoint {
+        request_facts: |evidence, asked| {
+            openai::speech::request_facts(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::speech("/openai/deployments/{deployment}/audio/speech")
+    },
+    openai::speech("/openai/v1/audio/speech"),
+    deployed_images("/openai/deployments/{deployment}/images/generations"),
+    deployed_images("/openai/deployments/{deployment}/images/edits"),
+    openai::images("/openai/v1/images/generations"),
+    openai::images("/openai/v1/images/edits"),
+    openai::responses("/openai/responses", Keeps::Creates),
+    openai::stored_response(Get, "/openai/responses/{id}"),
+    openai::stored_response(Post, "/openai/responses/{id}/cancel"),
+    state(Delete, "/openai/responses/{id}", Keeps::Item),
+    state(Get, "/openai/responses/{id}/input_items", Keeps::Item),
+    openai::responses("/openai/v1/responses", Keeps::Creates),
+    free(Post, "/openai/v1/responses/input_tokens"),
+    openai::responses("/openai/v1/responses/compact", Keeps::Nothing),
+    openai::stored_response(Get, "/openai/v1/responses/{id}"),
+    openai::stored_response(Post, "/openai/v1/responses/{id}/cancel"),
+    state(Delete, "/openai/v1/responses/{id}", Keeps::Item),
+    state(Get, "/openai/v1/responses/{id}/input_items", Keeps::Item),
+    openai::video("/openai/v1/videos"),
+    state(Get, "/openai/v1/videos", Keeps::List),
+    openai::stored_video("/openai/v1/videos/{id}"),
+    state(Delete, "/openai/v1/videos/{id}", Keeps::Item),
+    Endpoint {
+        class: Class::State,
+        keeps: Keeps::Item,
+        ..openai::video("/openai/v1/videos/{id}/remix")
+    },
+    state(Get, "/openai/v1/videos/{id}/content", Keeps::Item),
+    state(Post, "/openai/files", Keeps::Creates),
+    state(Get, "/openai/files", Keeps::List),
+    state(Get, "/openai/files/{id}", Keeps::Item),
+    state(Delete, "/openai/files/{id}", Keeps::Item),
+    openai::file_content("/openai/files/{id}/content"),
+    openai::batch("/openai/batches"),
+    state(Get, "/openai/batches", Keeps::List),
+    openai::stored_batch(Get, "/openai/batches/{id}"),
+    openai::stored_batch(Post, "/openai/batches/{id}/cancel"),
+    state(Post, "/openai/v1/files", Keeps::Creates),
+    state(Get, "/openai/v1/files", Keeps::List),
+    state(Get, "/openai/v1/files/{id}", Keeps::Item),
+    state(Delete, "/openai/v1/files/{id}", Keeps::Item),
+    openai::file_content("/openai/v1/files/{id}/content"),
+    openai::batch("/openai/v1/batches"),
+    state(Get, "/openai/v1/batches", Keeps::List),
+    openai::stored_batch(Get, "/openai/v1/batches/{id}"),
+    openai::stored_batch(Post, "/openai/v1/batches/{id}/cancel"),
+    // Sockets; the part of a call that is a handshake is listed, its reader is not built.
+    metered_unread(Get, "/openai/realtime", Kind::Realtime, Keeps::Nothing),
+    metered_unread(Get, "/openai/v1/realtime", Kind::Realtime, Keeps::Nothing),
+    metered_unread(Get, "/openai/v1/responses", Kind::Responses, Keeps::Nothing),
+    escape(Post, "/openai/realtimeapi/sessions"),
+    escape(Post, "/openai/v1/realtime/calls"),
+    escape(Post, "/openai/v1/realtime/client_secrets"),
+    free(Get, "/openai/models"),
+    free(Get, "/openai/models/{model}"),
+    free(Get, "/openai/v1/models"),
+    free(Get, "/openai/v1/models/{model}"),
+];
+
+/// Legacy paths take usage options only from some api-version on, which stands in the query: they are
+/// not asked for usage.
+const fn deployed_chat(path: &'static str) -> Endpoint {
+    Endpoint {
+        amend_request: None,
+        request_facts: |evidence, asked| {
+            openai::chat::request_facts(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::chat(path)
+    }
+}
+
+const fn deployed_completions(path: &'static str) -> Endpoint {
+    Endpoint {
+        amend_request: None,
+        request_facts: |evidence, asked| {
+            openai::completions::request_facts(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::completions(path)
+    }
+}
+
+const fn deployed_transcription(path: &'static str) -> Endpoint {
+    Endpoint {
+        request_facts: |evidence, asked| {
+            openai::transcription::request_facts(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::transcription(path)
+    }
+}
+
+const fn deployed_images(path: &'static str) -> Endpoint {
+    Endpoint {
+        request_facts: |evidence, asked| {
+            openai::images::request_facts(evidence, asked);
+            deployment(evidence, asked);
+        },
+        ..openai::images(path)
+    }
+}
+
+/// The deployment's name is the model asked for; a model in the body is not looked at there.
+fn deployment(evidence: &mut Evidence, asked: &Asked<'_>) {
+    let mut segments = asked.path.split('/');
+    let name = segments
+        .find(|segment| *segment == "deployments")
+        .and_then(|_| segments.next());
+    if let Some(name) = name.filter(|name| name.len() <= MODEL_BYTES_MAX) {
+        evidence.request.insert("model", name);
+    }
+}

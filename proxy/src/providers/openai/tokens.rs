@@ -1,0 +1,265 @@
+//! From OpenAI's usage objects to meters that count each token once.
+//!
+//! Input holds cached, cache-written, audio and image tokens; output holds reasoning, audio and image
+//! tokens. Endpoints name the same counts differently, and servers of the dialect mix the names.
+
+use crate::provider::Asked;
+use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted};
+use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
+
+const INPUT: [&str; 2] = ["prompt_tokens", "input_tokens"];
+const OUTPUT: [&str; 2] = ["completion_tokens", "output_tokens"];
+const INPUT_DETAILS: [&str; 4] = [
+    "prompt_tokens_details",
+    "prompt_token_details",
+    "input_tokens_details",
+    "input_token_details",
+];
+const OUTPUT_DETAILS: [&str; 3] = [
+    "completion_tokens_details",
+    "output_tokens_details",
+    "output_token_details",
+];
+
+/// The fact of a request whose input may be larger than its bytes.
+pub(super) const UNBOUNDED_INPUT: &str = "input_unbounded";
+
+/// What tokens are where nothing divides them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Undivided {
+    /// Of the input.
+    pub(crate) input: Meter,
+    /// Of the output.
+    pub(crate) output: Meter,
+}
+
+/// Text in, text out.
+pub(crate) const TEXT: Undivided = Undivided {
+    input: Meter::InputTokens,
+    output: Meter::OutputTokens,
+};
+
+/// The draft of one usage object; `None` when it counts nothing.
+pub(crate) fn reported(evidence: &Evidence, object: Json<'_>) -> Option<UsageDraft> {
+    let mut counted = Counted::new(object);
+    let usage = usage(&mut counted, TEXT)?;
+    Some(UsageDraft {
+        reason: counted.is_clamped.then_some("negative_clamped"),
+        lines: vec![line(evidence, usage)],
+        source: UsageSource::Reported,
+        low: None,
+        high: None,
+    })
+}
+
+/// The disjoint counts of one usage object; `None` when it counts nothing.
+pub(crate) fn usage(counted: &mut Counted<'_>, undivided: Undivided) -> Option<Usage> {
+    let prompt = top(counted, &INPUT);
+    let completion = top(counted, &OUTPUT);
+    if prompt.is_none() && completion.is_none() {
+        return None;
+    }
+    let mut usage = Usage::new();
+    if let Some(prompt) = prompt {
+        input(counted, prompt, undivided.input, &mut usage);
+    }
+    if let Some(completion) = completion {
+        output(counted, prompt, completion, undivided.output, &mut usage);
+    }
+    Some(usage)
+}
+
+/// The line of an answer: its model, or the one asked for, and what it says of its tier.
+pub(crate) fn line(evidence: &Evidence, usage: Usage) -> Line {
+    Line {
+        model: facts::model(evidence),
+        conditions: conditions(evidence),
+        usage,
+    }
+}
+
+/// The tier of the answer; the one asked for says nothing.
+pub(crate) fn conditions(evidence: &Evidence) -> Conditions {
+    let mut conditions = Conditions::new();
+    match evidence.response_text("service_tier") {
+        None | Some("default" | "auto" | "standard") => {}
+        // Asked for by one name and answered by the other; both are the one premium tier.
+        Some("fast") => {
+            conditions.insert("service_tier".into(), "priority".into());
+        }
+        Some(tier) => {
+            conditions.insert("service_tier".into(), tier.into());
+        }
+    }
+    conditions
+}
+
+/// The draft of an answer that ended without its usage: the output between what came and what was
+/// allowed, the input by the request's bytes where those hold all of it.
+pub(crate) fn unreported(evidence: &Evidence, output_low: u64, output_high: u64) -> UsageDraft {
+    let request_bytes = evidence.counts.request_bytes;
+    let estimate = facts::text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
+    let (mut low, mut high) = (Usage::new(), Usage::new());
+    low.set(Meter::OutputTokens, output_low);
+    high.set(Meter::OutputTokens, output_high.max(output_low));
+    if !evidence.request.is_set(UNBOUNDED_INPUT) {
+        low.set(Meter::InputTokens, 0);
+        high.set(Meter::InputTokens, request_bytes);
+    }
+    facts::unreported(evidence, line(evidence, estimate), low, high)
+}
+
+/// Notes that the request's bytes do not bound its input: it names things that lie elsewhere, or
+/// whose tokens are not made of their bytes.
+pub(crate) fn note_unbounded_input(evidence: &mut Evidence, asked: &Asked<'_>) {
+    const ELSEWHERE: [&[u8]; 11] = [
+        b"image_url\"",
+        b"input_image\"",
+        b"input_file\"",
+        b"file_id\"",
+        b"file_url\"",
+        b"file_search\"",
+        b"previous_response_id\"",
+        b"conversation\"",
+        b"code_interpreter\"",
+        b"web_search",
+        b"mcp\"",
+    ];
+    let body = asked.body.unwrap_or_default();
+    let is_named = |quote: usize| {
+        let rest = body.get(quote + 1..).unwrap_or_default();
+        matches!(rest, [b'i' | b'f' | b'p' | b'c' | b'w' | b'm', ..])
+            && ELSEWHERE.iter().any(|name| rest.starts_with(name))
+    };
+    if memchr::memchr_iter(b'"', body).any(is_named) {
+        evidence.request.insert(UNBOUNDED_INPUT, true);
+    }
+}
+
+fn top(counted: &mut Counted<'_>, names: &[&str]) -> Option<u64> {
+    names.iter().find_map(|name| counted.count(&[name]))
+}
+
+fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<u64> {
+    objects.iter().find_map(|object| {
+        let mut whole = [*object, "", ""];
+        whole
+            .get_mut(1..=path.len())?
+            .iter_mut()
+            .zip(path)
+            .for_each(|(place, name)| *place = name);
+        counted.count(&whole[..=path.len()])
+    })
+}
+
+fn input(counted: &mut Counted<'_>, prompt: u64, undivided: Meter, usage: &mut Usage) {
+    let mut of = |path: &[&str]| detail(counted, &INPUT_DETAILS, path);
+    let text = of(&["text_tokens"]);
+    let cached = of(&["cached_tokens"]);
+    let written = of(&["cache_write_tokens"]);
+    let written_30m = of(&["cache_write_tokens_details", "ttl_30m_tokens"]);
+    let written_12h = of(&["cache_write_tokens_details", "ttl_12h_tokens"]);
+    let audio = of(&["audio_tokens"]);
+    let image = of(&["image_tokens"]);
+    let cached_audio = of(&["cached_tokens_details", "audio_tokens"]);
+    let cached_image = of(&["cached_tokens_details", "image_tokens"]);
+    let written = written.or_else(|| match (written_30m, written_12h) {
+        (None, None) => None,
+        (short, long) => Some(short.unwrap_or(0).saturating_add(long.unwrap_or(0))),
+    });
+
+    // The cached part is undivided unless split: then it is taken from text first.
+    let cached = cached.map(|cached| counted.within(cached, prompt));
+    let written = written.map(|written| counted.within(written, prompt - cached.unwrap_or(0)));
+    let written_12h = written_12h.map(|long| counted.within(long, written.unwrap_or(0)));
+    let fresh = prompt - cached.unwrap_or(0) - written.unwrap_or(0);
+    let cached_audio = cached_audio.map(|part| counted.within(part, cached.unwrap_or(0)));
+    let cached_text_or_image = cached.unwrap_or(0) - cached_audio.unwrap_or(0);
+    let cached_image = cached_image.map(|part| counted.within(part, cached_text_or_image));
+    let fresh_audio = audio
+        .map(|audio| counted.less(audio, cached_audio.unwrap_or(0)))
+        .map(|audio| counted.within(audio, fresh));
+    let fresh_image = image
+        .map(|image| counted.less(image, cached_image.unwrap_or(0)))
+        .map(|image| counted.within(image, fresh - fresh_audio.unwrap_or(0)));
+
+    let rest = fresh - fresh_audio.unwrap_or(0) - fresh_image.unwrap_or(0);
+    let is_divided = text.is_some() || audio.is_some() || image.is_some();
+    let rest_meter = if is_divided {
+        Meter::InputTokens
+    } else {
+        undivided
+    };
+    usage.set(rest_meter, rest);
+    set(
+        usage,
+        Meter::CacheReadTokens,
+        cached.map(|_| cached_text_or_image - cached_image.unwrap_or(0)),
+    );
+    set(
+        usage,
+        Meter::CacheWriteTokens,
+        written.map(|written| written - written_12h.unwrap_or(0)),
+    );
+    set_some(usage, Meter::CacheWrite12hTokens, written_12h);
+    set_some(usage, Meter::InputAudioTokens, fresh_audio);
+    set_some(usage, Meter::CacheReadAudioTokens, cached_audio);
+    set_some(usage, Meter::InputImageTokens, fresh_image);
+    set_some(usage, Meter::CacheReadImageTokens, cached_image);
+}
+
+fn output(
+    counted: &mut Counted<'_>,
+    prompt: Option<u64>,
+    completion: u64,
+    undivided: Meter,
+    usage: &mut Usage,
+) {
+    let mut of = |name| detail(counted, &OUTPUT_DETAILS, &[name]);
+    let text = of("text_tokens");
+    let reasoning = of("reasoning_tokens");
+    let audio = of("audio_tokens");
+    let image = of("image_tokens");
+    let reasoning = reasoning.or_else(|| counted.count(&["reasoning_tokens"]));
+    let total = counted.count(&["total_tokens"]);
+    // Some servers of the dialect count reasoning beside the completion; their total tells.
+    let is_outside = reasoning.is_some_and(|reasoning| {
+        reasoning > 0
+            && total.is_some()
+            && total
+                == prompt
+                    .and_then(|prompt| prompt.checked_add(completion))
+                    .and_then(|sum| sum.checked_add(reasoning))
+    });
+    let mut rest = completion;
+    if is_outside {
+        set(usage, Meter::ReasoningTokens, reasoning);
+    } else if let Some(reasoning) = reasoning {
+        let reasoning = counted.within(reasoning, rest);
+        usage.set(Meter::ReasoningTokens, reasoning);
+        rest -= reasoning;
+    }
+    let audio = audio.map(|audio| counted.within(audio, rest));
+    rest -= audio.unwrap_or(0);
+    let image = image.map(|image| counted.within(image, rest));
+    rest -= image.unwrap_or(0);
+    set_some(usage, Meter::OutputAudioTokens, audio);
+    set_some(usage, Meter::OutputImageTokens, image);
+    if text.is_some() || audio.is_some() || image.is_some() {
+        usage.set(Meter::OutputTokens, rest);
+    } else {
+        usage.set(undivided, rest);
+    }
+}
+
+fn set(usage: &mut Usage, meter: Meter, count: Option<u64>) {
+    if let Some(count) = count {
+        usage.set(meter, count);
+    }
+}
+
+/// Modalities that the model does not have are reported as zero; they are left out.
+fn set_some(usage: &mut Usage, meter: Meter, count: Option<u64>) {
+    set(usage, meter, count.filter(|count| *count > 0));
+}
