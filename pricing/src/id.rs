@@ -58,6 +58,10 @@ pub fn check(text: &str) -> Result<(), InvalidId> {
 /// `scalars_max`. Says whether anything changed.
 #[must_use]
 pub fn sanitise(text: &str, scalars_max: usize) -> (String, bool) {
+    // Nearly all are, and then there is nothing to compose.
+    if text.len() <= scalars_max && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return (text.to_owned(), false);
+    }
     let clean: String = text
         .nfc()
         .map(|c| if c.is_control() { '\u{FFFD}' } else { c })

@@ -10,8 +10,8 @@ use memchr::memchr2;
 
 /// Deepest nesting that is followed.
 const DEPTH_MAX: usize = 128;
-/// Bytes of a text that are looked at one by one.
-const SHORT_BYTES: usize = 32;
+/// Words of eight bytes that are looked at before a search is set up.
+const SHORT_WORDS: usize = 6;
 
 /// The text of one member, as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +120,18 @@ fn index_of(name: &[u8], names: &[&str]) -> Option<usize> {
     names.iter().position(|wanted| wanted.as_bytes() == inner)
 }
 
+/// Where the first quote or backslash stands among eight bytes, the first byte lowest.
+fn first_quote(word: u64) -> Option<usize> {
+    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    // The lowest marked byte is a true zero; only those above it may be marked wrongly.
+    let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
+    let quotes = zeros(word ^ (LOW_BITS * u64::from(b'"')));
+    let backslashes = zeros(word ^ (LOW_BITS * u64::from(b'\\')));
+    let found = quotes | backslashes;
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
 struct Scan<'a> {
     json: &'a [u8],
     at: usize,
@@ -157,16 +169,18 @@ impl<'a> Scan<'a> {
             return None;
         }
         let mut at = start + 1;
-        // Names and counts are short; a search pays only where a text is long.
-        let short = self.json.len().min(at + SHORT_BYTES);
-        while at < short {
-            match self.json[at] {
-                b'"' => {
-                    self.at = at + 1;
+        // Names and counts are short, a search pays only where a text is long.
+        for _ in 0..SHORT_WORDS {
+            let Some(word) = self.json.get(at..).and_then(|rest| rest.first_chunk()) else {
+                break;
+            };
+            match first_quote(u64::from_le_bytes(*word)) {
+                Some(offset) if self.json[at + offset] == b'"' => {
+                    self.at = at + offset + 1;
                     return Some(&self.json[start..self.at]);
                 }
-                b'\\' => at += 2,
-                _ => at += 1,
+                Some(offset) => at += offset + 2,
+                None => at += 8,
             }
         }
         loop {
@@ -306,6 +320,20 @@ mod tests {
         let texts = picked.members.map(|raw| raw.and_then(text_of));
         assert_eq!(texts, [Some("gpt-6".into()), Some("plain".into()), None]);
         assert_eq!(picked.members[2].map(Raw::get), Some("7"));
+    }
+
+    #[test]
+    fn a_text_ends_at_its_quote_wherever_that_stands() {
+        for before in 0..70 {
+            for text in ["", "\\\"", "\\\\", "\u{e9}\u{1}\u{a2}", "!#[]"] {
+                let text = format!("{}{text}", "x".repeat(before));
+                let json = format!(r#"{{"a":"{text}","b":1}}"#);
+                let picked = pick(json.as_bytes(), ["a", "b"]).unwrap();
+                let quoted = format!("\"{text}\"");
+                assert_eq!(picked.members[0].map(Raw::get), Some(quoted.as_str()));
+                assert_eq!(picked.members[1].map(Raw::get), Some("1"), "{json}");
+            }
+        }
     }
 
     #[test]

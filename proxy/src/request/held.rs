@@ -53,6 +53,10 @@ impl Body {
         else {
             return false;
         };
+        // Only streams are amended; the facts of the request tell those that say they are none.
+        if !call.evidence.request.is_set("stream") {
+            return false;
+        }
         let Some(splice) = amend(bytes) else {
             return false;
         };
