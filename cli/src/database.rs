@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
+use farebox_database::{Address, InvalidAddress};
+use tokio_postgres::Client;
 use tokio_postgres::config::Host;
-use tokio_postgres::{Client, NoTls};
 
 use crate::failure::{Failure, Outcome};
 
@@ -25,7 +26,11 @@ pub(crate) fn with_role(url: &str, role: &str) -> String {
 
 /// A connection whose other half runs beside it.
 pub(crate) async fn connect(url: &str) -> Outcome<Client> {
-    let (client, connection) = tokio_postgres::connect(url, NoTls)
+    let Address { config, tls } = url
+        .parse()
+        .map_err(|error: InvalidAddress| Failure::missing("database", error))?;
+    let (client, connection) = config
+        .connect(tls)
         .await
         .map_err(|error| Failure::missing("database", reason(&error)))?;
     tokio::spawn(async move {

@@ -25,6 +25,20 @@ pub const EVIDENCE_OBJECTS_MAX: usize = 64;
 /// Deepest nesting kept of a usage object; deeper members are left out.
 pub const EVIDENCE_DEPTH_MAX: usize = 6;
 
+/// Longest exponent of a number that is kept, in digits: Postgres' `numeric` has an end, and one number
+/// past it would make a whole view unreadable.
+const EXPONENT_DIGITS_MAX: usize = 3;
+
+/// Whether a JSON number can be stored wherever records are read.
+#[must_use]
+pub fn is_storable(number: &str) -> bool {
+    let exponent = number
+        .split_once(['e', 'E'])
+        .map_or("", |(_, digits)| digits);
+    number.len() <= EVIDENCE_TEXT_BYTES_MAX
+        && exponent.trim_start_matches(['+', '-', '0']).len() <= EXPONENT_DIGITS_MAX
+}
+
 /// Everything a reader may look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use farebox_pricing::event::Attribution;
+use farebox_pricing::evidence::is_storable;
 use farebox_pricing::id::{self, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
@@ -219,7 +220,12 @@ fn metadata(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refusal> {
     let is_flat = members
         .values()
         .all(|value| !value.is_object() && !value.is_array());
-    if !is_flat || members.len() > METADATA_KEYS_MAX {
+    // A number that the ledger cannot keep would take the whole record with it.
+    let is_storable = members.values().all(|value| match value {
+        Value::Number(number) => is_storable(number.as_str()),
+        _ => true,
+    });
+    if !is_flat || !is_storable || members.len() > METADATA_KEYS_MAX {
         return Err(Code::InvalidMetadata.into());
     }
     // NUL cannot be stored; everything else is the caller's own.
@@ -300,6 +306,11 @@ mod tests {
             Code::InvalidMetadata
         );
         assert_eq!(metadata(br#"[1]"#).unwrap_err().code, Code::InvalidMetadata);
+        assert!(metadata(br#"{"a":1e999}"#).is_ok());
+        assert_eq!(
+            metadata(br#"{"a":1e1000}"#).unwrap_err().code,
+            Code::InvalidMetadata
+        );
         let many: Vec<String> = (0..17).map(|n| format!("\"k{n}\":1")).collect();
         assert_eq!(
             metadata(format!("{{{}}}", many.join(",")).as_bytes())

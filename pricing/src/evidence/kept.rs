@@ -163,7 +163,7 @@ impl<'a> Scan<'a> {
             .unwrap_or(rest.len());
         let number = &rest[..end];
         self.at += end;
-        if number.len() > EVIDENCE_TEXT_BYTES_MAX {
+        if !super::is_storable(number) {
             return Some(false);
         }
         // Nearly all are counts, which need no second look at their grammar.
@@ -326,7 +326,9 @@ mod tests {
                     .collect(),
             ),
             Value::String(text) => is_short(text).then(|| value.clone()),
-            Value::Number(number) => is_short(number.as_str()).then(|| value.clone()),
+            Value::Number(number) => {
+                super::super::is_storable(number.as_str()).then(|| value.clone())
+            }
             Value::Null | Value::Bool(_) => Some(value.clone()),
         }
     }
@@ -349,7 +351,7 @@ mod tests {
             "{}",
             " { \"a\" : [ 1 , -2.50e3, true,false ,null ] , \"b\":{}, \"c\" : [] } ",
             r#"{"\u0061":"\"x\\","a":2,"d":{"d":{"d":{"d":{"d":{"d":{"e":1},"f":1}}}}}}"#,
-            r#"{"l":[[[[[[[1,"]"],2]]]]]],"n":1e999,"d":25.933313000000000001}"#,
+            r#"{"l":[[[[[[[1,"]"],2]]]]]],"n":1e999,"o":1e+1000,"p":-2E-0001000,"q":1e0000999,"d":25.933313000000000001}"#,
         ] {
             check(json);
         }

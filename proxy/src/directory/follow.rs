@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farebox_database::{Address, InvalidAddress};
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio_postgres::{AsyncMessage, Client, IsolationLevel, NoTls};
+use tokio_postgres::{AsyncMessage, Client, IsolationLevel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -53,7 +54,14 @@ pub struct Source {
 #[derive(Debug)]
 enum Lost {
     Postgres(tokio_postgres::Error),
+    Address(InvalidAddress),
     Timeout(&'static str),
+}
+
+impl From<InvalidAddress> for Lost {
+    fn from(error: InvalidAddress) -> Self {
+        Self::Address(error)
+    }
 }
 
 impl From<tokio_postgres::Error> for Lost {
@@ -72,6 +80,7 @@ impl std::fmt::Display for Lost {
                     None => error.fmt(f),
                 },
             },
+            Self::Address(error) => error.fmt(f),
             Self::Timeout(what) => write!(f, "{what} took too long"),
         }
     }
@@ -222,10 +231,10 @@ async fn connect(
     wake: &Arc<Notify>,
     connections: &mut JoinSet<()>,
 ) -> Result<Client, Lost> {
-    let mut config: tokio_postgres::Config = url.expose().parse()?;
+    let Address { mut config, tls } = url.expose().parse()?;
     config.application_name("farebox-proxy");
     config.connect_timeout(CONNECT_TIMEOUT);
-    let connecting = config.connect(NoTls);
+    let connecting = config.connect(tls);
     let (client, mut connection) = within(CONNECT_TIMEOUT, "connecting", connecting).await?;
     let wake = Arc::clone(wake);
     connections.spawn(async move {
