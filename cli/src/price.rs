@@ -10,6 +10,7 @@ use farebox_pricing::rate_card::{CardSet, RateCard};
 use crate::failure::{Failure, Outcome};
 
 mod diff;
+mod import;
 mod lint;
 mod quote;
 mod show;
@@ -24,6 +25,8 @@ pub(crate) enum PriceVerb {
     Lint(LintArgs),
     /// What differs between two cards, price by price, and in money over usage.
     Diff(DiffArgs),
+    /// Add models to a card from the price files of LiteLLM and genai-prices, for review.
+    Import(ImportArgs),
 }
 
 /// Which cards.
@@ -111,12 +114,39 @@ pub(crate) struct DiffArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("from").required(true).multiple(true).args(["litellm", "genai_prices"]))]
+pub(crate) struct ImportArgs {
+    /// The vendor.
+    #[arg(long)]
+    provider: String,
+    /// What the files call the vendor, where it is not the same [default: the vendor].
+    #[arg(long, value_name = "NAME")]
+    named: Option<String>,
+    /// LiteLLM's model_prices_and_context_window.json.
+    #[arg(long, value_name = "FILE")]
+    litellm: Option<PathBuf>,
+    /// genai-prices' data.json.
+    #[arg(long, value_name = "FILE")]
+    genai_prices: Option<PathBuf>,
+    /// The card to add to [default: the built-in one, else an empty one].
+    #[arg(long, value_name = "CARD")]
+    onto: Option<PathBuf>,
+    /// Write the card to this new file [default: only tell].
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(crate) fn run(verb: &PriceVerb) -> Outcome {
     match verb {
         PriceVerb::Show(args) => show::run(args),
         PriceVerb::Quote(args) => quote::run(args),
         PriceVerb::Lint(args) => lint::run(args),
         PriceVerb::Diff(args) => diff::run(args),
+        PriceVerb::Import(args) => import::run(args),
     }
 }
 

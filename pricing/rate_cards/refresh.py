@@ -123,7 +123,8 @@ METERS = list(dict.fromkeys([meter for meter, _ in GENAI.values()] + [meter for 
 # What the program takes off a name that it does not find.
 DATED = re.compile(r"(-20[1-9]\d-[01]\d-[0-3]\d|-20[1-9]\d[01]\d[0-3]\d|@20[1-9]\d[01]\d[0-3]\d|@latest|-latest)$")
 NAME_BYTES_MAX = 256
-SCALE_MAX = 18
+# Digits behind the point that leave room for factors.
+SCALE_MAX = 10
 
 
 class Prices:
@@ -430,11 +431,14 @@ def revisions(first, second, day):
 
 
 def rate_of(meter, usd, per, when, source, day):
-    rate = {"meter": meter, "usd": text(usd), "per": str(per)}
+    short = round(usd, SCALE_MAX)
+    rate = {"meter": meter, "usd": text(short), "per": str(per)}
     if when:
         rate["when"] = dict(sorted(when))
     rate["source"] = source
     rate["checked"] = day
+    if short != usd:
+        rate["note"] = f"the source prints {text(usd)}"
     return rate
 
 
@@ -487,13 +491,24 @@ def refresh(vendor, card, genai, table, versions, day):
         if len(name.encode()) > NAME_BYTES_MAX:
             continue
         if name in taken:
+            known = taken[name]
+            more = [alias for alias in aliases.get(name, []) if alias not in taken and alias not in first]
+            if is_litellm_first:
+                more = [alias for alias in more if alias not in second]
+            more = [alias for alias in more if DATED.sub("", alias) not in taken]
+            if more and known["model"] == name:
+                add_names(known, more)
+                taken.update({alias: known for alias in more})
+                added += [f"{name}: also {alias}" for alias in more]
+                others = [second[alias] for alias in more if alias in second]
+                differences += compare(vendor, known, day, *others)
             differences += compare(vendor, taken[name], day, first.get(name), second.get(name))
             continue
         if name not in first and name in by_alias and by_alias[name] in first:
             continue
         both = (first.get(name), second.get(name))
         found = revisions(*(reversed(both) if is_litellm_first else both), day)
-        if not found or not all(revision["rates"] for revision in found) or is_too_long(found) or is_odd(found):
+        if not found or not all(revision["rates"] for revision in found) or is_odd(found):
             continue
         undated = DATED.sub("", name)
         if undated != name and undated in taken and is_same(taken[undated], found):
@@ -515,18 +530,20 @@ def refresh(vendor, card, genai, table, versions, day):
     return added, differences
 
 
+def add_names(model, names):
+    """Aliases stand before the prices."""
+    old = dict(model)
+    model.clear()
+    model["model"] = old.pop("model")
+    model["aliases"] = old.pop("aliases", []) + names
+    model.update(old)
+
+
 def is_odd(found):
     """Prices by the image that a package prints as prices of tokens, and other slips of a unit."""
     return any(rate["meter"].endswith("_tokens") and Decimal(rate["usd"]) and
                not Decimal("0.001") <= Decimal(rate["usd"]) <= 2000
                for revision in found for rate in revision["rates"])
-
-
-def is_too_long(found):
-    def scale(value):
-        return len(value.partition(".")[2])
-
-    return any(scale(rate["usd"]) > SCALE_MAX - 6 for revision in found for rate in revision["rates"])
 
 
 def is_same(model, found):
