@@ -278,6 +278,7 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
         all.insert(name, upstream.clone());
     }
     let mut upstreams = Upstreams::new();
+    let mut index = 0;
     for (name, upstream) in all {
         if matches!(name, "t" | "s") || name.is_empty() || name.contains('/') {
             return Err(format!("upstreams.{name}: the name is not allowed"));
@@ -306,17 +307,28 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
                 provider::StreamUsage::Ask if provider::find(name).is_some() => StreamUsage::Ask,
                 _ => StreamUsage::Untouched,
             });
-        let built = Upstream {
-            index: upstreams.len(),
+        let at = |index, origin| Upstream {
+            index,
             name: name.to_owned(),
             provider,
             origin,
+            elsewhere: Vec::new(),
             credential: upstream.credential.clone(),
             stream_usage,
             has_shared_state: upstream.shared_state,
             forwards_escape_routes: upstream.escape_routes == config::EscapeRoutes::Forward,
             region: upstream.region.clone(),
         };
+        let mut built = at(index, origin);
+        if upstream.base_url.is_none() {
+            for base_url in provider.other_hosts() {
+                let origin = Origin::parse(base_url, upstream.ca_file.as_ref())
+                    .map_err(|error| format!("upstreams.{name}.{error}"))?;
+                let other = at(built.slots(), origin);
+                built.elsewhere.push((base_url, Arc::new(other)));
+            }
+        }
+        index = built.slots();
         upstreams.insert(name.to_owned(), Arc::new(built));
     }
     Ok(upstreams)
@@ -329,12 +341,14 @@ fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, Strin
     };
     let origin =
         Origin::parse(base_url, None).map_err(|error| format!("proxy.test_upstream: {error}"))?;
+    let slots = slots_of(upstreams);
     let twin = |(name, upstream): (&String, &Arc<Upstream>)| {
         let twin = Upstream {
-            index: upstream.index + upstreams.len(),
+            index: upstream.index + slots,
             name: name.clone(),
             provider: upstream.provider,
             origin: origin.clone(),
+            elsewhere: Vec::new(),
             credential: Some(Secret::new(TEST_CREDENTIAL.to_owned())),
             stream_usage: upstream.stream_usage,
             has_shared_state: upstream.has_shared_state,
@@ -344,6 +358,12 @@ fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, Strin
         (name.clone(), Arc::new(twin))
     };
     Ok(upstreams.iter().map(twin).collect())
+}
+
+/// Places in the pools that upstreams take.
+fn slots_of(upstreams: &Upstreams) -> usize {
+    let slots = upstreams.values().map(|upstream| upstream.slots());
+    slots.max().unwrap_or(0)
 }
 
 /// Opens the spool and settles what an earlier process left in flight.
@@ -462,7 +482,7 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
         let worker = Arc::new(Worker {
             shared: Arc::clone(shared),
             pool: Pool::new(
-                shared.upstreams.len() + shared.test_upstreams.len(),
+                slots_of(&shared.upstreams).max(slots_of(&shared.test_upstreams)),
                 config.upstream_idle_max,
                 Duration::from_millis(config.upstream_keepalive_ms),
                 Duration::from_millis(config.connect_timeout_ms),

@@ -193,6 +193,8 @@ pub struct Endpoint {
     /// for one that ends so, `{name+}` for one that may also be an ARN with its slashes encoded, and
     /// `v*` for a version: `v1`, `v1beta`.
     pub path: &'static str,
+    /// Where it lives, when that is another host than its provider's; without a trailing slash.
+    pub base_url: Option<&'static str>,
     /// What the event calls it.
     pub kind: EndpointKind,
     /// Who may reach it.
@@ -225,6 +227,22 @@ impl Provider {
             .iter()
             .find(|endpoint| endpoint.verb.is(method) && matches(endpoint.path, path))
     }
+
+    /// The base URLs of endpoints that live at another host, each once.
+    #[must_use]
+    pub fn other_hosts(&self) -> Vec<&'static str> {
+        let mut hosts: Vec<&'static str> = Vec::new();
+        for base_url in self
+            .endpoints
+            .iter()
+            .filter_map(|endpoint| endpoint.base_url)
+        {
+            if !hosts.contains(&base_url) {
+                hosts.push(base_url);
+            }
+        }
+        hosts
+    }
 }
 
 impl Endpoint {
@@ -232,6 +250,7 @@ impl Endpoint {
     pub const DEFAULT: Self = Self {
         verb: Verb::Post,
         path: "",
+        base_url: None,
         kind: EndpointKind::Other,
         class: Class::Metered,
         keeps: Keeps::Nothing,
@@ -575,6 +594,7 @@ mod tests {
         for provider in ALL {
             assert!(!provider.base_url.ends_with('/'));
             for (at, endpoint) in provider.endpoints.iter().enumerate() {
+                assert!(endpoint.base_url.is_none_or(|url| !url.ends_with('/')));
                 assert!(endpoint.path.starts_with('/'));
                 assert_eq!(
                     endpoint.keeps == Keeps::Item,

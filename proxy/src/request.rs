@@ -365,7 +365,7 @@ fn admit(
     };
     let is_asking = asks && endpoint.amend_request.is_some();
     Ok(Passage {
-        upstream: Arc::clone(upstream),
+        upstream: Arc::clone(upstream.serving(endpoint)),
         endpoint,
         paid_by,
         credentials,

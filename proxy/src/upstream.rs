@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use crate::body::RequestBody;
 use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
-use crate::provider::Provider;
+use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
 
 /// Largest head of an answer.
@@ -43,6 +43,9 @@ pub struct Upstream {
     pub provider: &'static Provider,
     /// Where it is.
     pub origin: Origin,
+    /// The same upstream at its provider's other hosts, by the base URL of the endpoints there. A
+    /// configured base URL takes all of them.
+    pub elsewhere: Vec<(&'static str, Arc<Self>)>,
     /// The operator's credential.
     pub credential: Option<Secret>,
     /// Whether usage is asked for on streams.
@@ -53,6 +56,25 @@ pub struct Upstream {
     pub forwards_escape_routes: bool,
     /// For the event.
     pub region: Option<String>,
+}
+
+impl Upstream {
+    /// The upstream at the host that serves an endpoint.
+    #[must_use]
+    pub fn serving<'a>(self: &'a Arc<Self>, endpoint: &Endpoint) -> &'a Arc<Self> {
+        let base_url = endpoint.base_url;
+        let mut elsewhere = self.elsewhere.iter();
+        elsewhere
+            .find(|(known, _)| Some(*known) == base_url)
+            .map_or(self, |(_, upstream)| upstream)
+    }
+
+    /// The places in the pools that it and its other hosts take, and those before it.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        let elsewhere = self.elsewhere.iter().map(|(_, other)| other.index);
+        elsewhere.fold(self.index, usize::max) + 1
+    }
 }
 
 /// Scheme, host, port and path prefix of a base URL.
@@ -498,6 +520,7 @@ pub(crate) mod tests {
             name: name.to_owned(),
             provider: crate::provider::ALL[0],
             origin: Origin::parse("http://127.0.0.1:1/base/", None).unwrap(),
+            elsewhere: Vec::new(),
             credential: None,
             stream_usage: StreamUsage::Untouched,
             has_shared_state: false,
