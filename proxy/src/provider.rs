@@ -11,7 +11,10 @@ use http::Method;
 
 use crate::amend::Splice;
 use crate::framing::Frame;
-use crate::providers::{anthropic, azure, deepgram, openai};
+use crate::providers::{
+    anthropic, azure, cerebras, deepgram, deepseek, fireworks, groq, mistral, moonshot, openai,
+    openrouter, perplexity, together, xai,
+};
 
 /// Every built-in upstream.
 pub static ALL: &[&Provider] = &[
@@ -19,6 +22,16 @@ pub static ALL: &[&Provider] = &[
     &azure::PROVIDER,
     &anthropic::PROVIDER,
     &deepgram::PROVIDER,
+    &groq::PROVIDER,
+    &mistral::PROVIDER,
+    &deepseek::PROVIDER,
+    &xai::PROVIDER,
+    &together::PROVIDER,
+    &fireworks::PROVIDER,
+    &openrouter::PROVIDER,
+    &perplexity::PROVIDER,
+    &cerebras::PROVIDER,
+    &moonshot::PROVIDER,
 ];
 
 /// The built-in provider of a name.

@@ -8,10 +8,24 @@ use crate::provider::{Class, Endpoint, Keeps, Verb};
 
 pub mod anthropic;
 pub mod azure;
+pub mod cerebras;
+mod compatible;
 pub mod deepgram;
+pub mod deepseek;
 pub mod facts;
+pub mod fireworks;
+pub mod groq;
+mod images;
+pub mod mistral;
+pub mod moonshot;
 pub mod openai;
+pub mod openrouter;
+pub mod perplexity;
 pub mod results;
+mod speech;
+mod spoken;
+pub mod together;
+pub mod xai;
 
 /// Version of the readers; evidence carries it, so that a later reader knows what it reads.
 pub const READER_VERSION: u32 = 1;

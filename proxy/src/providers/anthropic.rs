@@ -23,9 +23,10 @@ pub static PROVIDER: Provider = Provider {
     cut_event,
 };
 
-static ENDPOINTS: [Endpoint; 17] = [
+/// Messages at a path.
+pub(crate) const fn messages(path: &'static str) -> Endpoint {
     Endpoint {
-        path: "/v1/messages",
+        path,
         kind: Kind::Messages,
         is_read: true,
         request_facts: messages::request_facts,
@@ -33,7 +34,11 @@ static ENDPOINTS: [Endpoint; 17] = [
         collect: messages::collect,
         usage_of: messages::usage_of,
         ..Endpoint::DEFAULT
-    },
+    }
+}
+
+static ENDPOINTS: [Endpoint; 17] = [
+    messages("/v1/messages"),
     free(Post, "/v1/messages/count_tokens"),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),

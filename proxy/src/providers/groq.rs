@@ -1,0 +1,115 @@
+//! Groq: OpenAI's dialect. A stream's last chunk holds usage in `x_groq`, whether asked or not, and
+//! again beside it when asked; compound systems divide it by model.
+
+use farebox_pricing::event::EndpointKind as Kind;
+use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
+
+use crate::framing::Frame;
+use crate::framing::json::{pick, pick_in};
+use crate::provider::Verb::{Delete, Get, Post};
+use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
+use crate::providers::facts::{Counted, is_present, keep_usage};
+use crate::providers::openai::{self, chat, tokens};
+use crate::providers::{compatible, free, metered_unread, speech, state, state_unread};
+
+/// Groq's own API. The vendor's clients add `/openai/v1` themselves.
+pub static PROVIDER: Provider = Provider {
+    name: "groq",
+    base_url: "https://api.groq.com",
+    credential: Credential::Bearer,
+    credential_env: "GROQ_API_KEY",
+    endpoints: ENDPOINTS,
+    stream_usage_default: StreamUsage::Untouched,
+    request_id_header: "x-request-id",
+    error_content_type: "application/json",
+    error_body: openai::error_body,
+    cut_event: openai::cut_event,
+};
+
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        collect,
+        usage_of,
+        ..compatible::chat("/openai/v1/chat/completions")
+    },
+    openai::responses("/openai/v1/responses", Keeps::Creates),
+    openai::embeddings("/openai/v1/embeddings"),
+    speech::transcription("/openai/v1/audio/transcriptions"),
+    speech::transcription("/openai/v1/audio/translations"),
+    openai::speech("/openai/v1/audio/speech"),
+    free(Get, "/openai/v1/models"),
+    free(Get, "/openai/v1/models/{model}"),
+    metered_unread(Post, "/openai/v1/batches", Kind::Batch, Keeps::Creates),
+    state(Get, "/openai/v1/batches", Keeps::List),
+    state_unread(Get, "/openai/v1/batches/{id}", Keeps::Item, Kind::Batch),
+    state(Post, "/openai/v1/batches/{id}/cancel", Keeps::Item),
+    state(Post, "/openai/v1/files", Keeps::Creates),
+    state(Get, "/openai/v1/files", Keeps::List),
+    state(Get, "/openai/v1/files/{id}", Keeps::Item),
+    state(Delete, "/openai/v1/files/{id}", Keeps::Item),
+    state_unread(
+        Get,
+        "/openai/v1/files/{id}/content",
+        Keeps::Item,
+        Kind::Batch,
+    ),
+];
+
+/// Where a stream's own usage is kept; the answer's usual place goes before, and both say the same.
+const OWN: &str = "x_groq.usage";
+/// Where the division by model is kept.
+const BREAKDOWN: &str = "usage_breakdown";
+
+fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+    chat::collect(frame, evidence);
+    let Some(picked) = pick(frame.data, ["x_groq", BREAKDOWN]) else {
+        return;
+    };
+    let [own, breakdown] = picked.members;
+    keep_usage(evidence, BREAKDOWN, breakdown);
+    if let Some(own) = own.and_then(|own| pick_in(own, ["usage", BREAKDOWN, "error"])) {
+        keep_usage(evidence, OWN, own.members[0]);
+        keep_usage(evidence, BREAKDOWN, own.members[1]);
+        if is_present(own.members[2]) {
+            evidence.response.insert("error", true);
+        }
+    }
+}
+
+fn usage_of(evidence: &Evidence) -> UsageDraft {
+    let divided = evidence.object(BREAKDOWN).and_then(|object| {
+        let lines = object.get("models")?.items().filter_map(|item| {
+            let mut counted = Counted::new(item.get("usage")?);
+            Some(Line {
+                model: item.get("model").and_then(Json::str)?.into_owned(),
+                conditions: tokens::conditions(evidence),
+                usage: tokens::usage(&mut counted, tokens::TEXT)?,
+            })
+        });
+        let lines: Vec<Line> = lines.collect();
+        (!lines.is_empty()).then_some(lines)
+    });
+    if let Some(lines) = divided {
+        return UsageDraft {
+            lines,
+            source: UsageSource::Reported,
+            ..UsageDraft::default()
+        };
+    }
+    let usual = evidence.object("usage").is_some();
+    let own = evidence.object(OWN).filter(|_| !usual);
+    own.and_then(|object| tokens::reported(evidence, object))
+        .unwrap_or_else(|| chat::usage_of(evidence))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_with_usage_of_its_own_is_told() {
+        let glanced = chat::glance(br#"{"choices":[],"x_groq":{"usage":{"prompt_tokens":1}}}"#);
+        assert_eq!(glanced, crate::provider::Glance::Telling);
+    }
+}

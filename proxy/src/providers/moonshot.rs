@@ -1,0 +1,68 @@
+//! Moonshot: OpenAI's dialect; a stream reports usage inside its last choice, and cached input stands
+//! at the top of the usage object.
+
+use farebox_pricing::evidence::Evidence;
+use farebox_pricing::usage::UsageDraft;
+
+use crate::framing::Frame;
+use crate::framing::json::{items, pick, pick_in};
+use crate::provider::Verb::{Delete, Get, Post};
+use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
+use crate::providers::facts::{Counted, is_present, keep_usage};
+use crate::providers::openai::{self, chat};
+use crate::providers::{compatible, free, state};
+
+/// Moonshot's own API.
+pub static PROVIDER: Provider = Provider {
+    name: "moonshot",
+    base_url: "https://api.moonshot.ai",
+    credential: Credential::Bearer,
+    credential_env: "MOONSHOT_API_KEY",
+    endpoints: ENDPOINTS,
+    stream_usage_default: StreamUsage::Untouched,
+    request_id_header: "msh-request-id",
+    error_content_type: "application/json",
+    error_body: openai::error_body,
+    cut_event: openai::cut_event,
+};
+
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        collect,
+        usage_of,
+        ..compatible::chat("/v1/chat/completions")
+    },
+    crate::providers::anthropic::messages("/anthropic/v1/messages"),
+    free(Get, "/v1/models"),
+    free(Get, "/v1/models/{model}"),
+    free(Post, "/v1/tokenizers/estimate-token-count"),
+    state(Post, "/v1/files", Keeps::Creates),
+    state(Get, "/v1/files", Keeps::List),
+    state(Get, "/v1/files/{id}", Keeps::Item),
+    state(Delete, "/v1/files/{id}", Keeps::Item),
+    state(Get, "/v1/files/{id}/content", Keeps::Item),
+];
+
+fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+    chat::collect(frame, evidence);
+    let Some(picked) = pick(frame.data, ["usage", "choices"]) else {
+        return;
+    };
+    let [usage, choices] = picked.members;
+    if is_present(usage) {
+        return;
+    }
+    for choice in choices.into_iter().flat_map(items) {
+        let usage = pick_in(choice, ["usage"]).and_then(|picked| picked.members[0]);
+        keep_usage(evidence, "usage", usage);
+    }
+}
+
+fn usage_of(evidence: &Evidence) -> UsageDraft {
+    let mut draft = chat::usage_of(evidence);
+    let cached = evidence
+        .object("usage")
+        .and_then(|object| Counted::new(object).count(&["cached_tokens"]));
+    compatible::take_cached(&mut draft, cached);
+    draft
+}

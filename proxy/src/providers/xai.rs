@@ -1,0 +1,202 @@
+//! xAI: OpenAI's dialect. Chat counts reasoning beside the completion; every usage object carries the
+//! exact charge of the call, tools included, in ticks of 1e-10 US dollars.
+
+use farebox_pricing::event::EndpointKind as Kind;
+use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::usage::{Line, Meter, UsageDraft};
+
+use crate::provider::Verb::{Delete, Get, Post};
+use crate::provider::{Class, Credential, Endpoint, Keeps, Provider, StreamUsage};
+use crate::providers::facts::Counted;
+use crate::providers::openai::{self, chat, embeddings, responses};
+use crate::providers::spoken::{self, Charged};
+use crate::providers::{
+    compatible, escape, free, images, metered_unread, speech, state, state_unread,
+};
+
+mod deferred;
+
+/// xAI's own API.
+pub static PROVIDER: Provider = Provider {
+    name: "xai",
+    base_url: "https://api.x.ai",
+    credential: Credential::Bearer,
+    credential_env: "XAI_API_KEY",
+    endpoints: ENDPOINTS,
+    stream_usage_default: StreamUsage::Untouched,
+    request_id_header: "x-request-id",
+    error_content_type: "application/json",
+    error_body: openai::error_body,
+    cut_event: openai::cut_event,
+};
+
+/// The charge of a call in ticks.
+const TICKS: &str = "cost_in_usd_ticks";
+
+const ENDPOINTS: &[Endpoint] = &[
+    Endpoint {
+        collect: deferred::collect,
+        usage_of: deferred::created_usage_of,
+        ..compatible::chat("/v1/chat/completions")
+    },
+    Endpoint {
+        verb: Get,
+        class: Class::State,
+        keeps: Keeps::Item,
+        request_facts: deferred::poll_facts,
+        collect: deferred::collect,
+        usage_of: deferred::fetched_usage_of,
+        ..compatible::chat("/v1/chat/deferred-completion/{id}")
+    },
+    compatible::completions("/v1/completions"),
+    Endpoint {
+        usage_of: |evidence| with_charge(evidence, responses::usage_of(evidence)),
+        ..openai::responses("/v1/responses", Keeps::Creates)
+    },
+    Endpoint {
+        usage_of: |evidence| with_charge(evidence, responses::usage_of(evidence)),
+        ..openai::stored_response(Get, "/v1/responses/{id}")
+    },
+    state(Delete, "/v1/responses/{id}", Keeps::Item),
+    crate::providers::anthropic::messages("/v1/messages"),
+    Endpoint {
+        usage_of: |evidence| with_charge(evidence, embeddings::usage_of(evidence)),
+        ..openai::embeddings("/v1/embeddings")
+    },
+    Endpoint {
+        usage_of: |evidence| with_charge(evidence, images::usage_of(evidence)),
+        ..images::listed("/v1/images/generations")
+    },
+    Endpoint {
+        usage_of: |evidence| with_charge(evidence, images::usage_of(evidence)),
+        ..images::listed("/v1/images/edits")
+    },
+    metered_unread(Post, "/v1/videos/generations", Kind::Video, Keeps::Creates),
+    metered_unread(Post, "/v1/videos/edits", Kind::Video, Keeps::Creates),
+    state_unread(Get, "/v1/videos/{id}", Keeps::Item, Kind::Video),
+    Endpoint {
+        request_facts: |evidence, asked| speech::text_facts(evidence, asked, ["model", "text"]),
+        usage_of: spoken_usage_of,
+        ..openai::speech("/v1/tts")
+    },
+    Endpoint {
+        usage_of: heard_usage_of,
+        ..speech::transcription("/v1/stt")
+    },
+    // Sockets.
+    metered_unread(Get, "/v1/realtime", Kind::Realtime, Keeps::Nothing),
+    metered_unread(Get, "/v1/tts", Kind::Speech, Keeps::Nothing),
+    metered_unread(Get, "/v1/stt", Kind::Transcription, Keeps::Nothing),
+    escape(Post, "/v1/realtime/client_secrets"),
+    free(Post, "/v1/tokenize-text"),
+    free(Get, "/v1/models"),
+    free(Get, "/v1/models/{model}"),
+    free(Get, "/v1/language-models"),
+    free(Get, "/v1/language-models/{model}"),
+    free(Get, "/v1/embedding-models"),
+    free(Get, "/v1/embedding-models/{model}"),
+    free(Get, "/v1/image-generation-models"),
+    free(Get, "/v1/image-generation-models/{model}"),
+    state(Post, "/v1/files", Keeps::Creates),
+    state(Get, "/v1/files", Keeps::List),
+    state(Get, "/v1/files/{id}", Keeps::Item),
+    state(Delete, "/v1/files/{id}", Keeps::Item),
+    state(Get, "/v1/files/{id}/content", Keeps::Item),
+    metered_unread(Post, "/v1/batches", Kind::Batch, Keeps::Creates),
+    state(Get, "/v1/batches", Keeps::List),
+    state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
+];
+
+/// One model speaks, and no request names it.
+fn spoken_usage_of(evidence: &Evidence) -> UsageDraft {
+    let line = Line {
+        model: "text-to-speech".into(),
+        ..Line::default()
+    };
+    spoken::draft(evidence, line, None, Charged::Spoken)
+}
+
+/// One model listens, and no request names it.
+fn heard_usage_of(evidence: &Evidence) -> UsageDraft {
+    let mut line = Line {
+        model: "speech-to-text".into(),
+        ..Line::default()
+    };
+    line.conditions.insert("mode".into(), "prerecorded".into());
+    speech::heard_on(evidence, &line)
+}
+
+fn chat_usage_of(evidence: &Evidence) -> UsageDraft {
+    let mut draft = chat::usage_of(evidence);
+    if let Some(object) = evidence.object("usage") {
+        put_reasoning_beside(object, &mut draft);
+    }
+    with_charge(evidence, draft)
+}
+
+/// Reasoning is beside the completion, whether or not a total is there to tell; unless the total says
+/// that it is inside.
+fn put_reasoning_beside(object: Json<'_>, draft: &mut UsageDraft) {
+    let mut counted = Counted::new(object);
+    let completion = counted.count(&["completion_tokens"]);
+    let reasoning = counted.count(&["completion_tokens_details", "reasoning_tokens"]);
+    let (Some(completion), Some(reasoning)) = (completion, reasoning) else {
+        return;
+    };
+    let prompt = counted.count(&["prompt_tokens"]).unwrap_or(0);
+    let is_inside = counted.count(&["total_tokens"]) == prompt.checked_add(completion);
+    if is_inside && reasoning <= completion {
+        return;
+    }
+    if let Some(line) = draft.lines.first_mut() {
+        let audio = compatible::whole(&line.usage, Meter::OutputAudioTokens).unwrap_or(0);
+        line.usage
+            .set(Meter::OutputTokens, completion.saturating_sub(audio));
+        line.usage.set(Meter::ReasoningTokens, reasoning);
+        if !counted.is_clamped && draft.reason == Some(compatible::CLAMPED) {
+            draft.reason = None;
+        }
+    }
+}
+
+/// The tools that the vendor ran, and its charge, which covers them.
+fn with_charge(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {
+    let Some(object) = evidence.object("usage") else {
+        return draft;
+    };
+    let mut counted = Counted::new(object);
+    let mut tool = |name| {
+        counted
+            .count(&["server_side_tool_usage_details", name])
+            .filter(|count| *count > 0)
+    };
+    let searches = [
+        (Meter::WebSearches, tool("web_search_calls")),
+        (Meter::FileSearches, tool("file_search_calls")),
+    ];
+    let calls = [
+        ("x_search", tool("x_search_calls")),
+        ("code_execution", tool("code_interpreter_calls")),
+        ("attachment_search", tool("document_search_calls")),
+    ];
+    if let Some(line) = draft.lines.first_mut() {
+        for (meter, count) in searches {
+            if let Some(count) = count {
+                line.usage.set(meter, count);
+            }
+        }
+        let model = line.model.clone();
+        for (name, count) in calls {
+            let Some(count) = count else { continue };
+            let mut line = Line {
+                model: model.clone(),
+                ..Line::default()
+            };
+            line.conditions.insert("tool".into(), name.into());
+            line.usage.set(Meter::ToolCalls, count);
+            draft.lines.push(line);
+        }
+    }
+    compatible::set_amount(&mut draft, compatible::amount(Some(object), &[TICKS]));
+    draft
+}
