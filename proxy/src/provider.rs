@@ -12,8 +12,8 @@ use http::Method;
 use crate::amend::Splice;
 use crate::framing::Frame;
 use crate::providers::{
-    anthropic, azure, cerebras, deepgram, deepseek, fireworks, groq, mistral, moonshot, openai,
-    openrouter, perplexity, together, xai,
+    anthropic, assemblyai, azure, cartesia, cerebras, cohere, deepgram, deepseek, elevenlabs,
+    fireworks, groq, mistral, moonshot, openai, openrouter, perplexity, together, voyage, xai,
 };
 
 /// Every built-in upstream.
@@ -32,6 +32,11 @@ pub static ALL: &[&Provider] = &[
     &perplexity::PROVIDER,
     &cerebras::PROVIDER,
     &moonshot::PROVIDER,
+    &cohere::PROVIDER,
+    &voyage::PROVIDER,
+    &elevenlabs::PROVIDER,
+    &assemblyai::PROVIDER,
+    &cartesia::PROVIDER,
 ];
 
 /// The built-in provider of a name.

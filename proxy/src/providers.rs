@@ -7,11 +7,15 @@ use farebox_pricing::usage::{UsageDraft, UsageSource};
 use crate::provider::{Class, Endpoint, Keeps, Verb};
 
 pub mod anthropic;
+pub mod assemblyai;
 pub mod azure;
+pub mod cartesia;
 pub mod cerebras;
+pub mod cohere;
 mod compatible;
 pub mod deepgram;
 pub mod deepseek;
+pub mod elevenlabs;
 pub mod facts;
 pub mod fireworks;
 pub mod groq;
@@ -25,6 +29,7 @@ pub mod results;
 mod speech;
 mod spoken;
 pub mod together;
+pub mod voyage;
 pub mod xai;
 
 /// Version of the readers; evidence carries it, so that a later reader knows what it reads.

@@ -283,7 +283,8 @@ fn is_by_the_line(form: Form, media_type: &str, status: u16) -> bool {
 }
 
 /// Types of JSON lines.
-const LINES: [&str; 5] = [
+const LINES: [&str; 6] = [
+    "application/stream+json",
     "application/x-ndjson",
     "application/ndjson",
     "application/jsonl",
