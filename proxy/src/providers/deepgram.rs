@@ -1,4 +1,4 @@
-//! Deepgram: pre-recorded speech to text; its other routes by class.
+//! Deepgram: speech to text, text to speech and text intelligence over HTTP; its other routes by class.
 //!
 //! Projects, keys, usage and balances are administration and therefore not listed.
 
@@ -9,6 +9,11 @@ use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUs
 use crate::providers::{escape, free, metered_unread};
 
 mod listen;
+mod read;
+mod speak;
+
+/// Where agents are spoken to.
+const AGENT: Option<&str> = Some("https://agent.deepgram.com");
 
 /// Deepgram's own API.
 pub static PROVIDER: Provider = Provider {
@@ -24,7 +29,7 @@ pub static PROVIDER: Provider = Provider {
     cut_event,
 };
 
-static ENDPOINTS: [Endpoint; 12] = [
+static ENDPOINTS: [Endpoint; 13] = [
     Endpoint {
         path: "/v1/listen",
         kind: Kind::Listen,
@@ -35,15 +40,31 @@ static ENDPOINTS: [Endpoint; 12] = [
         usage_of: listen::usage_of,
         ..Endpoint::DEFAULT
     },
-    metered_unread(Post, "/v1/speak", Kind::Speak, Keeps::Nothing),
-    metered_unread(Post, "/v2/speak", Kind::Speak, Keeps::Nothing),
-    metered_unread(Post, "/v1/read", Kind::Other, Keeps::Nothing),
+    speak::at("/v1/speak"),
+    speak::at("/v2/speak"),
+    Endpoint {
+        path: "/v1/read",
+        kind: Kind::Other,
+        is_read: true,
+        request_facts: read::request_facts,
+        glance: listen::glance,
+        collect: read::collect,
+        usage_of: read::usage_of,
+        ..Endpoint::DEFAULT
+    },
     // Sockets; the part of a call that is a handshake is listed, its reader is not built.
     metered_unread(Get, "/v1/listen", Kind::Listen, Keeps::Nothing),
     metered_unread(Get, "/v2/listen", Kind::Listen, Keeps::Nothing),
     metered_unread(Get, "/v1/speak", Kind::Speak, Keeps::Nothing),
     metered_unread(Get, "/v2/speak", Kind::Speak, Keeps::Nothing),
-    metered_unread(Get, "/v1/agent/converse", Kind::Agent, Keeps::Nothing),
+    Endpoint {
+        base_url: AGENT,
+        ..metered_unread(Get, "/v1/agent/converse", Kind::Agent, Keeps::Nothing)
+    },
+    Endpoint {
+        base_url: AGENT,
+        ..free(Get, "/v1/agent/settings/think/models")
+    },
     escape(Post, "/v1/auth/grant"),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),

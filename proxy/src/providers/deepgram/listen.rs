@@ -34,12 +34,25 @@ const FACTS: [&str; 18] = [
     "encoding",
 ];
 
+/// What has a price of its own beside the audio, by the parameters that ask for it.
+const ADDONS: &[(&str, &[&str])] = &[
+    ("redact", &["redact"]),
+    ("keyterm", &["keyterm"]),
+    ("detect_entities", &["detect_entities"]),
+    ("diarize", &["diarize", "diarize_model"]),
+];
+
 /// Keeps the parameters that decide the price; of `callback`, `keyterm` and other free texts only
 /// that they were there.
 pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
+    keep_query(evidence, asked, &FACTS);
+}
+
+/// Keeps the named parameters of a query.
+pub(super) fn keep_query(evidence: &mut Evidence, asked: &Asked<'_>, names: &[&str]) {
     for pair in asked.query.unwrap_or_default().split('&') {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if !FACTS.contains(&name) {
+        if !names.contains(&name) {
             continue;
         }
         let is_word = !value.is_empty()
@@ -114,16 +127,17 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     if let Some(seconds) = seconds(evidence) {
         let mut usage = Usage::new();
         usage.set(Meter::AudioSeconds, seconds);
+        let heard = Line {
+            model: model(evidence),
+            conditions: conditions(evidence),
+            usage,
+        };
         return UsageDraft {
-            lines: vec![Line {
-                model: model(evidence),
-                conditions: conditions(evidence),
-                usage,
-            }],
+            lines: std::iter::once(heard)
+                .chain(super::read::intelligence(evidence))
+                .collect(),
             source: UsageSource::Reported,
-            reason: has_intelligence(evidence).then_some("text_intelligence_unpriced"),
-            low: None,
-            high: None,
+            ..UsageDraft::default()
         };
     }
     if let Some(draft) = facts::refused(evidence) {
@@ -161,13 +175,6 @@ fn is_on(evidence: &Evidence, name: &str) -> bool {
         .is_some_and(|value| *value != Fact::Bool(false))
 }
 
-fn has_intelligence(evidence: &Evidence) -> bool {
-    evidence
-        .objects
-        .iter()
-        .any(|object| object.at.ends_with("_info"))
-}
-
 /// The served model. The answer names the family (`arch`); the query may name a member of it
 /// (`nova-3-medical`), and `-general` is the family itself.
 fn model(evidence: &Evidence) -> String {
@@ -188,8 +195,14 @@ fn model(evidence: &Evidence) -> String {
     name.strip_suffix("-general").unwrap_or(name).to_owned()
 }
 
+/// How the audio came, and what is heard beside the words.
 fn conditions(evidence: &Evidence) -> Conditions {
     let mut conditions = Conditions::from([("mode".to_owned(), "prerecorded".to_owned())]);
+    for (addon, parameters) in ADDONS {
+        if parameters.iter().any(|name| is_on(evidence, name)) {
+            conditions.insert((*addon).into(), "true".into());
+        }
+    }
     if evidence.request_text("language") == Some("multi") {
         conditions.insert("language".into(), "multi".into());
     }
