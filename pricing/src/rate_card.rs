@@ -44,6 +44,10 @@ pub const FACTORS_MAX: usize = 64;
 /// The model whose prices hold for every model that has none of its own.
 pub const ANY_MODEL: &str = "*";
 
+/// The condition of a line that is a sum over several requests: none of them had more input tokens than
+/// this, so that a bound on the input of one request is not taken to be passed by their sum.
+pub const INPUT_AT_MOST: &str = "input_at_most";
+
 /// Meters that make up the whole input, which long-context bounds are compared with.
 pub const WHOLE_INPUT: &[Meter] = &[
     Meter::InputTokens,

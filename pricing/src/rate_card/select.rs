@@ -1,8 +1,8 @@
 //! From a line to its prices: which revision, which conditions, which rate of a meter.
 
 use super::{
-    Authoritative, Compiled, CompiledModel, CompiledRate, Facts, LINE_CONDITIONS_MAX, RateCard,
-    Steps, Unpriced, WHOLE_INPUT, bit,
+    Authoritative, Compiled, CompiledModel, CompiledRate, Facts, INPUT_AT_MOST,
+    LINE_CONDITIONS_MAX, RateCard, Steps, Unpriced, WHOLE_INPUT, bit,
 };
 use crate::event::Rate;
 use crate::money::Decimal;
@@ -92,7 +92,7 @@ impl RateCard {
             facts: Facts {
                 named: [0; LINE_CONDITIONS_MAX],
                 named_len: 0,
-                input: Decimal::checked_sum(input).ok_or(Unpriced::TooLarge)?,
+                input: at_most(line, Decimal::checked_sum(input).ok_or(Unpriced::TooLarge)?)?,
                 at,
             },
         };
@@ -100,6 +100,24 @@ impl RateCard {
         selection.hold_factors();
         Ok(selection)
     }
+}
+
+/// The input that bounds are compared with: the line's own, or that of the largest of the requests
+/// that the line is a sum of.
+fn at_most(line: &Line, input: Decimal) -> Result<Decimal, Unpriced<'_>> {
+    let Some(value) = line.conditions.get(INPUT_AT_MOST) else {
+        return Ok(input);
+    };
+    let most = value.parse().ok();
+    let most = most.filter(|most: &Decimal| !most.is_negative());
+    let most = most.ok_or(Unpriced::UnknownCondition {
+        name: INPUT_AT_MOST,
+        value,
+    })?;
+    let is_less = most
+        .checked_sub(input)
+        .is_some_and(|left| left.is_negative());
+    Ok(if is_less { most } else { input })
 }
 
 fn source_at(model: &CompiledModel, at: Timestamp) -> Option<Source<'_>> {
@@ -192,7 +210,11 @@ impl<'a> Selection<'a> {
 
     /// Puts the line's conditions into the card's words and drops those that mean the base rate.
     fn name_conditions(&mut self, line: &'a Line) -> Result<(), Unpriced<'a>> {
-        for (name, value) in &line.conditions {
+        let named = line
+            .conditions
+            .iter()
+            .filter(|(name, _)| *name != INPUT_AT_MOST);
+        for (name, value) in named {
             let word = self.card.words.meant(name, value);
             let any = |holds: &dyn Fn(&Compiled, u16) -> bool| {
                 let mut sources = self.sources.iter().flatten();

@@ -323,6 +323,31 @@ fn bounds_say_whether_they_are_included() {
 }
 
 #[test]
+fn a_sum_passes_a_bound_only_when_one_of_its_requests_may() {
+    let card = card(
+        "",
+        &rates(&[
+            rate("output_tokens", "1", ""),
+            rate("output_tokens", "2", r#""input_above":"100""#),
+        ]),
+    )
+    .unwrap();
+    for (at_most, input, expected) in [
+        ("100", 5_000, Some("1")),
+        ("101", 5_000, Some("2")),
+        ("101", 100, Some("1")),
+        ("-1", 100, None),
+        ("many", 100, None),
+    ] {
+        let sum = line(
+            &[("input_at_most", at_most)],
+            &[(Meter::InputTokens, input)],
+        );
+        assert_eq!(usd(&card, &sum).as_deref(), expected, "{at_most} {input}");
+    }
+}
+
+#[test]
 fn the_more_specific_rate_counts() {
     let card = card(
         r#""base_values":{"mode":["plain"]},"#,
