@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use farebox_pricing::event::{Ending, Transport};
+use farebox_pricing::event::Ending;
 use farebox_pricing::id::TenantId;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -258,11 +258,14 @@ impl Observed {
             message: code.message(),
             request_id: None,
         };
-        let is_stream = self.call.event.transport == Transport::Sse;
         let provider = self.call.provider;
+        let last = self
+            .reader
+            .as_ref()
+            .and_then(|reader| reader.cut_event(provider, &error));
         self.end(ending);
-        match (provider.cut_event)(&error) {
-            Some(bytes) if is_stream && ending == Ending::Cut => {
+        match last {
+            Some(bytes) if ending == Ending::Cut => {
                 Poll::Ready(Some(Ok(Frame::data(bytes.into()))))
             }
             _ => Poll::Ready(Some(Err(BrokenOff(code)))),

@@ -12,8 +12,9 @@ use http::Method;
 use crate::amend::Splice;
 use crate::framing::Frame;
 use crate::providers::{
-    anthropic, assemblyai, azure, cartesia, cerebras, cohere, deepgram, deepseek, elevenlabs,
-    fireworks, groq, mistral, moonshot, openai, openrouter, perplexity, together, voyage, xai,
+    anthropic, assemblyai, azure, bedrock, cartesia, cerebras, cohere, deepgram, deepseek,
+    elevenlabs, fireworks, gemini, groq, mistral, moonshot, openai, openrouter, perplexity,
+    together, vertex, voyage, xai,
 };
 
 /// Every built-in upstream.
@@ -21,6 +22,9 @@ pub static ALL: &[&Provider] = &[
     &openai::PROVIDER,
     &azure::PROVIDER,
     &anthropic::PROVIDER,
+    &gemini::PROVIDER,
+    &vertex::PROVIDER,
+    &bedrock::PROVIDER,
     &deepgram::PROVIDER,
     &groq::PROVIDER,
     &mistral::PROVIDER,
@@ -297,7 +301,7 @@ impl Endpoint {
                 continue;
             };
             let value = segment.strip_suffix(verb)?;
-            if name == "id" {
+            if name.trim_end_matches('+') == "id" {
                 return Some(value);
             }
             found.get_or_insert(value);

@@ -9,6 +9,7 @@ use crate::provider::{Class, Endpoint, Keeps, Verb};
 pub mod anthropic;
 pub mod assemblyai;
 pub mod azure;
+pub mod bedrock;
 pub mod cartesia;
 pub mod cerebras;
 pub mod cohere;
@@ -18,6 +19,7 @@ pub mod deepseek;
 pub mod elevenlabs;
 pub mod facts;
 pub mod fireworks;
+pub mod gemini;
 pub mod groq;
 mod images;
 pub mod mistral;
@@ -28,7 +30,9 @@ pub mod perplexity;
 pub mod results;
 mod speech;
 mod spoken;
+pub mod sums;
 pub mod together;
+pub mod vertex;
 pub mod voyage;
 pub mod xai;
 
@@ -77,6 +81,20 @@ pub(crate) const fn state(verb: Verb, path: &'static str, keeps: Keeps) -> Endpo
         keeps,
         nothing_billed,
     )
+}
+
+/// A route that makes something kept by the vendor, itself without a price; the `id` of its answer is
+/// read, so that what was made has an owner.
+pub(crate) const fn created(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        class: Class::State,
+        keeps: Keeps::Creates,
+        is_read: true,
+        collect: facts::collect_id,
+        usage_of: nothing_billed,
+        ..Endpoint::DEFAULT
+    }
 }
 
 /// A route on things kept by the vendor that tells or makes usage which is not read.

@@ -14,12 +14,12 @@ use http::HeaderMap;
 
 use crate::decode::{DecodeError, Decoder};
 use crate::framing::array::ArrayFraming;
-use crate::framing::aws::AwsFraming;
+use crate::framing::aws::{self, AwsFraming};
 use crate::framing::lines::LinesFraming;
 use crate::framing::prune::Pruner;
 use crate::framing::sse::SseFraming;
 use crate::framing::{Ended, Frame, INVALID_BODY, Origin};
-use crate::provider::{Endpoint, Form, Glance};
+use crate::provider::{Endpoint, ErrorText, Form, Glance, Provider};
 use crate::providers::READER_VERSION;
 
 /// Largest JSON body held as it is; of a larger one the bulk is left out.
@@ -90,7 +90,10 @@ impl Reader {
         } else {
             Body::Unread
         };
-        if matches!(body, Body::Unread) && endpoint.is_read && endpoint.form != Form::Opaque {
+        if matches!(body, Body::Unread)
+            && endpoint.is_read
+            && !matches!(endpoint.form, Form::Opaque | Form::Lines)
+        {
             evidence.flag("unknown_type");
         }
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
@@ -133,6 +136,25 @@ impl Reader {
     #[must_use]
     pub fn has_output(&self) -> bool {
         self.evidence.counts.output_frames > 0
+    }
+
+    /// What is written behind the bytes that came, so that the answer ends here with an error in the
+    /// dialect's words; `None` where its form has no room for one.
+    #[must_use]
+    pub fn cut_event(&self, provider: &Provider, error: &ErrorText<'_>) -> Option<Vec<u8>> {
+        // Plain bytes behind compressed ones are no end but damage.
+        if self.decoder.is_some() {
+            return None;
+        }
+        match &self.body {
+            Body::Events(_) => (provider.cut_event)(error),
+            Body::Elements(framing) => framing.end_with(&(provider.error_body)(error)),
+            Body::Messages(framing) if framing.is_between() => {
+                let name = aws::exception_name(error.status);
+                Some(aws::exception(name, &(provider.error_body)(error)))
+            }
+            _ => None,
+        }
     }
 
     /// Takes a copy of what passes.

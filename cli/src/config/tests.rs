@@ -63,6 +63,22 @@ fn an_underscore_of_a_variable_is_the_dash_of_a_name() {
 }
 
 #[test]
+fn an_upstream_without_an_address_of_its_own_needs_one() {
+    let check = |file: &str| {
+        let file = Some(("f.toml".to_owned(), file.to_owned()));
+        parse_all(file, &BTreeMap::new(), &["bedrock"])
+    };
+    assert!(check("").is_ok());
+    assert!(check("[upstreams.bedrock]\nbase_url = \"https://b.example\"\n").is_ok());
+    let mistakes = check("[upstreams.bedrock]\nregion = \"us-east-1\"\n").unwrap_err();
+    assert!(
+        mistakes.0[0]
+            .to_string()
+            .contains("upstreams.bedrock: there is no address")
+    );
+}
+
+#[test]
 fn every_mistake_is_told_with_its_place() {
     let file = "stray = 1\n[proxy]\nlisten = \"everywhere\"\nworkers = \"many\"\nlisen = 1\n\
                 [upstreams.t]\ndialect = \"openai\"\nbase_url = \"ftp://x\"\n[cache]\nsize = 1\n";

@@ -27,6 +27,8 @@ pub struct ArrayFraming {
     is_skipping: bool,
     /// Objects that were over the bound.
     skipped: u64,
+    /// The last thing in the array is an object.
+    is_after_object: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,10 +84,16 @@ impl ArrayFraming {
         }
     }
 
-    /// The array is open and no object of it is.
+    /// What ends the array here with one more object; `None` in the middle of one.
     #[must_use]
-    pub fn is_between(&self) -> bool {
-        self.place == Place::Between
+    pub fn end_with(&self, object: &[u8]) -> Option<Vec<u8>> {
+        let before: &[u8] = match self.place {
+            Place::Start => b"[",
+            Place::Between if self.is_after_object => b",",
+            Place::Between => b"",
+            _ => return None,
+        };
+        Some([before, object, b"]"].concat())
     }
 
     fn outside(&mut self, byte: u8) {
@@ -102,7 +110,7 @@ impl ArrayFraming {
             (Place::Between, b']') => self.place = Place::End,
             // A mark of the byte order may stand before it all.
             (Place::Start, 0xEF | 0xBB | 0xBF) => {}
-            (Place::Between, b',') => {}
+            (Place::Between, b',') => self.is_after_object = false,
             (_, byte) if byte.is_ascii_whitespace() => {}
             _ => self.place = Place::Broken,
         }
@@ -140,6 +148,7 @@ impl ArrayFraming {
         } else {
             Place::Between
         };
+        self.is_after_object = true;
         if self.element.is_empty() && !self.is_skipping {
             each(last);
             return;
@@ -209,6 +218,26 @@ mod tests {
     fn what_is_no_array_is_broken() {
         for text in ["<html>", "data: {}", "[1]", "[{},x]"] {
             assert!(elements(&[text.as_bytes()]).1.is_broken, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_ended_with_an_object_where_one_may_stand() {
+        for (begun, whole) in [
+            ("", Some("[{}]")),
+            ("[", Some("[{}]")),
+            ("[{\"a\":1}", Some("[{\"a\":1},{}]")),
+            ("[{\"a\":1}\n,\r\n", Some("[{\"a\":1}\n,\r\n{}]")),
+            ("[{\"a\":", None),
+            ("[{}]", None),
+            ("{", None),
+            ("<", None),
+        ] {
+            let mut framing = ArrayFraming::default();
+            framing.push(begun.as_bytes(), &mut |_| {});
+            let end = framing.end_with(b"{}");
+            let ended = end.map(|end| format!("{begun}{}", String::from_utf8(end).unwrap()));
+            assert_eq!(ended.as_deref(), whole, "{begun}");
         }
     }
 

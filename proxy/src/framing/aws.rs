@@ -242,14 +242,32 @@ fn word(name: &str) -> &str {
     if is_word { name } else { "" }
 }
 
-/// A message with an exception, as the vendor sends them.
+/// What the vendor calls a failure of a status.
 #[must_use]
-pub fn exception(kind: &str, payload: &[u8]) -> Vec<u8> {
+pub fn exception_name(status: u16) -> &'static str {
+    match status {
+        400 | 413 | 431 => "ValidationException",
+        401 | 403 => "AccessDeniedException",
+        404 => "ResourceNotFoundException",
+        408 | 504 => "ModelTimeoutException",
+        429 => "ThrottlingException",
+        502 | 503 => "ServiceUnavailableException",
+        _ => "InternalServerException",
+    }
+}
+
+/// A message with an exception, on which a client raises; in a stream its name has no capital.
+#[must_use]
+pub fn exception(name: &str, payload: &[u8]) -> Vec<u8> {
+    let mut kind = name.to_owned();
+    if let Some(first) = kind.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
     encode(
         &[
-            (":message-type", "exception"),
-            (":exception-type", kind),
+            (":exception-type", &kind),
             (":content-type", "application/json"),
+            (":message-type", "exception"),
         ],
         payload,
     )

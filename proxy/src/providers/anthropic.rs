@@ -1,12 +1,17 @@
-//! Anthropic: messages in JSON and as a stream; its other routes by class.
+//! Anthropic: messages in JSON and as a stream, batches of them, the completions before them; its
+//! other routes by class.
 
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Delete, Get, Post};
-use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
-use crate::providers::{free, metered_unread, state, state_unread};
+use crate::provider::{
+    Class, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage,
+};
+use crate::providers::{created, free, state, sums};
 
-mod messages;
+mod batches;
+mod complete;
+pub(crate) mod messages;
 
 /// Anthropic's own API.
 pub static PROVIDER: Provider = Provider {
@@ -42,19 +47,45 @@ static ENDPOINTS: [Endpoint; 17] = [
     free(Post, "/v1/messages/count_tokens"),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),
-    metered_unread(Post, "/v1/complete", Kind::Completions, Keeps::Nothing),
-    metered_unread(Post, "/v1/messages/batches", Kind::Batch, Keeps::Creates),
+    Endpoint {
+        path: "/v1/complete",
+        kind: Kind::Completions,
+        is_read: true,
+        request_facts: complete::request_facts,
+        glance: complete::glance,
+        collect: complete::collect,
+        usage_of: complete::usage_of,
+        ..Endpoint::DEFAULT
+    },
+    Endpoint {
+        path: "/v1/messages/batches",
+        kind: Kind::Batch,
+        keeps: Keeps::Creates,
+        is_read: true,
+        collect: batches::collect_created,
+        usage_of: batches::usage_of_created,
+        ..Endpoint::DEFAULT
+    },
     state(Get, "/v1/messages/batches", Keeps::List),
     state(Get, "/v1/messages/batches/{id}", Keeps::Item),
     state(Delete, "/v1/messages/batches/{id}", Keeps::Item),
     state(Post, "/v1/messages/batches/{id}/cancel", Keeps::Item),
-    state_unread(
-        Get,
-        "/v1/messages/batches/{id}/results",
-        Keeps::Item,
-        Kind::Batch,
-    ),
-    state(Post, "/v1/files", Keeps::Creates),
+    Endpoint {
+        verb: Get,
+        path: "/v1/messages/batches/{id}/results",
+        kind: Kind::Batch,
+        class: Class::State,
+        keeps: Keeps::Item,
+        is_read: true,
+        form: Form::Lines,
+        request_facts: batches::request_facts,
+        // Each line is a result.
+        glance: |_| Glance::Telling,
+        collect: batches::collect_results,
+        usage_of: sums::usage_of,
+        ..Endpoint::DEFAULT
+    },
+    created("/v1/files"),
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),

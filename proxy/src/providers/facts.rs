@@ -5,6 +5,7 @@ use farebox_pricing::event::MODEL_BYTES_MAX;
 use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact, Index, Json, Kept};
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
+use crate::framing::Frame;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::Asked;
 
@@ -54,6 +55,19 @@ fn scalar(raw: Raw<'_>, longest: usize) -> Option<Fact> {
         },
         _ => None,
     }
+}
+
+/// Keeps the `id` of an answer and nothing else.
+pub fn collect_id(frame: &Frame<'_>, evidence: &mut Evidence) {
+    if let Some(picked) = pick(frame.data, ["id"]) {
+        keep_response_text(evidence, "id", picked.members[0]);
+    }
+}
+
+/// One member of a member that is an object.
+#[must_use]
+pub fn member<'a>(raw: Option<Raw<'a>>, name: &str) -> Option<Raw<'a>> {
+    pick_in(raw?, [name])?.members[0]
 }
 
 /// A member is there and says something.

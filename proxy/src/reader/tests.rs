@@ -6,7 +6,8 @@ use farebox_pricing::usage::UsageSource;
 use http::Method;
 
 use super::{JSON_BODY_BYTES_MAX, Reader};
-use crate::provider::{Endpoint, find};
+use crate::framing::aws::{self, AwsFraming};
+use crate::provider::{Endpoint, ErrorText, find};
 
 fn chat() -> &'static Endpoint {
     let provider = find("openai").expect("it is built in");
@@ -104,6 +105,55 @@ fn output_is_noticed_with_the_first_event_that_carries_some() {
         b"data: {\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\n",
     ));
     assert!(reader.has_output());
+}
+
+#[test]
+fn a_cut_speaks_the_form_of_the_answer() {
+    let error = ErrorText {
+        status: 429,
+        code: "budget_exceeded",
+        message: "Enough.",
+        request_id: None,
+    };
+    let cut = |vendor: &str, path: &str, kind: &str, encoding: Option<&str>, begun: &[u8]| {
+        let provider = find(vendor).expect("it is built in");
+        let endpoint = provider
+            .endpoint(&Method::POST, path)
+            .expect("it is listed");
+        let mut reader = Reader::new(endpoint, Evidence::default(), 200, Some(kind), encoding);
+        reader.push(&Bytes::copy_from_slice(begun));
+        reader.cut_event(provider, &error)
+    };
+    let stream = "/v1beta/models/m:streamGenerateContent";
+    let event = cut("gemini", stream, "text/event-stream", None, b"data: {}\n\n").unwrap();
+    assert!(event.starts_with(b"data: {\"error\":{") && event.ends_with(b"}\r\n\r\n"));
+
+    let json = "application/json; charset=UTF-8";
+    let begun = b"[{\"candidates\":[]}\n";
+    let end = cut("gemini", stream, json, None, begun).unwrap();
+    let whole: serde_json::Value =
+        serde_json::from_slice(&[begun, end.as_slice()].concat()).unwrap();
+    assert_eq!(whole[1]["error"]["status"], "RESOURCE_EXHAUSTED");
+    assert_eq!(whole[1]["error"]["details"][0]["reason"], "budget_exceeded");
+    assert_eq!(
+        cut("gemini", stream, json, None, b"[{\"candidates\":"),
+        None
+    );
+    assert_eq!(cut("gemini", stream, json, Some("gzip"), b""), None);
+
+    let path = "/model/m/converse-stream";
+    let aws = "application/vnd.amazon.eventstream";
+    let message = aws::event("messageStart", b"{}");
+    let end = cut("bedrock", path, aws, None, &message).unwrap();
+    let mut seen = Vec::new();
+    let mut framing = AwsFraming::default();
+    framing.push(&end, &mut |object| seen.push(object.to_vec()));
+    assert_eq!(
+        seen,
+        [br#"{"error":{"type":"throttlingException"}}"#.to_vec()]
+    );
+    assert_eq!(cut("bedrock", path, aws, None, &message[..20]), None);
+    assert_eq!(cut("bedrock", "/model/m/converse", json, None, b"{"), None);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::providers::facts::{
 };
 
 /// Model, stream and the limit of the output.
-pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
+pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     let names = [
         "model",
         "stream",
@@ -43,7 +43,7 @@ const DULL: [&[u8]; 3] = [
 ];
 
 /// The vendor writes `type` first; an event that begins in another way is parsed.
-pub(super) fn glance(data: &[u8]) -> Glance {
+pub(crate) fn glance(data: &[u8]) -> Glance {
     if data.starts_with(OUTPUT) {
         return Glance::Output;
     }
@@ -54,7 +54,7 @@ pub(super) fn glance(data: &[u8]) -> Glance {
 }
 
 /// Keeps the usage objects and names of a message, whole or in events.
-pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+pub(crate) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     let names = [
         "type",
         "message",
@@ -64,35 +64,50 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         "id",
         "model",
         "stop_reason",
+        "container",
     ];
     let Some(picked) = pick(frame.data, names) else {
         evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
-    let [kind, message, usage, error, delta, id, model, stop_reason] = picked.members;
+    let [
+        kind,
+        message,
+        usage,
+        error,
+        delta,
+        id,
+        model,
+        stop_reason,
+        container,
+    ] = picked.members;
     let kind = kind.and_then(text_of).unwrap_or_default();
     match (&*kind, frame.origin) {
         ("message", Origin::Body) => {
             keep_response_text(evidence, "id", id);
             keep_response_text(evidence, "model", model);
             keep_response_text(evidence, "stop_reason", stop_reason);
+            note_container(evidence, container);
             keep_usage(evidence, "usage", usage);
             evidence.response.insert("finished", true);
         }
         ("message_start", _) => {
-            let Some(message) = message.and_then(|raw| pick_in(raw, ["id", "model", "usage"]))
-            else {
+            let names = ["id", "model", "usage", "container"];
+            let Some(message) = message.and_then(|raw| pick_in(raw, names)) else {
                 return;
             };
-            let [id, model, usage] = message.members;
+            let [id, model, usage, container] = message.members;
+            note_container(evidence, container);
             keep_response_text(evidence, "id", id);
             keep_response_text(evidence, "model", model);
             keep_usage(evidence, "message_start", usage);
         }
         ("message_delta", _) => {
-            let delta = delta.and_then(|raw| pick_in(raw, ["stop_reason"]));
-            let stop_reason = delta.and_then(|delta| delta.members[0]);
-            keep_response_text(evidence, "stop_reason", stop_reason);
+            let delta = delta.and_then(|raw| pick_in(raw, ["stop_reason", "container"]));
+            if let Some([stop_reason, container]) = delta.map(|delta| delta.members) {
+                keep_response_text(evidence, "stop_reason", stop_reason);
+                note_container(evidence, container);
+            }
             merge_delta(evidence, usage);
         }
         ("message_stop", _) => {
@@ -106,6 +121,13 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
                 keep_response_text(evidence, "error_type", error.and_then(|e| e.members[0]));
             }
         }
+    }
+}
+
+/// Code ran in a container, whose time is billed and not said.
+fn note_container(evidence: &mut Evidence, container: Option<Raw<'_>>) {
+    if is_present(container) {
+        evidence.response.insert("container", true);
     }
 }
 
@@ -123,7 +145,7 @@ fn merge_delta(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
 }
 
 /// The lines of one message.
-pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
+pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     if let Some(counted) = counted(evidence)
         && let Some(draft) = reported(evidence, counted)
     {
@@ -166,6 +188,17 @@ fn reported(evidence: &Evidence, mut counted: Counted<'_>) -> Option<UsageDraft>
     if let Some(items) = counted.member("iterations") {
         let items: Vec<_> = items.items().collect();
         iterations(&items, &mut lines, &mut notes);
+    }
+    let redeemed = counted
+        .member("fallback_credit")
+        .and_then(|credit| credit.at(&["status", "type"]))
+        .and_then(Json::str);
+    if redeemed.as_deref() == Some("redeemed") {
+        // The refund of the retry's cache writes is in no count.
+        notes.add("fallback_credit_redeemed");
+    }
+    if facts::is_set(evidence, "container") {
+        notes.add("container_time_unpriced");
     }
     if is_final {
         return Some(UsageDraft {

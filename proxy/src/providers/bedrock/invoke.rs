@@ -1,0 +1,223 @@
+//! Bedrock's invoke: each model's own body. Claude's is read as Anthropic's messages; of others the
+//! counts in the body, in the last message of a stream or in the headers.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use farebox_pricing::evidence::{Evidence, Kept};
+use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
+
+use super::converse::{self, TIER_HEADER};
+use super::path;
+use crate::framing::json::{Raw, items, pick, text_of};
+use crate::framing::{Frame, Origin};
+use crate::provider::{Asked, Glance};
+use crate::providers::anthropic::messages;
+use crate::providers::facts::{self, Counted, keep_request, keep_usage, member};
+
+const INPUT_HEADER: &str = "x-amzn-bedrock-input-token-count";
+const OUTPUT_HEADER: &str = "x-amzn-bedrock-output-token-count";
+const READ_HEADER: &str = "x-amzn-bedrock-cache-read-input-token-count";
+const WRITE_HEADER: &str = "x-amzn-bedrock-cache-write-input-token-count";
+/// Counts, and the tier.
+pub(super) const ANSWER_HEADERS: &[&str] = &[
+    INPUT_HEADER,
+    OUTPUT_HEADER,
+    READ_HEADER,
+    WRITE_HEADER,
+    TIER_HEADER,
+];
+/// Where the counts of whatever has none of Anthropic's stand.
+const COUNTS: &str = "counts";
+
+/// The model of the path and the limit of the body, as each family of models spells it.
+pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
+    messages::request_facts(evidence, asked);
+    path::keep(evidence, asked);
+    let names = [
+        "inferenceConfig",
+        "textGenerationConfig",
+        "max_gen_len",
+        "max_completion_tokens",
+    ];
+    let Some(picked) = asked.body.and_then(|body| pick(body, names)) else {
+        return;
+    };
+    let [nova, titan, llama, other] = picked.members;
+    let named = [
+        member(nova, "maxTokens"),
+        member(nova, "max_new_tokens"),
+        member(titan, "maxTokenCount"),
+        llama,
+        other,
+    ];
+    for raw in named.into_iter().flatten() {
+        keep_request(evidence, "max_output_tokens", Some(raw));
+    }
+}
+
+/// The first bytes of a chunk with a piece of Claude's text; base64 keeps them apart.
+const OUTPUT: &[u8] = b"{\"chunk\":{\"bytes\":\"eyJ0eXBlIjoiY29udGVudF9ibG9ja19kZWx0YS";
+
+/// All but deltas is unpacked.
+pub(super) fn glance(data: &[u8]) -> Glance {
+    if data.starts_with(OUTPUT) {
+        Glance::Output
+    } else {
+        Glance::Telling
+    }
+}
+
+/// Keeps the counts of a body, or of what a chunk of a stream carries.
+pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
+    if frame.origin == Origin::Body {
+        read(frame, evidence);
+        evidence.response.insert("finished", true);
+        return;
+    }
+    let Some([chunk, error]) = pick(frame.data, ["chunk", "error"]).map(|picked| picked.members)
+    else {
+        evidence.flag(frame.origin.flag_of_invalid_json());
+        return;
+    };
+    converse::note_error(evidence, error);
+    let Some(bytes) = member(chunk, "bytes").and_then(text_of) else {
+        return;
+    };
+    let Ok(json) = STANDARD.decode(bytes.as_bytes()) else {
+        evidence.flag(frame.origin.flag_of_invalid_json());
+        return;
+    };
+    let inner = Frame {
+        origin: Origin::Event,
+        data: &json,
+    };
+    read(&inner, evidence);
+}
+
+/// One JSON value of a model.
+fn read(frame: &Frame<'_>, evidence: &mut Evidence) {
+    let names = [
+        "type",
+        "amazon-bedrock-invocationMetrics",
+        "usage",
+        "metadata",
+        "inputTextTokenCount",
+        "prompt_token_count",
+    ];
+    let Some(picked) = pick(frame.data, names) else {
+        evidence.flag(frame.origin.flag_of_invalid_json());
+        return;
+    };
+    let [kind, metrics, usage, metadata, titan, llama] = picked.members;
+    if kind.is_some() {
+        messages::collect(frame, evidence);
+        // The path names what is billed; the body has the model's name at its maker.
+        if let Some(model) = evidence.request_text("model").map(str::to_owned) {
+            evidence.set_response_text("model", &model);
+        }
+    } else if frame.origin == Origin::Event {
+        evidence.counts.output_frames += 1;
+    }
+    let has_metrics = keep_usage(evidence, COUNTS, metrics);
+    if has_metrics {
+        evidence.response.insert("finished", true);
+    }
+    if !has_metrics && kind.is_none() {
+        keep_usage(evidence, COUNTS, usage.or(member(metadata, "usage")));
+    }
+    if titan.is_some() || llama.is_some() {
+        keep_old(frame.data, evidence);
+    }
+}
+
+/// Titan's and Llama's names.
+fn keep_old(json: &[u8], evidence: &mut Evidence) {
+    let names = [
+        "inputTextTokenCount",
+        "prompt_token_count",
+        "totalOutputTextTokenCount",
+        "generation_token_count",
+        "results",
+    ];
+    let Some(picked) = pick(json, names) else {
+        return;
+    };
+    let [titan_in, llama_in, titan_out, llama_out, results] = picked.members;
+    let count = |raw: Option<Raw<'_>>| Kept::of(raw?.get())?.json().count();
+    let of_results = results.map(|results| {
+        items(results)
+            .filter_map(|item| count(member(Some(item), "tokenCount")))
+            .fold(0u64, u64::saturating_add)
+    });
+    let input = count(titan_in.or(llama_in));
+    let output = count(titan_out.or(llama_out)).or(of_results);
+    let members = [("inputTokenCount", input), ("outputTokenCount", output)];
+    keep_counts(evidence, &members);
+}
+
+/// Counts under Bedrock's own names; later ones go before.
+fn keep_counts(evidence: &mut Evidence, members: &[(&'static str, Option<u64>)]) {
+    let members: Vec<String> = members
+        .iter()
+        .filter_map(|(name, count)| Some(format!("\"{name}\":{}", (*count)?)))
+        .collect();
+    if let Some(value) = Kept::of(&format!("{{{}}}", members.join(","))) {
+        let merged = match evidence.kept(COUNTS) {
+            Some(earlier) => earlier.merged(&value),
+            None => value,
+        };
+        evidence.replace_object(COUNTS, merged);
+    }
+}
+
+/// The lines of one invocation: Claude's own counts, else Bedrock's.
+pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
+    let has_own = ["usage", "message_start", "message_delta"]
+        .iter()
+        .any(|at| evidence.object(at).is_some());
+    let own = has_own.then(|| messages::usage_of(evidence));
+    if let Some(mut draft) = own.filter(|draft| !draft.lines.is_empty())
+        && (draft.source == UsageSource::Reported || counts(evidence).is_none())
+    {
+        for line in &mut draft.lines {
+            line.conditions.extend(converse::conditions(evidence));
+        }
+        return draft;
+    }
+    if let Some(draft) = counts(evidence) {
+        return draft;
+    }
+    facts::refused(evidence).unwrap_or_else(|| converse::unreported(evidence))
+}
+
+/// The counts of the body or the last message, else those of the headers.
+fn counts(evidence: &Evidence) -> Option<UsageDraft> {
+    let header = |name: &str| evidence.headers.get(name)?.parse::<u64>().ok();
+    let of_headers = || {
+        let members: Vec<String> = [
+            ("inputTokenCount", header(INPUT_HEADER)),
+            ("outputTokenCount", header(OUTPUT_HEADER)),
+            ("cacheReadInputTokenCount", header(READ_HEADER)),
+            ("cacheWriteInputTokenCount", header(WRITE_HEADER)),
+        ]
+        .into_iter()
+        .filter_map(|(name, count)| Some(format!("\"{name}\":{}", count?)))
+        .collect();
+        Kept::of(&format!("{{{}}}", members.join(",")))
+    };
+    let of_body = evidence.kept(COUNTS).cloned();
+    let has_input = |kept: &Kept| converse::tokens(&mut Counted::new(kept.json())).is_some();
+    let kept = of_body.filter(has_input).or_else(of_headers)?;
+    let mut counted = Counted::new(kept.json());
+    let usage = converse::tokens(&mut counted)?;
+    Some(UsageDraft {
+        lines: vec![Line {
+            model: facts::model(evidence),
+            conditions: converse::conditions(evidence),
+            usage,
+        }],
+        source: UsageSource::Reported,
+        reason: counted.is_clamped.then_some("negative_clamped"),
+        ..UsageDraft::default()
+    })
+}
