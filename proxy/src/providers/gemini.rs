@@ -8,7 +8,7 @@ use crate::provider::Verb::{Delete, Get, Patch, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{created, escape, free, metered_unread, state, state_unread};
+use crate::providers::{created, escape, free, metered_unread, openai, state, state_unread};
 
 mod batches;
 pub(crate) mod caches;
@@ -207,12 +207,7 @@ static ENDPOINTS: [Endpoint; 51] = [
     state(Delete, "/v*/interactions/{id}", Keeps::Item),
     // In OpenAI's dialect.
     compatible::chat("/v*/openai/chat/completions"),
-    metered_unread(
-        Post,
-        "/v*/openai/embeddings",
-        Kind::Embeddings,
-        Keeps::Nothing,
-    ),
+    openai::embeddings("/v*/openai/embeddings"),
     free(Get, "/v*/openai/models"),
     free(Get, "/v*/openai/models/{model}"),
     metered_unread(
