@@ -24,6 +24,7 @@ pub(crate) const PROXY_ROLE: &str = "farebox_proxy";
 pub(crate) fn built_in_upstreams() -> Vec<&'static str> {
     farebox_proxy::provider::ALL
         .iter()
+        .filter(|provider| !provider.base_url.is_empty())
         .map(|provider| provider.name)
         .collect()
 }
