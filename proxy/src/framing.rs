@@ -9,6 +9,7 @@ pub mod lines;
 pub mod multipart;
 pub mod prune;
 pub mod sse;
+pub mod websocket;
 
 /// The flag of a body that should be JSON and is not.
 pub const INVALID_BODY: &str = "invalid_body";
