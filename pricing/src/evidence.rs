@@ -88,6 +88,29 @@ pub struct Counts {
     pub output_frames: u64,
     /// The answer ended as its framing says it ends.
     pub is_complete: bool,
+    /// WebSocket messages that the caller sent.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sent_frames: u64,
+    /// Bytes of audio that went up, out of whatever they were wrapped in.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub audio_bytes: u64,
+    /// Bytes of audio that came from upstream.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub output_audio_bytes: u64,
+    /// Unicode scalar values of text that went up to be spoken.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub characters: u64,
+    /// How long a socket, or the present part of it, was open.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub open_ms: u64,
+    /// In a checkpoint: how long the socket may go on unseen after it.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub unseen_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Evidence {

@@ -8,8 +8,8 @@
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::Worker;
 use crate::failure::Code;
 use crate::observe::AnswerBody;
 use crate::request;
+use crate::socket::Relay;
 use crate::tls::{self, Acceptor};
 
 mod turns;
@@ -200,16 +201,23 @@ where
     let shared = Arc::clone(&worker.shared);
     let phase = Arc::new(Phase::default());
     let io = Guarded::new(stream, Arc::clone(&phase), &shared.config.proxy);
+    let switched: Arc<Mutex<Option<Box<Relay>>>> = Arc::default();
+    let relay = Arc::clone(&switched);
     let service = service_fn(move |request: Request<Incoming>| {
         phase.enter(Phase::BUSY);
         // On the heap, so that a connection that streams does not keep the walk's room.
         let answer = Box::pin(request::answer(Arc::clone(&worker), peer, request));
         let phase = Arc::clone(&phase);
+        let switched = Arc::clone(&switched);
         async move {
             let mut answer = answer.await;
             match answer.body_mut() {
                 AnswerBody::Observed(Some(observed)) => observed.when_over(EndOfAnswer(phase)),
                 AnswerBody::Whole(_) | AnswerBody::Observed(None) => phase.enter(Phase::HEAD),
+                // The connection stays busy: what follows is no HTTP.
+                AnswerBody::Switch(relay) => {
+                    *switched.lock().unwrap_or_else(PoisonError::into_inner) = relay.take();
+                }
             }
             Ok::<_, std::convert::Infallible>(answer)
         }
@@ -219,8 +227,10 @@ where
         .half_close(false)
         .auto_date_header(false)
         .max_buf_size(shared.config.proxy.head_bytes_max.max(8 * 1024))
-        .serve_connection(io, service);
-    let mut connection = std::pin::pin!(connection);
+        .serve_connection(io, service)
+        .with_upgrades();
+    // On the heap, so that a socket does not keep the connection's room.
+    let mut connection = Box::pin(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
         () = shared.draining.cancelled() => {
@@ -228,6 +238,12 @@ where
             connection.as_mut().await
         }
     };
+    drop(connection);
+    // In the connection's own task, so that it is counted as open until the socket ends.
+    let relay = relay.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let (Ok(()), Some(relay)) = (&result, relay) {
+        relay.run().await;
+    }
     if let Err(error) = result {
         if error.is_parse_too_large() {
             shared.metrics.refusal(None, Code::HeadTooLarge);

@@ -43,6 +43,7 @@ pub mod request;
 pub mod route;
 pub mod settle;
 pub mod shipper;
+pub mod socket;
 pub mod spool;
 pub mod tls;
 pub mod unrecorded;

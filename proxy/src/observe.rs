@@ -24,6 +24,7 @@ use crate::failure::Code;
 use crate::provider::ErrorText;
 use crate::reader::Reader;
 use crate::settle::Call;
+use crate::socket::Relay;
 use crate::upstream::Lease;
 
 mod abandoned;
@@ -48,6 +49,8 @@ pub enum AnswerBody {
     Whole(Option<Bytes>),
     /// An upstream's answer; `None` once it is given up.
     Observed(Option<Box<Observed>>),
+    /// The head of a 101; the relay runs once it is written.
+    Switch(Option<Box<Relay>>),
 }
 
 /// Takes away what asking for usage added; a compressed answer is decoded for it.
@@ -375,6 +378,7 @@ impl Body for AnswerBody {
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Self::Observed(Some(observed)) => Pin::new(&mut **observed).poll_frame(cx),
             Self::Observed(None) => Poll::Ready(None),
+            Self::Switch(_) => Poll::Ready(None),
         }
     }
 
@@ -384,6 +388,7 @@ impl Body for AnswerBody {
             Self::Observed(observed) => observed
                 .as_ref()
                 .is_none_or(|observed| observed.is_end_stream()),
+            Self::Switch(_) => true,
         }
     }
 
@@ -395,6 +400,7 @@ impl Body for AnswerBody {
             Self::Observed(observed) => observed
                 .as_ref()
                 .map_or_else(SizeHint::default, |observed| observed.size_hint()),
+            Self::Switch(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::providers::{
     elevenlabs, fireworks, gemini, groq, mistral, moonshot, openai, openrouter, perplexity,
     together, vertex, voyage, xai,
 };
+use crate::socket::Socket;
 
 /// Every built-in upstream.
 pub static ALL: &[&Provider] = &[
@@ -237,6 +238,8 @@ pub struct Endpoint {
     pub answer_headers: &'static [&'static str],
     /// Copies usage objects and facts out of one frame.
     pub collect: fn(&Frame<'_>, &mut Evidence),
+    /// How its socket is read, where the route is one for WebSockets.
+    pub socket: Option<&'static Socket>,
     /// Makes lines of the evidence; the only reader of quantities.
     pub usage_of: fn(&Evidence) -> UsageDraft,
 }
@@ -283,6 +286,7 @@ impl Endpoint {
         form: Form::Json,
         answer_headers: &[],
         collect: |_, _| {},
+        socket: None,
         usage_of: |_| UsageDraft {
             lines: Vec::new(),
             source: UsageSource::Missing,

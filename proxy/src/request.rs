@@ -7,13 +7,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use farebox_pricing::event::{Attribution, Ending, Environment, PaidBy};
+use farebox_pricing::event::{Attribution, Ending, Environment, PaidBy, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
 use http::header;
 use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use crate::Worker;
 use crate::admission::Permit;
@@ -31,6 +32,7 @@ use crate::observe::AnswerBody;
 use crate::provider::{Class, Endpoint, Keeps, Provider};
 use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
+use crate::socket::{self, Handshake, Outcome};
 use crate::spool::Ticket;
 use crate::upstream::{Answer, SendFailure, Upstream};
 
@@ -39,6 +41,7 @@ mod held;
 mod lists;
 mod record;
 
+pub(crate) use answer::mark;
 use answer::{observe, say_no};
 use held::Body;
 use lists::check_model;
@@ -80,8 +83,9 @@ pub async fn answer(
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
     let clock = Clock::start();
-    let (head, body) = request.into_parts();
-    match walk(&worker, peer, &head, body, clock).await {
+    let (mut head, body) = request.into_parts();
+    let on_upgrade = head.extensions.remove();
+    match walk(&worker, peer, &head, body, on_upgrade, clock).await {
         Ok(response) => response,
         Err(stop) => say_no(&worker, *stop),
     }
@@ -93,6 +97,7 @@ async fn walk(
     peer: IpAddr,
     head: &Parts,
     body: Incoming,
+    on_upgrade: Option<OnUpgrade>,
     clock: Clock,
 ) -> Result<Response<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
@@ -109,13 +114,7 @@ async fn walk(
     };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
-    if head.headers.contains_key(header::UPGRADE)
-        && head.headers.contains_key(header::SEC_WEBSOCKET_KEY)
-    {
-        return Err(
-            stop.no(Refusal::from(Code::BadHandshake).with_detail("WebSocket is not served yet."))
-        );
-    }
+    let handshake = Handshake::find(head, on_upgrade, endpoint).map_err(|refusal| stop.no(refusal))?;
 
     // Identify: whose key, whose tenant.
     let labels = attribution::read(&head.headers, &route, &shared.aliases)
@@ -130,7 +129,11 @@ async fn walk(
     stop.tenant = caller.tenant_id.clone();
 
     // Admit: may it go there, now.
-    let passage = admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
+    let mut passage =
+        admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
+    if handshake.is_some() {
+        passage.transport = Transport::Websocket;
+    }
     check_model(worker, head, &route, &caller, &passage, &mut body)
         .await
         .map_err(|refusal| stop.no(refusal))?;
@@ -154,6 +157,11 @@ async fn walk(
         body.into_request_body(worker, &call),
         amended,
     );
+    if let Some(handshake) = handshake {
+        return open_socket(worker, handshake, head, call, request)
+            .await
+            .map_err(|(code, call)| stop.failed(code, &call));
+    }
     let answer = match forward(worker, &mut call, request).await {
         Ok(answer) => answer,
         Err(code) => return Err(stop.failed(code, &call)),
@@ -161,6 +169,21 @@ async fn walk(
 
     // Observe: bytes go down at once; the copy is read, settled and priced at its end.
     Ok(observe(call, answer, amended))
+}
+
+/// Sends a handshake; what is no 101 passes as any answer.
+async fn open_socket(
+    worker: &Arc<Worker>,
+    handshake: Handshake,
+    head: &Parts,
+    call: Call,
+    request: Request<RequestBody>,
+) -> Result<Response<AnswerBody>, (Code, Box<Call>)> {
+    match socket::answer(worker, handshake, &head.headers, Box::new(call), request).await {
+        Outcome::Switched(response) => Ok(response),
+        Outcome::Answered(call, answer) => Ok(observe(*call, answer, false)),
+        Outcome::Failed(call, code) => Err((code, call)),
+    }
 }
 
 /// Remembers how to say no.
@@ -305,6 +328,7 @@ struct Passage {
     credentials: Credentials,
     permit: Permit,
     is_asking: bool,
+    transport: Transport,
 }
 
 /// Class of the route, lists of the key, rates of the tenant; in the order of what is cheapest to say.
@@ -371,6 +395,7 @@ fn admit(
         credentials,
         permit,
         is_asking,
+        transport: Transport::Http,
     })
 }
 
@@ -404,7 +429,7 @@ async fn intend(
         .map(|tenant| *tenant.settings())
         .unwrap_or_default();
     let mut evidence = Evidence::default();
-    if passage.endpoint.is_read {
+    if passage.endpoint.is_read || passage.endpoint.socket.is_some() {
         let asked = asked(head, route, body.known());
         (passage.endpoint.request_facts)(&mut evidence, &asked);
     }

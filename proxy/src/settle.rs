@@ -25,6 +25,8 @@ use crate::provider::{Asked, Endpoint, Provider};
 use crate::spool::Ticket;
 use crate::upstream::Upstream;
 
+mod part;
+
 /// Most bytes of one record; the spool keeps this much room for every open intent.
 pub const SETTLEMENT_BYTES_MAX: usize = EVIDENCE_BYTES_MAX + 16 * 1024;
 /// Evidence said the answer's framing came to its own end (`[DONE]`, `message_stop`).
@@ -183,6 +185,13 @@ impl Call {
             }
             other => other,
         };
+        self.fill_end(draft, evidence);
+        self.record();
+    }
+
+    /// Fills in what is known at the end.
+    fn fill_end(&mut self, draft: UsageDraft, evidence: Evidence) {
+        let event = &mut self.event;
         event.ended_at = Some(now());
         event.duration_ms = self.clock.millis_until(Some(Instant::now()));
         event.ttfb_ms = self.clock.millis_until(self.clock.head);
@@ -207,7 +216,6 @@ impl Call {
             });
         event.response_id = evidence.response_text("id").map(str::to_owned);
         self.fill_usage(draft, evidence);
-        self.record();
     }
 
     /// No upstream was reached, so there is nothing to bill.

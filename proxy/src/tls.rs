@@ -173,6 +173,14 @@ impl Connector {
         Ok(Self(TlsConnector::from(Arc::new(client))))
     }
 
+    /// The same trust for a connection that is to speak HTTP/1.1.
+    #[must_use]
+    pub fn without_h2(&self) -> Self {
+        let mut client = ClientConfig::clone(self.0.config());
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self(TlsConnector::from(Arc::new(client)))
+    }
+
     /// Shakes hands as a client of `host`.
     pub async fn connect(&self, host: &str, stream: TcpStream) -> Result<ClientStream, TlsError> {
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned())

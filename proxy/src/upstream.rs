@@ -28,6 +28,10 @@ use crate::failure::Code;
 use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
 
+mod handshake;
+
+pub use handshake::{Shaken, UpstreamSocket};
+
 /// Largest head of an answer.
 const ANSWER_HEAD_BYTES_MAX: usize = 256 * 1024;
 /// An HTTP/2 connection without traffic is pinged this often.
@@ -356,29 +360,10 @@ impl Pool {
     }
 
     async fn connect_unbounded(&self, upstream: &Upstream) -> Result<Sender, Code> {
-        let origin = &upstream.origin;
-        let host = origin.host.trim_matches(['[', ']']);
-        let stream = TcpStream::connect((host, origin.port))
-            .await
-            .map_err(|error| {
-                tracing::warn!(upstream = upstream.name, %error, "upstream cannot be reached");
-                Code::UpstreamUnreachable
-            })?;
-        // Without this small chunks wait up to 200 ms for an acknowledgement.
-        let _ = stream.set_nodelay(true);
-        let Some(connector) = &origin.tls else {
-            return handshake_h1(Wire::Plain(stream)).await;
+        let stream = match dial(upstream, true).await? {
+            Wire::Tls(stream) if tls::client_speaks_h2(&stream) => stream,
+            wire => return handshake_h1(wire).await,
         };
-        let stream = connector
-            .connect(&origin.host, stream)
-            .await
-            .map_err(|error| {
-                tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
-                Code::UpstreamTls
-            })?;
-        if !tls::client_speaks_h2(&stream) {
-            return handshake_h1(Wire::Tls(Box::new(stream))).await;
-        }
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
             .adaptive_window(true)
@@ -393,6 +378,33 @@ impl Pool {
         self.slot(upstream.index).shared = Some(sender.clone());
         Ok(Sender::H2(sender))
     }
+}
+
+/// Opens a connection; without `with_h2` one that surely speaks HTTP/1.1.
+async fn dial(upstream: &Upstream, with_h2: bool) -> Result<Wire, Code> {
+    let origin = &upstream.origin;
+    let host = origin.host.trim_matches(['[', ']']);
+    let stream = TcpStream::connect((host, origin.port))
+        .await
+        .map_err(|error| {
+            tracing::warn!(upstream = upstream.name, %error, "upstream cannot be reached");
+            Code::UpstreamUnreachable
+        })?;
+    // Without this small chunks wait up to 200 ms for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let Some(connector) = &origin.tls else {
+        return Ok(Wire::Plain(stream));
+    };
+    let connected = if with_h2 {
+        connector.connect(&origin.host, stream).await
+    } else {
+        connector.without_h2().connect(&origin.host, stream).await
+    };
+    let stream = connected.map_err(|error| {
+        tracing::warn!(upstream = upstream.name, %error, "upstream's TLS handshake failed");
+        Code::UpstreamTls
+    })?;
+    Ok(Wire::Tls(Box::new(stream)))
 }
 
 async fn handshake_h1(wire: Wire) -> Result<Sender, Code> {

@@ -75,23 +75,24 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
         reader_encoding.as_deref(),
     );
     reader.keep_headers(&head.headers);
-    if call.is_recorded {
-        head.headers
-            .insert(EVENT_HEADER, id_value(call.event.call_id));
-    }
-    if let Some(warning) = call
-        .permit
-        .warning()
-        .and_then(|text| HeaderValue::from_str(text).ok())
-    {
-        head.headers.insert(WARNING_HEADER, warning);
-    }
+    mark(&mut head.headers, &call);
     call.clock.answered = Some(std::time::Instant::now());
     let mut observed = Observed::new(call, incoming, reader, answer.lease, rewrite);
     if observed.is_empty() {
         observed.end_with_head();
     }
     Response::from_parts(head, AnswerBody::Observed(Some(Box::new(observed))))
+}
+
+/// Adds to an upstream's answer what is ours: the call's id, and a warning.
+pub(crate) fn mark(headers: &mut HeaderMap, call: &Call) {
+    if call.is_recorded {
+        headers.insert(EVENT_HEADER, id_value(call.event.call_id));
+    }
+    let warning = call.permit.warning();
+    if let Some(warning) = warning.and_then(|text| HeaderValue::from_str(text).ok()) {
+        headers.insert(WARNING_HEADER, warning);
+    }
 }
 
 fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
