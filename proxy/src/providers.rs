@@ -4,7 +4,8 @@ use farebox_pricing::event::EndpointKind;
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{UsageDraft, UsageSource};
 
-use crate::provider::{Class, Endpoint, Keeps, Verb};
+use crate::provider::{Asked, Class, Endpoint, Keeps, Verb};
+use crate::socket::Socket;
 
 pub mod anthropic;
 pub mod assemblyai;
@@ -28,6 +29,7 @@ pub mod openai;
 pub mod openrouter;
 pub mod perplexity;
 pub mod results;
+pub mod sockets;
 mod speech;
 mod spoken;
 pub mod sums;
@@ -54,6 +56,25 @@ const fn unread(
         class,
         keeps,
         request_facts: facts::model_of_request,
+        usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
+
+/// A route whose handshake becomes a socket.
+pub(crate) const fn socket(
+    path: &'static str,
+    kind: EndpointKind,
+    socket: &'static Socket,
+    request_facts: fn(&mut Evidence, &Asked<'_>),
+    usage_of: fn(&Evidence) -> UsageDraft,
+) -> Endpoint {
+    Endpoint {
+        verb: Verb::Get,
+        path,
+        kind,
+        socket: Some(socket),
+        request_facts,
         usage_of,
         ..Endpoint::DEFAULT
     }

@@ -114,7 +114,8 @@ async fn walk(
     };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
-    let handshake = Handshake::find(head, on_upgrade, endpoint).map_err(|refusal| stop.no(refusal))?;
+    let handshake =
+        Handshake::find(head, on_upgrade, endpoint).map_err(|refusal| stop.no(refusal))?;
 
     // Identify: whose key, whose tenant.
     let labels = attribution::read(&head.headers, &route, &shared.aliases)

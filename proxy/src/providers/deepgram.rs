@@ -6,11 +6,14 @@ use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Get, Post};
 use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
-use crate::providers::{escape, free, metered_unread};
+use crate::providers::{escape, free, metered_unread, socket};
 
+mod agent_socket;
 mod listen;
+mod listen_socket;
 mod read;
 mod speak;
+mod speak_socket;
 
 /// Where agents are spoken to.
 const AGENT: Option<&str> = Some("https://agent.deepgram.com");
@@ -52,14 +55,43 @@ static ENDPOINTS: [Endpoint; 13] = [
         usage_of: read::usage_of,
         ..Endpoint::DEFAULT
     },
-    // Sockets; the part of a call that is a handshake is listed, its reader is not built.
-    metered_unread(Get, "/v1/listen", Kind::Listen, Keeps::Nothing),
-    metered_unread(Get, "/v2/listen", Kind::Listen, Keeps::Nothing),
-    metered_unread(Get, "/v1/speak", Kind::Speak, Keeps::Nothing),
-    metered_unread(Get, "/v2/speak", Kind::Speak, Keeps::Nothing),
+    socket(
+        "/v1/listen",
+        Kind::Listen,
+        &listen_socket::V1,
+        listen_socket::request_facts,
+        listen_socket::usage_of_v1,
+    ),
+    socket(
+        "/v2/listen",
+        Kind::Listen,
+        &listen_socket::V2,
+        listen_socket::request_facts,
+        listen_socket::usage_of_v2,
+    ),
+    socket(
+        "/v1/speak",
+        Kind::Speak,
+        &speak_socket::SOCKET,
+        speak_socket::request_facts,
+        speak_socket::usage_of,
+    ),
+    socket(
+        "/v2/speak",
+        Kind::Speak,
+        &speak_socket::SOCKET,
+        speak_socket::request_facts,
+        speak_socket::usage_of,
+    ),
     Endpoint {
         base_url: AGENT,
-        ..metered_unread(Get, "/v1/agent/converse", Kind::Agent, Keeps::Nothing)
+        ..socket(
+            "/v1/agent/converse",
+            Kind::Agent,
+            &agent_socket::SOCKET,
+            |_, _| {},
+            agent_socket::usage_of,
+        )
     },
     Endpoint {
         base_url: AGENT,

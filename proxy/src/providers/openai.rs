@@ -6,7 +6,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{escape, facts, free, metered_unread, state};
+use crate::providers::{escape, facts, free, metered_unread, socket, state};
 
 mod audio_length;
 pub(crate) mod batches;
@@ -14,7 +14,10 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod images;
+mod live_socket;
+mod realtime_socket;
 pub(crate) mod responses;
+mod responses_socket;
 pub(crate) mod runs;
 pub(crate) mod speech;
 pub(crate) mod tokens;
@@ -249,7 +252,13 @@ static ENDPOINTS: &[Endpoint] = &[
     completions("/v1/completions"),
     completions("/completions"),
     responses("/v1/responses", Keeps::Creates),
-    metered_unread(Get, "/v1/responses", Kind::Responses, Keeps::Nothing),
+    socket(
+        "/v1/responses",
+        Kind::Responses,
+        &responses_socket::SOCKET,
+        |_, _| {},
+        responses_socket::usage_of,
+    ),
     free(Post, "/v1/responses/input_tokens"),
     responses("/v1/responses/compact", Keeps::Nothing),
     Endpoint {
@@ -273,15 +282,34 @@ static ENDPOINTS: &[Endpoint] = &[
         request_facts: images::variation_facts,
         ..images("/v1/images/variations")
     },
-    // Sockets; the part of a call that is a handshake is listed, its reader is not built.
-    metered_unread(Get, "/v1/realtime", Kind::Realtime, Keeps::Nothing),
-    metered_unread(
-        Get,
+    socket(
+        "/v1/realtime",
+        Kind::Realtime,
+        &realtime_socket::SOCKET,
+        realtime_socket::request_facts,
+        realtime_socket::usage_of,
+    ),
+    socket(
         "/v1/realtime/translations",
         Kind::Realtime,
-        Keeps::Nothing,
+        &realtime_socket::SOCKET,
+        realtime_socket::request_facts,
+        realtime_socket::usage_of_translation,
     ),
-    metered_unread(Get, "/v1/live/sessions", Kind::Realtime, Keeps::Nothing),
+    socket(
+        "/v1/live/sessions",
+        Kind::Realtime,
+        &live_socket::SOCKET,
+        realtime_socket::request_facts,
+        live_socket::usage_of,
+    ),
+    socket(
+        "/v1/live/sessions/{session}",
+        Kind::Realtime,
+        &live_socket::SOCKET,
+        realtime_socket::request_facts,
+        live_socket::usage_of,
+    ),
     escape(Post, "/v1/realtime/calls"),
     escape(Post, "/v1/realtime/client_secrets"),
     escape(Post, "/v1/realtime/sessions"),

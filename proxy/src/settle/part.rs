@@ -104,8 +104,7 @@ impl Call {
         settle_interval: Duration,
     ) -> Box<Event> {
         let mut evidence = evidence.clone();
-        evidence.counts.unseen_ms =
-            u64::try_from(settle_interval.as_millis()).unwrap_or(u64::MAX);
+        evidence.counts.unseen_ms = u64::try_from(settle_interval.as_millis()).unwrap_or(u64::MAX);
         let mut draft = (self.endpoint.usage_of)(&evidence);
         draft.source = match draft.source {
             // More may have followed of which nothing is known.

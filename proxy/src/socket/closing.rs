@@ -99,10 +99,16 @@ impl Running {
         poll_fn(|cx| {
             let parts = &mut self.parts;
             let is_through = &mut self.is_upstream_through;
-            let heard = self.down.poll(cx, &mut self.upstream, &mut nowhere, false, &mut |passed| {
-                *is_through |= parts.heard_last(&passed);
-            });
-            if *is_through { Poll::Ready(End::Read) } else { heard }
+            let heard =
+                self.down
+                    .poll(cx, &mut self.upstream, &mut nowhere, false, &mut |passed| {
+                        *is_through |= parts.heard_last(&passed);
+                    });
+            if *is_through {
+                Poll::Ready(End::Read)
+            } else {
+                heard
+            }
         })
         .await;
     }

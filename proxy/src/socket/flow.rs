@@ -100,7 +100,8 @@ impl Flow {
                 // What the upstream says is settled before the caller can see it; what the caller
                 // says goes up first.
                 if self.from == From::Upstream {
-                    self.framing.push(bytes, &mut |message| on(Passed::Message(message)));
+                    self.framing
+                        .push(bytes, &mut |message| on(Passed::Message(message)));
                 }
                 let taken = match Pin::new(&mut *to).poll_write(cx, bytes) {
                     Poll::Ready(Ok(taken)) if taken > 0 => taken,
@@ -109,7 +110,8 @@ impl Flow {
                 };
                 self.needs_flush = true;
                 if self.from == From::Caller {
-                    self.framing.push(bytes, &mut |message| on(Passed::Message(message)));
+                    self.framing
+                        .push(bytes, &mut |message| on(Passed::Message(message)));
                 }
                 if taken < bytes.len() {
                     self.pending.extend_from_slice(&bytes[taken..]);

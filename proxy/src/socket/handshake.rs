@@ -18,9 +18,9 @@ use crate::body::RequestBody;
 use crate::failure::{Code, Refusal};
 use crate::framing::websocket::inflate::Extensions;
 use crate::headers;
-use crate::request;
 use crate::observe::AnswerBody;
 use crate::provider::{Credential, Endpoint};
+use crate::request;
 use crate::settle::Call;
 use crate::upstream::{Answer, SendFailure, Shaken};
 
@@ -66,7 +66,10 @@ impl Handshake {
             return Err(refused("The key must be 16 bytes in base64."));
         }
         if head.headers.contains_key(header::TRANSFER_ENCODING)
-            || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+            || head
+                .headers
+                .get(header::CONTENT_LENGTH)
+                .is_some_and(|length| length != "0")
         {
             return Err(refused("A handshake has no body."));
         }
@@ -109,7 +112,11 @@ pub async fn answer(
         .endpoint
         .socket
         .map_or(KeyProtocol::None, |socket| socket.key_protocol);
-    let credential = call.upstream.credential.as_ref().map(|secret| secret.expose());
+    let credential = call
+        .upstream
+        .credential
+        .as_ref()
+        .map(|secret| secret.expose());
     let offer = Offer::new(offered, place, call.credentials, credential);
     let up = handshake_up.headers_mut();
     offer.insert(up);
@@ -121,8 +128,7 @@ pub async fn answer(
     }
     switch(up);
 
-    let bound =
-        std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
+    let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     call.clock.sent = Some(std::time::Instant::now());
     let upstream = Arc::clone(&call.upstream);
     let shaken =

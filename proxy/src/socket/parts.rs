@@ -33,9 +33,7 @@ impl Parts {
             Duration::from_secs(call.shared.config.proxy.socket_settle_seconds.max(1));
         let now = Instant::now();
         call.evidence.reader_version = READER_VERSION;
-        call.evidence
-            .response
-            .insert("status", 101_u64);
+        call.evidence.response.insert("status", 101_u64);
         Self {
             call,
             settle_interval,

@@ -31,7 +31,8 @@ impl Pool {
         upstream: &Upstream,
         request: Request<RequestBody>,
     ) -> Result<Shaken, SendFailure> {
-        let dialled = tokio::time::timeout(self.connect_timeout, super::dial(upstream, false)).await;
+        let dialled =
+            tokio::time::timeout(self.connect_timeout, super::dial(upstream, false)).await;
         let wire = match dialled.unwrap_or(Err(Code::UpstreamUnreachable)) {
             Ok(wire) => wire,
             Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
@@ -52,13 +53,19 @@ impl Pool {
             is_over = is_over || connection.poll_without_shutdown(cx).is_ready();
             sending.as_mut().poll(cx)
         });
-        let response = sent.await.map_err(|mut error| failure(error.take_message()))?;
+        let response = sent
+            .await
+            .map_err(|mut error| failure(error.take_message()))?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
             let driven = Driven {
                 sender,
                 connection: (!is_over).then(|| Box::pin(connection)),
             };
-            return Ok(Shaken::Answered(self.answer(upstream, response, Some(driven))));
+            return Ok(Shaken::Answered(self.answer(
+                upstream,
+                response,
+                Some(driven),
+            )));
         }
         let parts = connection.into_parts();
         let socket = UpstreamSocket {

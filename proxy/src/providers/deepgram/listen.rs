@@ -168,7 +168,7 @@ fn seconds(evidence: &Evidence) -> Option<Decimal> {
     Decimal::new(mantissa, duration.scale()).ok()
 }
 
-fn is_on(evidence: &Evidence, name: &str) -> bool {
+pub(super) fn is_on(evidence: &Evidence, name: &str) -> bool {
     evidence
         .request
         .get(name)
@@ -187,7 +187,12 @@ fn model(evidence: &Evidence) -> String {
         (Some((_, only)), None) => only.get("arch").and_then(Json::str),
         _ => None,
     };
-    let name = match (family.as_deref(), asked) {
+    billed_model(family.as_deref(), asked)
+}
+
+/// The name of a family, or of the member of it that was asked for.
+pub(super) fn billed_model(family: Option<&str>, asked: Option<&str>) -> String {
+    let name = match (family, asked) {
         (Some(family), Some(asked)) if asked.starts_with(family) => asked,
         (Some(family), _) => family,
         (None, asked) => asked.unwrap_or(DEFAULT_MODEL),
