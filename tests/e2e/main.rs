@@ -14,6 +14,7 @@ mod outage;
 mod revoke;
 mod scale;
 mod schema;
+mod sockets;
 mod spine;
 mod sql;
 mod surfaces;

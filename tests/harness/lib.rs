@@ -9,6 +9,7 @@ pub mod measure;
 pub mod postgres;
 pub mod process;
 pub mod replay;
+pub mod socket;
 pub mod stack;
 pub mod tls;
 pub mod wait;
