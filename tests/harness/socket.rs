@@ -177,6 +177,10 @@ impl SocketUpstream {
     }
 }
 
+#[expect(
+    clippy::result_large_err,
+    reason = "the library says what a callback returns"
+)]
 async fn accept(stream: TcpStream, log: &Log) -> Result<Socket> {
     let note = |request: &handshake::server::Request, mut response: handshake::server::Response| {
         let headers: Headers = request

@@ -45,7 +45,7 @@ pub struct Message<'a> {
     /// The payload; only the beginning of a binary message that is no JSON; nothing of one that is too
     /// large or cannot be inflated.
     pub data: &'a [u8],
-    /// Bytes of the payload, inflated as far as that was possible.
+    /// Bytes of the payload, inflated; 0 where that was not possible.
     pub len: u64,
 }
 
@@ -340,7 +340,7 @@ impl Framing {
         };
         if let Err(failure) = result {
             self.unusual.not_inflated = Some(failure);
-            message.drop_data();
+            message.spoil();
         }
     }
 
@@ -369,7 +369,7 @@ impl Framing {
             && let Err(failure) = inflater.end_message(&mut |plain| message.take(plain, None, 0))
         {
             self.unusual.not_inflated = Some(failure);
-            message.drop_data();
+            message.spoil();
         }
         self.unusual.has_large |= message.keeps == Keeps::Nothing
             && (!message.is_compressed || self.unusual.not_inflated.is_none());
@@ -410,6 +410,12 @@ impl Assembly {
         let begins = self.data.len();
         self.data.extend_from_slice(&piece[..room.min(piece.len())]);
         unmask(&mut self.data[begins..], mask, at);
+    }
+
+    /// What came out of it before it broke depends on how it came: none of it counts.
+    fn spoil(&mut self) {
+        self.drop_data();
+        self.len = 0;
     }
 
     fn drop_data(&mut self) {
