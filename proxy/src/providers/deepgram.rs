@@ -5,8 +5,8 @@
 use farebox_pricing::event::EndpointKind as Kind;
 
 use crate::provider::Verb::{Get, Post};
-use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
-use crate::providers::{escape, free, metered_unread, socket};
+use crate::provider::{Credential, Endpoint, ErrorText, Provider, StreamUsage};
+use crate::providers::{escape, free, socket};
 
 mod agent_socket;
 mod listen;

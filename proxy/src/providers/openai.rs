@@ -6,7 +6,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{escape, facts, free, metered_unread, socket, state};
+use crate::providers::{escape, facts, free, socket, state};
 
 mod audio_length;
 pub(crate) mod batches;
