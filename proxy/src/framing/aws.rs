@@ -92,23 +92,24 @@ impl AwsFraming {
 
     /// Adds to an unfinished message: its prelude first, which says how much more there is.
     fn gather<'a>(&mut self, rest: &'a [u8], each: &mut dyn FnMut(&[u8])) -> &'a [u8] {
-        let mut wanted = PRELUDE_BYTES;
-        if self.message.len() >= PRELUDE_BYTES {
-            let Some(total) = message_bytes(&self.message) else {
-                self.is_broken = true;
-                return &[];
-            };
-            if total > MESSAGE_BYTES_MAX {
-                self.skipped += 1;
-                self.to_skip = total - self.message.len();
-                self.message = Vec::new();
-                return rest;
-            }
-            wanted = total;
-        }
-        let missing = (wanted - self.message.len()).min(rest.len());
+        // A prelude that was gathered is a good one, see below.
+        let wanted = match self.message.len() {
+            0..PRELUDE_BYTES => PRELUDE_BYTES,
+            _ => message_bytes(&self.message).unwrap_or(PRELUDE_BYTES),
+        };
+        let missing = wanted.saturating_sub(self.message.len()).min(rest.len());
         self.message.extend_from_slice(&rest[..missing]);
-        if wanted > PRELUDE_BYTES && self.message.len() == wanted {
+        if self.message.len() == wanted && wanted == PRELUDE_BYTES {
+            match message_bytes(&self.message) {
+                None => self.is_broken = true,
+                Some(total) if total > MESSAGE_BYTES_MAX => {
+                    self.skipped += 1;
+                    self.to_skip = total - PRELUDE_BYTES;
+                    self.message = Vec::new();
+                }
+                Some(_) => {}
+            }
+        } else if self.message.len() == wanted {
             let message = std::mem::take(&mut self.message);
             self.hand_on(&message, each);
             self.message = message;
