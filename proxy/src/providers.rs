@@ -28,7 +28,6 @@ pub mod moonshot;
 pub mod openai;
 pub mod openrouter;
 pub mod perplexity;
-pub mod results;
 pub mod sockets;
 mod speech;
 mod spoken;

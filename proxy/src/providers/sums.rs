@@ -36,7 +36,7 @@ const STEPS: [u64; 11] = [
 const SUM: &str = "sum";
 const OWN: &str = "result";
 /// The flag of results that were not added up.
-const DROPPED: &str = "results_dropped";
+pub const DROPPED: &str = "results_dropped";
 
 /// Adds one result of a batch, whatever came of it. `lines` is empty for one that is not billed.
 pub fn add(evidence: &mut Evidence, lines: &[Line]) {

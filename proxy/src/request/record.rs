@@ -77,7 +77,10 @@ pub(super) fn begin_event(
         upstream: upstream.name.clone(),
         provider: upstream.provider.name.to_owned(),
         endpoint: passage.endpoint.kind,
-        region: upstream.region.clone(),
+        region: upstream
+            .region
+            .clone()
+            .or_else(|| evidence.request_text("location").map(str::to_owned)),
         model_requested: evidence.request_text("model").map(str::to_owned),
         model: None,
         service_tier: None,

@@ -12,10 +12,10 @@ use crate::framing::json::{pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance};
 use crate::providers::facts::{self, Counted, keep_request, keep_response_text, keep_usage};
-use crate::providers::results;
+use crate::providers::sums;
 
 /// The fact of a file that holds results.
-const HAS_RESULTS: &str = "results";
+const HAS_RESULTS: &str = "has_results";
 /// The fact of any other file.
 const PLAIN: &str = "plain_file";
 /// The fact of a result whose usage could not be read.
@@ -134,14 +134,16 @@ pub(crate) fn collect_result(frame: &Frame<'_>, evidence: &mut Evidence) {
         evidence.response.insert(UNREAD, true);
         return;
     }
-    for mut line in draft.lines {
+    let mut lines = draft.lines;
+    for line in &mut lines {
         // The whole batch has one price; what tier a result names is no other one.
         line.conditions.remove("service_tier");
+        line.conditions.insert("batch".into(), "true".into());
         if evidence.response_text("model").is_none() {
             evidence.set_response_text("model", &line.model);
         }
-        results::add(evidence, line);
     }
+    sums::add(evidence, &lines);
 }
 
 /// What one answer used, read as the endpoint that its shape is of.
@@ -181,7 +183,7 @@ pub(crate) fn results_usage_of(evidence: &Evidence) -> UsageDraft {
     if facts::status(evidence).is_none_or(|status| status >= 400) {
         return facts::missing(facts::why_no_usage(evidence), None, None);
     }
-    let lines = results::lines(evidence);
+    let lines = sums::lines(evidence);
     // Of a first line that was cut off nothing is known.
     let counts = &evidence.counts;
     let is_told = counts.is_complete || counts.frames > 1;
@@ -200,10 +202,8 @@ pub(crate) fn results_usage_of(evidence: &Evidence) -> UsageDraft {
     let has = |flag| evidence.has_flag(flag);
     let reason = if has("frame_too_large") || facts::is_set(evidence, UNREAD) {
         Some("results_not_read")
-    } else if has(results::DROPPED) || has("objects_dropped") {
-        Some(results::DROPPED)
-    } else if has(results::LARGE_SUMMED) {
-        Some(results::LARGE_SUMMED)
+    } else if has(sums::DROPPED) || has("objects_dropped") {
+        Some(sums::DROPPED)
     } else {
         None
     };
@@ -220,7 +220,7 @@ pub(crate) fn results_usage_of(evidence: &Evidence) -> UsageDraft {
     UsageDraft {
         lines,
         source: match reason {
-            Some(results::LARGE_SUMMED) | None => UsageSource::Reported,
+            None => UsageSource::Reported,
             Some(_) => UsageSource::Partial,
         },
         reason,
