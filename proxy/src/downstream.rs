@@ -242,7 +242,7 @@ where
     // In the connection's own task, so that it is counted as open until the socket ends.
     let relay = relay.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let (Ok(()), Some(relay)) = (&result, relay) {
-        relay.run().await;
+        Box::pin(relay.run()).await;
     }
     if let Err(error) = result {
         if error.is_parse_too_large() {
