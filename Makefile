@@ -75,6 +75,7 @@ doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
 
 deny: $(DENY) ## licences, sources and unwanted packages
+	@$(CARGO) fetch -q --locked
 	@$(DENY) --offline check bans licenses sources
 
 advisories: $(DENY) ## known vulnerabilities; fetches the advisory database
