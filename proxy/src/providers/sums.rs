@@ -10,6 +10,7 @@ use farebox_pricing::money::Decimal;
 use farebox_pricing::rate_card::{INPUT_AT_MOST, WHOLE_INPUT};
 use farebox_pricing::usage::{Conditions, Line, Usage, UsageDraft, UsageSource};
 
+use crate::framing::{Frame, Origin};
 use crate::providers::facts;
 
 /// No price rises below this many input tokens.
@@ -37,6 +38,32 @@ const SUM: &str = "sum";
 const OWN: &str = "result";
 /// The flag of results that were not added up.
 pub const DROPPED: &str = "results_dropped";
+
+/// One result as the reader of such answers has it, at the batch's price; `None` where it does not
+/// report its usage. `one` holds what the request is known to have asked.
+pub fn lines_of(
+    mut one: Evidence,
+    body: &[u8],
+    collect: fn(&Frame<'_>, &mut Evidence),
+    usage_of: fn(&Evidence) -> UsageDraft,
+) -> Option<Vec<Line>> {
+    one.response.insert("status", 200);
+    one.counts.is_complete = true;
+    let frame = Frame {
+        origin: Origin::Body,
+        data: body,
+    };
+    collect(&frame, &mut one);
+    let draft = usage_of(&one);
+    if draft.source != UsageSource::Reported {
+        return None;
+    }
+    let mut lines = draft.lines;
+    for line in &mut lines {
+        line.conditions.insert("batch".into(), "true".into());
+    }
+    Some(lines)
+}
 
 /// Adds one result of a batch, whatever came of it. `lines` is empty for one that is not billed.
 pub fn add(evidence: &mut Evidence, lines: &[Line]) {

@@ -80,25 +80,9 @@ pub(super) fn collect_results(frame: &Frame<'_>, evidence: &mut Evidence) {
     }
 }
 
-/// One message as its own reader has it, at the batch's price.
 fn lines_of(message: Raw<'_>) -> Option<Vec<Line>> {
-    let mut one = Evidence::default();
-    one.response.insert("status", 200);
-    one.counts.is_complete = true;
-    let frame = Frame {
-        origin: Origin::Body,
-        data: message.bytes(),
-    };
-    messages::collect(&frame, &mut one);
-    let draft = messages::usage_of(&one);
-    if draft.source != UsageSource::Reported {
-        return None;
-    }
-    let mut lines = draft.lines;
-    for line in &mut lines {
-        line.conditions.insert("batch".into(), "true".into());
-    }
-    Some(lines)
+    let one = Evidence::default();
+    sums::lines_of(one, message.bytes(), messages::collect, messages::usage_of)
 }
 
 fn note_error(evidence: &mut Evidence, error: Option<Raw<'_>>) {

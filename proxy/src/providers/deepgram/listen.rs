@@ -140,6 +140,11 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
             ..UsageDraft::default()
         };
     }
+    unreported(evidence)
+}
+
+/// The draft of an answer without usage; one that goes to the caller's own address is yet to come.
+pub(super) fn unreported(evidence: &Evidence) -> UsageDraft {
     if let Some(draft) = facts::refused(evidence) {
         return draft;
     }

@@ -4,10 +4,11 @@
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
+use super::listen;
 use crate::framing::Frame;
 use crate::framing::json::{Raw, pick, pick_in};
 use crate::provider::Asked;
-use crate::providers::facts::{self, Counted, keep_response_text, keep_usage};
+use crate::providers::facts::{Counted, keep_response_text, keep_usage};
 
 /// What the tokens of all features are billed under.
 const MODEL: &str = "text-intelligence";
@@ -66,17 +67,7 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
             ..UsageDraft::default()
         };
     }
-    if let Some(draft) = facts::refused(evidence) {
-        return draft;
-    }
-    if evidence.request.contains_key("callback") && facts::is_set(evidence, "finished") {
-        return UsageDraft {
-            source: UsageSource::Pending,
-            reason: Some("callback"),
-            ..UsageDraft::default()
-        };
-    }
-    facts::missing(facts::why_no_usage(evidence), None, None)
+    listen::unreported(evidence)
 }
 
 /// The tokens of all features together, when any counted some.

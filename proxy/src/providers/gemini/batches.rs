@@ -150,23 +150,12 @@ fn add_response(evidence: &mut Evidence, response: Raw<'_>, model: Option<&str>)
 /// One answer as its own reader has it, at the batch's price.
 fn lines_of(response: Raw<'_>, model: Option<&str>) -> Option<Vec<Line>> {
     let mut one = Evidence::default();
-    one.response.insert("status", 200);
-    one.counts.is_complete = true;
     if let Some(model) = model {
         one.request.insert("model", model);
     }
-    let frame = Frame {
-        origin: Origin::Body,
-        data: response.bytes(),
-    };
-    generate::collect(&frame, &mut one);
-    let draft = generate::usage_of(&one);
-    if draft.source != UsageSource::Reported {
-        return None;
-    }
-    let mut lines = draft.lines;
+    let body = response.bytes();
+    let mut lines = sums::lines_of(one, body, generate::collect, generate::usage_of)?;
     for line in &mut lines {
-        line.conditions.insert("batch".into(), "true".into());
         line.conditions.remove("service_tier");
     }
     Some(lines)

@@ -285,10 +285,15 @@ fn partial(evidence: &Evidence, mut line: Line) -> UsageDraft {
     if counted.is_none() {
         line.usage.set(Meter::OutputTokens, frames);
     }
+    // Thoughts count towards the request's own limit.
+    partial_up_to(line, output_high(evidence))
+}
+
+/// A line of which more output may have come than it says, up to a bound.
+pub(super) fn partial_up_to(line: Line, output_high: u64) -> UsageDraft {
     let low = line.usage.clone();
     let mut high = low.clone();
-    // Thoughts count towards the request's own limit.
-    let most = farebox_pricing::money::Decimal::from(output_high(evidence));
+    let most = farebox_pricing::money::Decimal::from(output_high);
     let output = low.quantity(Meter::OutputTokens).unwrap_or_default();
     let is_more = most
         .checked_sub(output)

@@ -7,7 +7,7 @@
 use farebox_pricing::evidence::{Evidence, Json};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 
-use super::generate::{note_error, tier};
+use super::generate::{note_error, partial_up_to, tier};
 use super::modalities::{Split, set_input, set_output};
 use crate::framing::json::{Raw, pick, text_of};
 use crate::framing::{Frame, Origin};
@@ -192,21 +192,7 @@ fn reported(evidence: &Evidence, usage: Usage, is_clamped: bool, is_final: bool)
             high: None,
         };
     }
-    let low = line.usage.clone();
-    let mut high = low.clone();
-    let most = farebox_pricing::money::Decimal::from(facts::output_high(evidence));
-    let output = low.quantity(Meter::OutputTokens).unwrap_or_default();
-    let is_more = most
-        .checked_sub(output)
-        .is_some_and(|more| !more.is_negative());
-    high.set(Meter::OutputTokens, if is_more { most } else { output });
-    UsageDraft {
-        lines: vec![line],
-        source: UsageSource::Partial,
-        reason: Some(facts::CUT),
-        low: Some(low),
-        high: Some(high),
-    }
+    partial_up_to(line, facts::output_high(evidence))
 }
 
 fn tokens(counted: &mut Counted<'_>) -> Option<Usage> {

@@ -129,16 +129,15 @@ pub(crate) fn collect_result(frame: &Frame<'_>, evidence: &mut Evidence) {
     let Some(body) = body.filter(|_| status < 400) else {
         return;
     };
-    let draft = result_of(body.bytes());
-    if draft.source != UsageSource::Reported {
+    let (collect, usage_of) = reader_of(body.bytes());
+    let lines = sums::lines_of(Evidence::default(), body.bytes(), collect, usage_of);
+    let Some(mut lines) = lines else {
         evidence.response.insert(UNREAD, true);
         return;
-    }
-    let mut lines = draft.lines;
+    };
     for line in &mut lines {
         // The whole batch has one price; what tier a result names is no other one.
         line.conditions.remove("service_tier");
-        line.conditions.insert("batch".into(), "true".into());
         if evidence.response_text("model").is_none() {
             evidence.set_response_text("model", &line.model);
         }
@@ -146,32 +145,17 @@ pub(crate) fn collect_result(frame: &Frame<'_>, evidence: &mut Evidence) {
     sums::add(evidence, &lines);
 }
 
-/// What one answer used, read as the endpoint that its shape is of.
-fn result_of(body: &[u8]) -> UsageDraft {
-    let frame = Frame {
-        origin: Origin::Body,
-        data: body,
-    };
-    let mut one = Evidence::default();
-    one.response.insert("status", 200u64);
+/// How an endpoint's answer is read.
+type ReaderOf = (fn(&Frame<'_>, &mut Evidence), fn(&Evidence) -> UsageDraft);
+
+/// The reader of the endpoint that an answer's shape is of.
+fn reader_of(body: &[u8]) -> ReaderOf {
     let object = pick(body, ["object"]).and_then(|picked| picked.members[0].and_then(text_of));
     match object.as_deref() {
-        Some("response" | "response.compaction") => {
-            responses::collect(&frame, &mut one);
-            responses::usage_of(&one)
-        }
-        Some("list") => {
-            embeddings::collect(&frame, &mut one);
-            embeddings::usage_of(&one)
-        }
-        Some(_) => {
-            chat::collect(&frame, &mut one);
-            chat::usage_of(&one)
-        }
-        None => {
-            images::collect(&frame, &mut one);
-            images::usage_of(&one)
-        }
+        Some("response" | "response.compaction") => (responses::collect, responses::usage_of),
+        Some("list") => (embeddings::collect, embeddings::usage_of),
+        Some(_) => (chat::collect, chat::usage_of),
+        None => (images::collect, images::usage_of),
     }
 }
 
