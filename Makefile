@@ -7,13 +7,14 @@ VENV := $(CACHE)/sdk
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/deny/bin/cargo-deny
 # One build of binaries and tests together, so that no dependency is compiled twice.
-EVERYTHING = $(CARGO) build --release --locked --workspace --bins --lib --tests
+EVERYTHING = $(CARGO) build --profile suite --locked --workspace --bins --lib --tests
+SUITE = $(CARGO) test --profile suite --locked
 # The demo's and bench's own arguments: make demo ARGS=--once
 ARGS ?=
 KILL_CYCLES ?= 2000
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-run soak bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run soak bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,21 +31,24 @@ demo: build ## the main job: three tenants' traffic, their invoices; stays up. A
 test: ## the whole suite: unit, property, end to end, SDKs
 	@deploy/bootstrap.sh test
 	$(EVERYTHING)
-	$(CARGO) test --release --locked --workspace --bins --lib --tests
+	$(SUITE) --workspace --bins --lib --tests
 	@$(MAKE) --no-print-directory sdk-run
 
 unit: ## the tests beside the code alone
-	$(CARGO) test --release --locked --workspace --lib --bins
+	$(SUITE) --workspace --lib --bins
 
 e2e: ## the end-to-end tests alone; CASE=name filters
 	@deploy/bootstrap.sh test
 	$(EVERYTHING)
-	$(CARGO) test --release --locked -p farebox-tests --test e2e -- $(CASE)
+	$(SUITE) -p farebox-tests --test e2e -- $(CASE)
 
-sdk: build sdk-run ## the vendors' unmodified Python SDKs against `farebox up`
+sdk: sdk-build sdk-run ## the vendors' unmodified Python SDKs against `farebox up`
+
+sdk-build: bootstrap
+	@$(CARGO) build --profile suite --locked -p farebox
 
 sdk-run: $(VENV)/ready
-	@FAREBOX_BIN=$(abspath $(TARGET)/release/farebox) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
+	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
 
 $(VENV)/ready: tests/sdk/requirements.txt
 	@deploy/bootstrap.sh test
@@ -55,7 +59,7 @@ $(VENV)/ready: tests/sdk/requirements.txt
 
 soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy
 	$(EVERYTHING)
-	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(CARGO) test --release --locked -p farebox-tests --test e2e -- --nocapture kill::
+	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
 
 bench: ## CPU, memory and latency beside nginx; prints the table
 	@deploy/bootstrap.sh bench
@@ -69,7 +73,7 @@ fmt:
 	$(CARGO) fmt --all --check
 
 clippy:
-	$(CARGO) clippy --release --locked --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --profile suite --locked --workspace --all-targets -- -D warnings
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --workspace --no-deps --document-private-items
@@ -88,7 +92,7 @@ $(DENY):
 
 schema: ## write sql/schema.sql from a migrated database
 	$(EVERYTHING)
-	FAREBOX_WRITE_SCHEMA=1 $(CARGO) test --release --locked -p farebox-tests --test e2e -- schema::schema_sql
+	FAREBOX_WRITE_SCHEMA=1 $(SUITE) -p farebox-tests --test e2e -- schema::schema_sql
 
 clean: ## remove everything built
 	rm -rf $(TARGET) $(CACHE)
