@@ -1,6 +1,7 @@
 //! The HTTP API: one table says every route, the access it asks for, and its handler. The router, the
 //! tests and the comparison with the OpenAPI document all go by that table.
 
+mod adjustments;
 mod events;
 mod health;
 mod ingest;
@@ -122,6 +123,19 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", "/api/v1/events", Read, get(events::list)),
         route("GET", "/api/v1/events/{event_id}", Read, get(events::show)),
         route("GET", "/api/v1/sessions", Read, get(sessions::list)),
+        route("GET", "/api/v1/adjustments", Read, get(adjustments::list)),
+        route(
+            "POST",
+            "/api/v1/adjustments",
+            Operator,
+            post(adjustments::adjust),
+        ),
+        route(
+            "POST",
+            "/api/v1/adjustments/{batch_id}/undo",
+            Operator,
+            post(adjustments::undo),
+        ),
         route("GET", "/api/v1/tenants", Read, get(tenants::list)),
         route("POST", "/api/v1/tenants", Operator, post(tenants::create)),
         route(
@@ -243,6 +257,9 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         events::list,
         events::show,
         sessions::list,
+        adjustments::list,
+        adjustments::adjust,
+        adjustments::undo,
         tenants::list,
         tenants::create,
         tenants::show,

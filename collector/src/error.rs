@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::store::{DatabaseError, PoolError, SqlState};
+use crate::store::ingest::BatchError;
+use crate::store::{DatabaseError, PoolError, SqlState, StoreError};
 
 /// Seconds after which a caller may try again while the database is away.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 1;
@@ -143,6 +144,30 @@ impl From<DatabaseError> for ApiError {
             return Self::unavailable("query_timeout", "the query took longer than its bound");
         }
         Self::internal(&format!("{}: {detail}", state.code()))
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unreachable(cause) => cause.into(),
+            StoreError::Failed(cause) => cause.into(),
+            StoreError::Address(_) | StoreError::SumTooLarge | StoreError::Unreadable(_) => {
+                Self::internal(&error)
+            }
+        }
+    }
+}
+
+impl From<BatchError> for ApiError {
+    fn from(error: BatchError) -> Self {
+        match error {
+            BatchError::Again(cause) => {
+                tracing::warn!(%cause, "another transaction was in the way");
+                Self::unavailable("busy", "another change was in the way; send this one again")
+            }
+            BatchError::Data(cause) | BatchError::Store(cause) => cause.into(),
+        }
     }
 }
 

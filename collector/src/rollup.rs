@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use farebox_pricing::event::{Charge, Event, Pricing};
 use farebox_pricing::money::{Decimal, Usd};
+use farebox_pricing::usage::Line;
 use uuid::Uuid;
 
 use crate::ingest::months::{Month, hour};
@@ -50,6 +51,55 @@ pub(crate) struct Sum {
     pub(crate) unpriced_events: i64,
 }
 
+impl Sum {
+    /// Whether it changes nothing.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.quantity.is_zero()
+            && self.cost_usd == Usd::ZERO
+            && self.billed_usd == Usd::ZERO
+            && self.events == 0
+            && self.unpriced_events == 0
+    }
+}
+
+/// An event as the sums see it: booked, or as a correction leaves it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counted<'a> {
+    pub(crate) group: Group<'a>,
+    /// Since the Unix epoch.
+    pub(crate) hour: i64,
+    /// Since 2000-01-01.
+    pub(crate) day: i32,
+    pub(crate) model: Option<&'a str>,
+    /// The call's first attempt and part.
+    pub(crate) is_first: bool,
+    pub(crate) pricing: Pricing,
+    pub(crate) lines: &'a [Line],
+    pub(crate) charges: &'a [Charge],
+}
+
+/// Whether an event is added to the sums or taken out of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sign {
+    Plus,
+    Minus,
+}
+
+impl Sign {
+    fn of(self, sum: Sum) -> Result<Sum, Overflow> {
+        match self {
+            Self::Plus => Ok(sum),
+            Self::Minus => Ok(Sum {
+                quantity: Decimal::ZERO.checked_sub(sum.quantity).ok_or(Overflow)?,
+                cost_usd: Usd::from_pico(-sum.cost_usd.as_pico()),
+                billed_usd: Usd::from_pico(-sum.billed_usd.as_pico()),
+                events: -sum.events,
+                unpriced_events: -sum.unpriced_events,
+            }),
+        }
+    }
+}
+
 /// Sums of a batch, by row.
 pub(crate) type Sums<'a> = BTreeMap<Key<'a>, Sum>;
 
@@ -87,38 +137,67 @@ impl<'a> Batch<'a> {
             endpoint: event.endpoint.name(),
             pricing: pricing.name(),
         };
-        let slots = (group, hour(event.started_at), i64::from(day));
+        let counted = Counted {
+            group,
+            hour: hour(event.started_at),
+            day,
+            model: event.model.as_deref(),
+            is_first: event.attempt == 1 && event.part == 1,
+            pricing,
+            lines: &event.lines,
+            charges,
+        };
+        self.count(&counted, Sign::Plus)
+    }
+
+    /// Adds an event as it is counted, or takes it away.
+    pub(crate) fn count(&mut self, counted: &Counted<'a>, sign: Sign) -> Result<(), Overflow> {
+        let slots = (counted.group, counted.hour, i64::from(counted.day));
         let meters = self.groups.entry(slots).or_default();
-        let calls = meters.entry((event.model.as_deref(), CALLS)).or_default();
-        let is_first = event.attempt == 1 && event.part == 1;
-        calls.grow(&Sum {
-            quantity: Decimal::from(u64::from(is_first)),
+        let calls = meters.entry((counted.model, CALLS)).or_default();
+        calls.grow(&sign.of(Sum {
+            quantity: Decimal::from(u64::from(counted.is_first)),
             events: 1,
-            unpriced_events: i64::from(is_unpriced(pricing)),
+            unpriced_events: i64::from(is_unpriced(counted.pricing)),
             ..Sum::default()
-        })?;
-        if pricing == Pricing::Repeat {
+        })?)?;
+        if counted.pricing == Pricing::Repeat {
             return Ok(());
         }
         // Two lines of one model differ in their conditions only; their sums are one row.
-        for line in &event.lines {
+        for line in counted.lines {
             for (meter, quantity) in line.usage.iter() {
                 let sum = meters.entry((Some(&line.model), meter.name())).or_default();
-                sum.grow(&Sum {
+                sum.grow(&sign.of(Sum {
                     quantity,
                     ..Sum::default()
-                })?;
+                })?)?;
             }
         }
-        for charge in charges {
+        for charge in counted.charges {
             let key = (Some(charge.model.as_str()), charge.meter.name());
-            meters.entry(key).or_default().grow(&Sum {
+            meters.entry(key).or_default().grow(&sign.of(Sum {
                 cost_usd: charge.cost_usd.unwrap_or(Usd::ZERO),
                 billed_usd: charge.billed_usd.unwrap_or(Usd::ZERO),
                 ..Sum::default()
-            })?;
+            })?)?;
         }
         Ok(())
+    }
+
+    /// Adds one row's growth.
+    pub(crate) fn grow(
+        &mut self,
+        group: Group<'a>,
+        (hour, day): (i64, i32),
+        (model, meter): (Option<&'a str>, &'static str),
+        by: &Sum,
+    ) -> Result<(), Overflow> {
+        let meters = self
+            .groups
+            .entry((group, hour, i64::from(day)))
+            .or_default();
+        meters.entry((model, meter)).or_default().grow(by)
     }
 
     /// The rows by hour.

@@ -20,6 +20,7 @@ pub(crate) use tokio_postgres::{Error as DatabaseError, IsolationLevel};
 
 pub mod ingest;
 
+pub(crate) mod adjustments;
 pub(crate) mod copy;
 
 use ingest::Known;
@@ -68,6 +69,8 @@ pub enum StoreError {
     Unreachable(PoolError),
     /// A batch's sum is larger than any that is kept.
     SumTooLarge,
+    /// A row that another version wrote.
+    Unreadable(String),
     /// A statement failed.
     Failed(tokio_postgres::Error),
 }
@@ -78,6 +81,7 @@ impl fmt::Display for StoreError {
             Self::Address(reason) => write!(f, "database address: {reason}"),
             Self::Unreachable(error) => write!(f, "database cannot be reached: {error}"),
             Self::SumTooLarge => f.write_str("a sum does not fit"),
+            Self::Unreadable(reason) => write!(f, "a row cannot be read: {reason}"),
             // The driver's own text is only "db error"; the server's message is what helps.
             Self::Failed(error) => match error.as_db_error() {
                 Some(db) => write!(f, "database: {}: {}", db.code().code(), db.message()),
@@ -90,7 +94,7 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Address(_) | Self::SumTooLarge => None,
+            Self::Address(_) | Self::SumTooLarge | Self::Unreadable(_) => None,
             Self::Unreachable(error) => Some(error),
             Self::Failed(error) => Some(error),
         }

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 #[path = "ledger/support.rs"]
 mod support;
 
+#[path = "api/adjust.rs"]
+mod adjust;
 #[path = "api/served.rs"]
 mod served;
 #[path = "api/steady.rs"]
@@ -42,6 +44,7 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "GET /api/v1/events"
         | "GET /api/v1/sessions"
         | "GET /api/v1/tenants"
+        | "GET /api/v1/adjustments"
         | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
         "GET /api/v1/events/{event_id}" | "GET /api/v1/tenants/{tenant_id}" => {
             [401, 404, 200, 200, 200]
@@ -52,6 +55,9 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "POST /api/v1/keys/{key}/revoke" => [401, 404, 403, 200, 200],
         // The body names the tenant `acme`.
         "POST /api/v1/keys" => [401, 404, 403, 201, 201],
+        "POST /api/v1/adjustments" | "POST /api/v1/adjustments/{batch_id}/undo" => {
+            [401, 403, 403, 403, 404]
+        }
         "POST /api/v1/tenants" | "POST /api/v1/ingest-tokens" => [401, 403, 403, 403, 201],
         "POST /api/v1/limits"
         | "PUT /api/v1/limits/{limit_id}"
@@ -87,11 +93,17 @@ async fn every_route_gives_every_principal_its_own() -> Result {
         let filled = path
             .replace("{event_id}", &event_id)
             .replace("{tenant_id}", "acme")
+            .replace("{batch_id}", &event_id)
             .replace("{key}", &victim)
             .replace("{limit_id}", &limit_id)
             .replace("{token_id}", &text(&token, "token_id"));
         let body = match route.as_str() {
             "POST /api/v1/keys" => json!({"name": "more", "tenant": "acme"}).to_string(),
+            // An event that is not there.
+            "POST /api/v1/adjustments" => json!({"kind": "manual", "reason": "none",
+                "event_ids": ["01930000-0000-7000-8000-000000000000"],
+                "amount": {"billed_usd": "-1"}})
+            .to_string(),
             "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
             "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
             "POST /api/v1/ingest-tokens" => name.to_string(),

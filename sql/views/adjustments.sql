@@ -24,7 +24,11 @@ select
     adjustments.meter,
     adjustments.quantity,
     case when (select farebox_private.sees_all()) or adjustments.paid_by <> 'operator' then adjustments.cost_usd end as cost_usd,
-    adjustments.billed_usd
+    adjustments.billed_usd,
+    adjustments.batch_id,
+    adjustments.event_period,
+    adjustments.events,
+    adjustments.unpriced_events
 from farebox_private.adjustments;
 
 grant select on farebox.adjustments to farebox_reader, farebox_collector, farebox_tenant;
@@ -54,3 +58,7 @@ comment on column farebox.adjustments.meter is 'What is corrected.';
 comment on column farebox.adjustments.quantity is 'Signed change of the quantity.';
 comment on column farebox.adjustments.cost_usd is 'Signed change of the cost. Null for tenants where the operator pays.';
 comment on column farebox.adjustments.billed_usd is 'Signed change of what is billed.';
+comment on column farebox.adjustments.batch_id is 'What was corrected together.';
+comment on column farebox.adjustments.event_period is 'The month its event was first booked in; an earlier one than period makes it a credit or debit line.';
+comment on column farebox.adjustments.events is 'Signed change of the count of events, on rows of the meter calls.';
+comment on column farebox.adjustments.unpriced_events is 'Signed change of the count of events without a price, on rows of the meter calls.';

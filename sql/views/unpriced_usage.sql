@@ -24,6 +24,15 @@ select
     events.response_id
 from farebox_private.usage_events as events
 where events.pricing in ('unpriced', 'partial', 'unknown')
+    -- What was corrected since goes by its latest correction.
+    and coalesce((
+        select corrections.pricing in ('unpriced', 'partial', 'unknown')
+            and corrections.tenant_id is not distinct from events.tenant_id
+        from farebox_private.corrections
+        where corrections.event_id = events.event_id
+        order by corrections.number desc
+        limit 1
+    ), true)
     and not (
         events.usage_source = 'pending'
         and exists (

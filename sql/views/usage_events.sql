@@ -86,6 +86,7 @@ select
         end
         from farebox_private.adjustments
         where adjustments.event_id = events.event_id
+            and adjustments.tenant_id is not distinct from events.tenant_id
     ) end as adjusted_cost_usd,
     (
         select case
@@ -94,6 +95,7 @@ select
         end
         from farebox_private.adjustments
         where adjustments.event_id = events.event_id
+            and adjustments.tenant_id is not distinct from events.tenant_id
     ) as adjusted_billed_usd
 from farebox_private.usage_events as events;
 
@@ -171,5 +173,5 @@ comment on column farebox.usage_events.node is 'The proxy. Null for tenants.';
 comment on column farebox.usage_events.epoch is 'The proxy''s process start. Null for tenants.';
 comment on column farebox.usage_events.seq is 'The settlement''s number in the epoch, without gaps. Null for tenants.';
 comment on column farebox.usage_events.content_sha256 is 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
-comment on column farebox.usage_events.adjusted_cost_usd is 'cost_usd with all adjustments, where the viewer sees it; null: unpriced and never adjusted.';
-comment on column farebox.usage_events.adjusted_billed_usd is 'billed_usd with all adjustments; null: unpriced and never adjusted.';
+comment on column farebox.usage_events.adjusted_cost_usd is 'cost_usd with all adjustments booked to its tenant, where the viewer sees it; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
+comment on column farebox.usage_events.adjusted_billed_usd is 'billed_usd with all adjustments booked to its tenant; 0 after the event moved to another tenant; null: unpriced and never adjusted.';

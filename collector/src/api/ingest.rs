@@ -20,7 +20,6 @@ use crate::api::App;
 use crate::error::{ApiError, ErrorBody};
 use crate::ingest::body::{self, InvalidBody};
 use crate::ingest::{self, BATCH_BYTES_MAX, Outcome, Receipt, Sender};
-use crate::store::StoreError;
 
 /// Seconds after which a node is asked to send again when too many batches are in flight.
 const BUSY_RETRY_AFTER_SECONDS: u32 = 1;
@@ -129,12 +128,7 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
         ingest::now(),
     )
     .await
-    .map_err(|failure| match failure {
-        StoreError::Unreachable(cause) => ApiError::from(cause),
-        StoreError::Failed(cause) => ApiError::from(cause),
-        StoreError::Address(cause) => ApiError::internal(&cause),
-        StoreError::SumTooLarge => ApiError::internal(&StoreError::SumTooLarge),
-    })?;
+    .map_err(ApiError::from)?;
     for outcome in Outcome::ALL {
         let is_it = |receipt: &&Receipt| receipt.outcome == outcome;
         let count = answer.receipts.iter().filter(is_it).count();

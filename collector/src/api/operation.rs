@@ -108,6 +108,13 @@ impl Operation<'_> {
         self.finish_as(status, answer.clone(), answer).await
     }
 
+    /// Takes everything back and answers: a preview.
+    pub(crate) async fn abandon<T: Serialize>(self, status: StatusCode, answer: &T) -> Answer {
+        let answer = value(answer)?;
+        self.transaction.rollback().await?;
+        Ok((status, Json(answer)).into_response())
+    }
+
     /// Commits and answers; `kept` is what a repeated request is answered with, so that a secret is
     /// shown once and stored nowhere.
     pub(crate) async fn finish_as(self, status: StatusCode, answer: Value, kept: Value) -> Answer {

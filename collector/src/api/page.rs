@@ -85,6 +85,19 @@ pub(crate) fn time(field: &str, asked: Option<&str>) -> Result<Option<Timestamp>
         .map_err(|_| ApiError::invalid(field, "an RFC 3339 time or a day like 2026-11-22"))
 }
 
+/// A month parameter, `2026-11` or its first day, as the first day.
+pub(crate) fn month(asked: &str) -> Result<String, ApiError> {
+    let first_day = match asked.len() {
+        7 => format!("{asked}-01"),
+        _ => asked.to_owned(),
+    };
+    let is_month = first_day.ends_with("-01") && time("month", Some(&first_day)).is_ok();
+    if first_day.len() != "2026-11-01".len() || !is_month {
+        return Err(ApiError::invalid("month", "a month like 2026-11"));
+    }
+    Ok(first_day)
+}
+
 /// A half-open span of time, each end optional.
 pub(crate) fn span(
     from: Option<&str>,

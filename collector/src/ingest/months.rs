@@ -64,6 +64,18 @@ impl Month {
     }
 }
 
+impl std::fmt::Display for Month {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", date_of(self.0))
+    }
+}
+
+/// The month of a day since 2000-01-01.
+#[must_use]
+pub fn month_of_day(day: i32) -> Month {
+    Month(number_of(date_of(day).first_of_month()))
+}
+
 /// Hours since the Unix epoch.
 #[must_use]
 pub fn hour(at: Timestamp) -> i64 {

@@ -21,10 +21,26 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0004_intake.sql",
         include_str!("../../../sql/migrations/0004_intake.sql"),
     ),
+    (
+        "0009_books.sql",
+        include_str!("../../../sql/migrations/0009_books.sql"),
+    ),
 ];
 
 /// Made anew each time.
 pub(super) const FUNCTIONS: &[(&str, &str)] = &[
+    (
+        "ledger_parts.sql",
+        include_str!("../../../sql/functions/ledger_parts.sql"),
+    ),
+    (
+        "check_rollups.sql",
+        include_str!("../../../sql/functions/check_rollups.sql"),
+    ),
+    (
+        "rebuild_rollups.sql",
+        include_str!("../../../sql/functions/rebuild_rollups.sql"),
+    ),
     (
         "explain.sql",
         include_str!("../../../sql/functions/explain.sql"),

@@ -278,6 +278,7 @@ fn select() -> String {
                 sum(adjustments.billed_usd) as billed_usd
             from farebox_private.adjustments
             where adjustments.event_id = usage_events.event_id
+                and adjustments.tenant_id is not distinct from usage_events.tenant_id
          ) as adjusted on true",
         qualified().join(", ")
     )

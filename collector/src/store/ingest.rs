@@ -20,8 +20,8 @@ use crate::ingest::{BatchContext, Priced};
 mod claims;
 mod events;
 mod reports;
-mod sums;
-mod tenants;
+pub(crate) mod sums;
+pub(crate) mod tenants;
 
 pub use reports::sequence_holes;
 

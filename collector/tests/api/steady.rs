@@ -42,10 +42,11 @@ async fn an_event_reads_the_same_in_api_and_view() -> Result {
         .sql()
         .await?
         .batch_execute(
-            "insert into farebox_private.adjustments (adjustment_id, event_id, kind, actor, reason,
-                 started_at, day, period, tenant_id, environment, paid_by, provider, endpoint, pricing,
+            "insert into farebox_private.adjustments (adjustment_id, batch_id, event_id, kind, actor, reason,
+                 started_at, day, period, event_period, tenant_id, environment, paid_by, provider, endpoint, pricing,
                  meter, quantity, cost_usd, billed_usd)
-             select gen_random_uuid(), event_id, 'reprice', 'x', 'a test', started_at, day, period, tenant_id,
+             select gen_random_uuid(), gen_random_uuid(), event_id, 'reprice', 'x', 'a test', started_at, day,
+                 period, period, tenant_id,
                  environment, paid_by, provider, endpoint, pricing, 'input_tokens', 0, 0.5, 0.25
              from farebox_private.usage_events where seq in (1, 3)",
         )

@@ -19,6 +19,14 @@ pub(super) async fn add(
         let (day, period) = (placement.day, placement.period);
         batch.add(&ready.record.event, &ready.charges, pricing, day, period)?;
     }
+    write(transaction, &batch).await
+}
+
+/// Adds a batch's sums, hours before days, each in the order of its keys.
+pub(crate) async fn write(
+    transaction: &Transaction<'_>,
+    batch: &rollup::Batch<'_>,
+) -> Result<(), BatchError> {
     upsert(transaction, HOURLY, &batch.hourly()?).await?;
     upsert(transaction, DAILY, &batch.daily()?).await
 }

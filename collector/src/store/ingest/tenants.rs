@@ -99,7 +99,7 @@ pub(super) async fn note_customers(
 
 /// Holds the batch's months for share, in order, and says in which one each is booked: itself, or
 /// the first open one after it.
-pub(super) async fn hold_open_months<'a>(
+pub(crate) async fn hold_open_months<'a>(
     transaction: &Transaction<'_>,
     months: BTreeSet<(Option<&'a str>, Month)>,
 ) -> Result<HashMap<(Option<&'a str>, Month), Month>, BatchError> {

@@ -1,0 +1,90 @@
+create or replace function farebox_private.check_rollups(from_day date, to_day date)
+    returns table (
+        roll_up text,
+        slot text,
+        tenant_id text,
+        period date,
+        model text,
+        meter text,
+        difference text
+    )
+    language sql stable
+begin atomic
+    with parts as materialized (
+        select *
+        from farebox_private.ledger_parts(check_rollups.from_day, check_rollups.to_day)
+    ),
+    made as (
+        select
+            'usage_hourly' as roll_up, to_char(parts.hour at time zone 'UTC', 'YYYY-MM-DD HH24') as slot,
+            parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id,
+            parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing,
+            parts.meter, sum(parts.quantity) as quantity, sum(parts.cost_usd) as cost_usd,
+            sum(parts.billed_usd) as billed_usd, sum(parts.events)::bigint as events,
+            sum(parts.unpriced_events)::bigint as unpriced_events
+        from parts
+        where parts.hour >= check_rollups.from_day::timestamp at time zone 'UTC'
+            and parts.hour < check_rollups.to_day::timestamp at time zone 'UTC'
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+        union all
+        select
+            'usage_daily', parts.day::text,
+            parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id,
+            parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing,
+            parts.meter, sum(parts.quantity), sum(parts.cost_usd), sum(parts.billed_usd),
+            sum(parts.events)::bigint, sum(parts.unpriced_events)::bigint
+        from parts
+        where parts.day >= check_rollups.from_day
+            and parts.day < check_rollups.to_day
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+    ),
+    kept as (
+        select
+            'usage_hourly' as roll_up, to_char(usage_hourly.hour at time zone 'UTC', 'YYYY-MM-DD HH24') as slot,
+            usage_hourly.period, usage_hourly.tenant_id, usage_hourly.customer_id, usage_hourly.project,
+            usage_hourly.key_id, usage_hourly.environment, usage_hourly.paid_by, usage_hourly.provider,
+            usage_hourly.endpoint, usage_hourly.model, usage_hourly.pricing, usage_hourly.meter,
+            usage_hourly.quantity, usage_hourly.cost_usd::numeric as cost_usd,
+            usage_hourly.billed_usd::numeric as billed_usd, usage_hourly.events, usage_hourly.unpriced_events
+        from farebox_private.usage_hourly
+        where usage_hourly.hour >= check_rollups.from_day::timestamp at time zone 'UTC'
+            and usage_hourly.hour < check_rollups.to_day::timestamp at time zone 'UTC'
+        union all
+        select
+            'usage_daily', usage_daily.day::text,
+            usage_daily.period, usage_daily.tenant_id, usage_daily.customer_id, usage_daily.project,
+            usage_daily.key_id, usage_daily.environment, usage_daily.paid_by, usage_daily.provider,
+            usage_daily.endpoint, usage_daily.model, usage_daily.pricing, usage_daily.meter,
+            usage_daily.quantity, usage_daily.cost_usd::numeric, usage_daily.billed_usd::numeric,
+            usage_daily.events, usage_daily.unpriced_events
+        from farebox_private.usage_daily
+        where usage_daily.day >= check_rollups.from_day
+            and usage_daily.day < check_rollups.to_day
+    ),
+    -- A row of nothing but zeros says the same as none.
+    differing as (
+        select 'not kept' as difference, missing.*
+        from (select * from made except all select * from kept) as missing
+        union all
+        select 'not in the ledger', invented.*
+        from (select * from kept except all select * from made) as invented
+    )
+    select
+        differing.roll_up, differing.slot, differing.tenant_id, differing.period, differing.model,
+        differing.meter,
+        differing.difference || ': quantity ' || trim_scale(differing.quantity)
+            || ', cost ' || trim_scale(differing.cost_usd) || ', billed ' || trim_scale(differing.billed_usd)
+            || ', events ' || differing.events || ', unpriced ' || differing.unpriced_events
+    from differing
+    where differing.quantity <> 0
+        or differing.cost_usd <> 0
+        or differing.billed_usd <> 0
+        or differing.events <> 0
+        or differing.unpriced_events <> 0
+    order by 1, 2, 3, 4, 5, 6, 7;
+end;
+
+revoke execute on function farebox_private.check_rollups(date, date) from public;
+grant execute on function farebox_private.check_rollups(date, date) to farebox_collector;
+comment on function farebox_private.check_rollups(date, date) is
+    'Rows of the roll-ups of these days that are not the sums of the ledger; none is as it should be. What retention removed is missing from the ledger.';

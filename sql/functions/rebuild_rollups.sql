@@ -1,0 +1,55 @@
+create or replace function farebox_private.rebuild_rollups(from_day date, to_day date)
+    returns bigint
+    language plpgsql
+    set search_path = pg_temp, pg_catalog
+as $function$
+declare
+    rows_made bigint;
+    rows_more bigint;
+begin
+    if exists (
+        select
+        from farebox_private.retained
+        where retained.removed_before > (from_day - 2)::timestamp at time zone 'UTC'
+    ) then
+        raise exception 'retention removed events of these days: their sums cannot be made again'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    -- Nobody books meanwhile; reading goes on.
+    lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    create temporary table parts on commit drop as
+    select * from farebox_private.ledger_parts(from_day, to_day);
+    delete from farebox_private.usage_hourly
+    where hour >= from_day::timestamp at time zone 'UTC'
+        and hour < to_day::timestamp at time zone 'UTC';
+    delete from farebox_private.usage_daily
+    where day >= from_day
+        and day < to_day;
+    insert into farebox_private.usage_hourly
+    select
+        hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
+        sum(unpriced_events)
+    from parts
+    where hour >= from_day::timestamp at time zone 'UTC'
+        and hour < to_day::timestamp at time zone 'UTC'
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    get diagnostics rows_made = row_count;
+    insert into farebox_private.usage_daily
+    select
+        day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
+        sum(unpriced_events)
+    from parts
+    where day >= from_day
+        and day < to_day
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    get diagnostics rows_more = row_count;
+    drop table parts;
+    return rows_made + rows_more;
+end
+$function$;
+
+revoke execute on function farebox_private.rebuild_rollups(date, date) from public;
+comment on function farebox_private.rebuild_rollups(date, date) is
+    'Makes the roll-ups of these days again from the ledger, for its owner; how many rows they have then. Refused where retention removed events.';
