@@ -49,6 +49,11 @@ CREATE TABLE farebox_private.adjustments (
     quantity numeric NOT NULL,
     cost_usd farebox_private.usd NOT NULL,
     billed_usd farebox_private.usd NOT NULL,
+    batch_id uuid NOT NULL,
+    event_period date NOT NULL,
+    events bigint DEFAULT 0 NOT NULL,
+    unpriced_events bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT event_period_is_month CHECK ((EXTRACT(day FROM event_period) = (1)::numeric)),
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['reprice'::text, 'retag'::text, 'reread'::text, 'manual'::text]))),
     CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
     CONSTRAINT reason_is_given CHECK ((reason <> ''::text))
@@ -108,6 +113,14 @@ COMMENT ON COLUMN farebox_private.adjustments.cost_usd IS 'Signed change of the 
 
 COMMENT ON COLUMN farebox_private.adjustments.billed_usd IS 'Signed change of what is billed.';
 
+COMMENT ON COLUMN farebox_private.adjustments.batch_id IS 'What was corrected together.';
+
+COMMENT ON COLUMN farebox_private.adjustments.event_period IS 'The month its event was first booked in; an earlier one than period makes it a credit or debit line.';
+
+COMMENT ON COLUMN farebox_private.adjustments.events IS 'Signed change of the count of events, on rows of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.adjustments.unpriced_events IS 'Signed change of the count of events without a price, on rows of the meter calls.';
+
 CREATE VIEW farebox.adjustments AS
  SELECT adjustments.adjustment_id,
     adjustments.event_id,
@@ -145,7 +158,11 @@ CREATE VIEW farebox.adjustments AS
             WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (adjustments.paid_by <> 'operator'::text)) THEN (adjustments.cost_usd)::numeric
             ELSE NULL::numeric
         END AS cost_usd,
-    adjustments.billed_usd
+    adjustments.billed_usd,
+    adjustments.batch_id,
+    adjustments.event_period,
+    adjustments.events,
+    adjustments.unpriced_events
    FROM farebox_private.adjustments;
 
 COMMENT ON VIEW farebox.adjustments IS 'Corrections of booked events.';
@@ -200,6 +217,14 @@ COMMENT ON COLUMN farebox.adjustments.cost_usd IS 'Signed change of the cost. Nu
 
 COMMENT ON COLUMN farebox.adjustments.billed_usd IS 'Signed change of what is billed.';
 
+COMMENT ON COLUMN farebox.adjustments.batch_id IS 'What was corrected together.';
+
+COMMENT ON COLUMN farebox.adjustments.event_period IS 'The month its event was first booked in; an earlier one than period makes it a credit or debit line.';
+
+COMMENT ON COLUMN farebox.adjustments.events IS 'Signed change of the count of events, on rows of the meter calls.';
+
+COMMENT ON COLUMN farebox.adjustments.unpriced_events IS 'Signed change of the count of events without a price, on rows of the meter calls.';
+
 CREATE TABLE farebox_private.invoices (
     invoice_id uuid NOT NULL,
     number text NOT NULL,
@@ -210,6 +235,13 @@ CREATE TABLE farebox_private.invoices (
     events_sha256 text NOT NULL,
     closed_at timestamp with time zone NOT NULL,
     closed_by text NOT NULL,
+    currency text DEFAULT 'USD'::text NOT NULL,
+    from_at timestamp with time zone NOT NULL,
+    to_at timestamp with time zone NOT NULL,
+    events bigint NOT NULL,
+    unknown_events bigint NOT NULL,
+    despite text[] DEFAULT '{}'::text[] NOT NULL,
+    CONSTRAINT currency_is_usd CHECK ((currency = 'USD'::text)),
     CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric))
 );
 
@@ -234,6 +266,18 @@ COMMENT ON COLUMN farebox_private.invoices.events_sha256 IS 'SHA-256 over the li
 COMMENT ON COLUMN farebox_private.invoices.closed_at IS 'When the month was closed.';
 
 COMMENT ON COLUMN farebox_private.invoices.closed_by IS 'Who closed it.';
+
+COMMENT ON COLUMN farebox_private.invoices.currency IS 'USD.';
+
+COMMENT ON COLUMN farebox_private.invoices.from_at IS 'The month''s begin in the tenant''s zone.';
+
+COMMENT ON COLUMN farebox_private.invoices.to_at IS 'Its end, exclusive.';
+
+COMMENT ON COLUMN farebox_private.invoices.events IS 'Events and adjustments in the list that was hashed.';
+
+COMMENT ON COLUMN farebox_private.invoices.unknown_events IS 'Events of which no usage was known at the close; they are on no line.';
+
+COMMENT ON COLUMN farebox_private.invoices.despite IS 'Nodes that had not shipped past its end.';
 
 CREATE VIEW farebox.invoices AS
  SELECT invoices.invoice_id,
@@ -626,7 +670,7 @@ CREATE VIEW farebox.usage_events AS
                         ELSE (COALESCE((events.cost_usd)::numeric, (0)::numeric) + sum((adjustments.cost_usd)::numeric))
                     END AS "case"
                FROM farebox_private.adjustments
-              WHERE (adjustments.event_id = events.event_id))
+              WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id))))
             ELSE NULL::numeric
         END AS adjusted_cost_usd,
     ( SELECT
@@ -635,7 +679,7 @@ CREATE VIEW farebox.usage_events AS
                     ELSE (COALESCE((events.billed_usd)::numeric, (0)::numeric) + sum((adjustments.billed_usd)::numeric))
                 END AS "case"
            FROM farebox_private.adjustments
-          WHERE (adjustments.event_id = events.event_id)) AS adjusted_billed_usd
+          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) AS adjusted_billed_usd
    FROM farebox_private.usage_events events;
 
 COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
@@ -784,9 +828,9 @@ COMMENT ON COLUMN farebox.usage_events.seq IS 'The settlement''s number in the e
 
 COMMENT ON COLUMN farebox.usage_events.content_sha256 IS 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
 
-COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments, where the viewer sees it; null: unpriced and never adjusted.';
+COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments booked to its tenant, where the viewer sees it; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
 
-COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments; null: unpriced and never adjusted.';
+COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments booked to its tenant; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
 
 CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
     LANGUAGE sql STABLE
@@ -991,6 +1035,94 @@ END;
 
 COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, evidence, usage, bounds, charge, booked, adjustment, invoice. Tenants see their own, without costs.';
 
+CREATE TABLE farebox_private.corrections (
+    correction_id uuid NOT NULL,
+    batch_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    number integer NOT NULL,
+    kind text NOT NULL,
+    actor text NOT NULL,
+    reason text NOT NULL,
+    old_revision text,
+    new_revision text,
+    undoes uuid,
+    booked_at timestamp with time zone DEFAULT now() NOT NULL,
+    tenant_before text,
+    customer_before text,
+    project_before text,
+    tenant_id text,
+    customer_id text,
+    project text,
+    lines text NOT NULL,
+    usage_source text NOT NULL,
+    charges text NOT NULL,
+    cost_usd farebox_private.usd,
+    billed_usd farebox_private.usd,
+    pricing text NOT NULL,
+    cost_card bytea,
+    price_card bytea,
+    CONSTRAINT amounts_not_negative CHECK ((((cost_usd)::numeric >= (0)::numeric) AND ((billed_usd)::numeric >= (0)::numeric))),
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['reprice'::text, 'retag'::text, 'reread'::text]))),
+    CONSTRAINT number_from_one CHECK ((number >= 1)),
+    CONSTRAINT pricing_is_known CHECK ((pricing = ANY (ARRAY['priced'::text, 'partial'::text, 'unpriced'::text, 'unknown'::text, 'free'::text, 'repeat'::text]))),
+    CONSTRAINT reason_is_given CHECK ((reason <> ''::text)),
+    CONSTRAINT usage_source_is_known CHECK ((usage_source = ANY (ARRAY['reported'::text, 'partial'::text, 'measured'::text, 'estimated'::text, 'pending'::text, 'missing'::text, 'none'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.corrections FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.corrections IS 'How an event stands after each of its corrections; only grows. The differences are booked as adjustments.';
+
+COMMENT ON COLUMN farebox_private.corrections.correction_id IS 'Identifier of the correction.';
+
+COMMENT ON COLUMN farebox_private.corrections.batch_id IS 'What was corrected together.';
+
+COMMENT ON COLUMN farebox_private.corrections.event_id IS 'The event.';
+
+COMMENT ON COLUMN farebox_private.corrections.number IS 'Its how many-th correction, from 1.';
+
+COMMENT ON COLUMN farebox_private.corrections.kind IS 'reprice, retag or reread.';
+
+COMMENT ON COLUMN farebox_private.corrections.actor IS 'Who booked it.';
+
+COMMENT ON COLUMN farebox_private.corrections.reason IS 'Why.';
+
+COMMENT ON COLUMN farebox_private.corrections.old_revision IS 'The rate card or reader it stood by before.';
+
+COMMENT ON COLUMN farebox_private.corrections.new_revision IS 'The rate card or reader it stands by.';
+
+COMMENT ON COLUMN farebox_private.corrections.undoes IS 'The batch that it takes back.';
+
+COMMENT ON COLUMN farebox_private.corrections.booked_at IS 'When it was booked.';
+
+COMMENT ON COLUMN farebox_private.corrections.tenant_before IS 'The tenant it was booked to before.';
+
+COMMENT ON COLUMN farebox_private.corrections.customer_before IS 'The customer it was booked to before.';
+
+COMMENT ON COLUMN farebox_private.corrections.project_before IS 'The project it was booked to before.';
+
+COMMENT ON COLUMN farebox_private.corrections.tenant_id IS 'The tenant it is booked to; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.corrections.customer_id IS 'The customer it is booked to.';
+
+COMMENT ON COLUMN farebox_private.corrections.project IS 'The project it is booked to.';
+
+COMMENT ON COLUMN farebox_private.corrections.lines IS 'What pricing reads; JSON as text.';
+
+COMMENT ON COLUMN farebox_private.corrections.usage_source IS 'How the quantities are known.';
+
+COMMENT ON COLUMN farebox_private.corrections.charges IS 'Each meter priced, in the form of usage_events.charges.';
+
+COMMENT ON COLUMN farebox_private.corrections.cost_usd IS 'What the provider charges; null: a rate is missing.';
+
+COMMENT ON COLUMN farebox_private.corrections.billed_usd IS 'What the operator charges; null: unpriced.';
+
+COMMENT ON COLUMN farebox_private.corrections.pricing IS 'priced, partial, unpriced, unknown, free or repeat.';
+
+COMMENT ON COLUMN farebox_private.corrections.cost_card IS 'SHA-256 of the provider''s card it was priced by.';
+
+COMMENT ON COLUMN farebox_private.corrections.price_card IS 'SHA-256 of the selling rules it was priced by.';
+
 CREATE VIEW farebox.unpriced_usage AS
  SELECT events.event_id,
     events.tenant_id,
@@ -1015,7 +1147,11 @@ CREATE VIEW farebox.unpriced_usage AS
     events.billed_usd,
     events.response_id
    FROM farebox_private.usage_events events
-  WHERE ((events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
+  WHERE ((events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND COALESCE(( SELECT ((corrections.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND (NOT (corrections.tenant_id IS DISTINCT FROM events.tenant_id)))
+           FROM farebox_private.corrections
+          WHERE (corrections.event_id = events.event_id)
+          ORDER BY corrections.number DESC
+         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
            FROM farebox_private.usage_events later
           WHERE (later.settles = events.event_id))))));
 
@@ -1280,6 +1416,536 @@ END;
 
 COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter (billed_usd sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
 
+CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS TABLE(hour timestamp with time zone, day date, period date, tenant_id text, customer_id text, project text, key_id uuid, environment text, paid_by text, provider text, endpoint text, model text, pricing text, meter text, quantity numeric, cost_usd numeric, billed_usd numeric, events bigint, unpriced_events bigint)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH booked AS (
+          SELECT date_trunc('hour'::text, usage_events.started_at, 'UTC'::text) AS hour,
+             usage_events.event_id,
+             usage_events.call_id,
+             usage_events.part,
+             usage_events.is_final,
+             usage_events.settles,
+             usage_events.schema,
+             usage_events.tenant_id,
+             usage_events.customer_id,
+             usage_events.project,
+             usage_events.agent,
+             usage_events.revision,
+             usage_events.session_id,
+             usage_events.run_id,
+             usage_events.span_id,
+             usage_events.parent_span_id,
+             usage_events.section,
+             usage_events.metadata,
+             usage_events.synthetic,
+             usage_events.environment,
+             usage_events.attribution,
+             usage_events.key_id,
+             usage_events.credential_id,
+             usage_events.paid_by,
+             usage_events.upstream,
+             usage_events.provider,
+             usage_events.endpoint,
+             usage_events.region,
+             usage_events.model_requested,
+             usage_events.model,
+             usage_events.service_tier,
+             usage_events.started_at,
+             usage_events.ended_at,
+             usage_events.received_at,
+             usage_events.period,
+             usage_events.day,
+             usage_events.is_late,
+             usage_events.clock_suspect,
+             usage_events.ttfb_ms,
+             usage_events.ttft_ms,
+             usage_events.duration_ms,
+             usage_events.overhead_ms,
+             usage_events.status,
+             usage_events.ending,
+             usage_events.streaming,
+             usage_events.transport,
+             usage_events.request_bytes,
+             usage_events.response_bytes,
+             usage_events.request_amended,
+             usage_events.attempt,
+             usage_events.client_retry,
+             usage_events.sanitised,
+             usage_events.lines,
+             usage_events.usage,
+             usage_events.usage_source,
+             usage_events.usage_reason,
+             usage_events.usage_low,
+             usage_events.usage_high,
+             usage_events.evidence,
+             usage_events.charges,
+             usage_events.cost_usd,
+             usage_events.billed_usd,
+             usage_events.claimed_usd,
+             usage_events.price_mismatch,
+             usage_events.pricing,
+             usage_events.cost_card,
+             usage_events.price_card,
+             usage_events.repeats,
+             usage_events.upstream_request_id,
+             usage_events.response_id,
+             usage_events.node,
+             usage_events.epoch,
+             usage_events.seq,
+             usage_events.content_sha256,
+             usage_events.content_digest,
+             usage_events.further
+            FROM farebox_private.usage_events
+           WHERE ((usage_events.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (usage_events.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
+         )
+  SELECT booked.hour,
+     booked.day,
+     booked.period,
+     booked.tenant_id,
+     booked.customer_id,
+     booked.project,
+     booked.key_id,
+     booked.environment,
+     booked.paid_by,
+     booked.provider,
+     booked.endpoint,
+     booked.model,
+     booked.pricing,
+     'calls'::text,
+     ((((booked.attempt = 1) AND (booked.part = 1)))::integer)::numeric AS "numeric",
+     (0)::numeric AS "numeric",
+     (0)::numeric AS "numeric",
+     (1)::bigint AS int8,
+     (((booked.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text])))::integer)::bigint AS int8
+    FROM booked
+ UNION ALL
+  SELECT booked.hour,
+     booked.day,
+     booked.period,
+     booked.tenant_id,
+     booked.customer_id,
+     booked.project,
+     booked.key_id,
+     booked.environment,
+     booked.paid_by,
+     booked.provider,
+     booked.endpoint,
+     (line.value ->> 'model'::text),
+     booked.pricing,
+     counted.meter,
+     (counted.quantity)::numeric AS quantity,
+     0,
+     0,
+     0,
+     0
+    FROM ((booked
+      CROSS JOIN LATERAL jsonb_array_elements((booked.lines)::jsonb) line(value))
+      CROSS JOIN LATERAL jsonb_each_text((line.value -> 'usage'::text)) counted(meter, quantity))
+   WHERE (booked.pricing <> 'repeat'::text)
+ UNION ALL
+  SELECT booked.hour,
+     booked.day,
+     booked.period,
+     booked.tenant_id,
+     booked.customer_id,
+     booked.project,
+     booked.key_id,
+     booked.environment,
+     booked.paid_by,
+     booked.provider,
+     booked.endpoint,
+     (charge.value ->> 0),
+     booked.pricing,
+     (charge.value ->> 1),
+     0,
+     COALESCE(((charge.value ->> 5))::numeric, (0)::numeric) AS "coalesce",
+     COALESCE(((charge.value ->> 6))::numeric, (0)::numeric) AS "coalesce",
+     0,
+     0
+    FROM (booked
+      CROSS JOIN LATERAL jsonb_array_elements((booked.charges)::jsonb) charge(value))
+ UNION ALL
+  SELECT date_trunc('hour'::text, adjusted.started_at, 'UTC'::text) AS date_trunc,
+     adjusted.day,
+     adjusted.period,
+     adjusted.tenant_id,
+     adjusted.customer_id,
+     adjusted.project,
+     adjusted.key_id,
+     adjusted.environment,
+     adjusted.paid_by,
+     adjusted.provider,
+     adjusted.endpoint,
+     adjusted.model,
+     adjusted.pricing,
+     adjusted.meter,
+     adjusted.quantity,
+     adjusted.cost_usd,
+     adjusted.billed_usd,
+     adjusted.events,
+     adjusted.unpriced_events
+    FROM farebox_private.adjustments adjusted
+   WHERE ((adjusted.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (adjusted.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)));
+END;
+
+COMMENT ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) IS 'What each event and adjustment around these days adds to the sums, not added up.';
+
+CREATE TABLE farebox_private.usage_hourly (
+    hour timestamp with time zone NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    model text,
+    pricing text NOT NULL,
+    meter text NOT NULL,
+    quantity numeric DEFAULT 0 NOT NULL,
+    cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    events bigint DEFAULT 0 NOT NULL,
+    unpriced_events bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY farebox_private.usage_hourly FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.usage_hourly IS 'Sums of the ledger by UTC hour; can be rebuilt from usage_events and adjustments.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURNS TABLE(roll_up text, slot text, tenant_id text, period date, model text, meter text, difference text)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ WITH parts AS MATERIALIZED (
+          SELECT ledger_parts.hour,
+             ledger_parts.day,
+             ledger_parts.period,
+             ledger_parts.tenant_id,
+             ledger_parts.customer_id,
+             ledger_parts.project,
+             ledger_parts.key_id,
+             ledger_parts.environment,
+             ledger_parts.paid_by,
+             ledger_parts.provider,
+             ledger_parts.endpoint,
+             ledger_parts.model,
+             ledger_parts.pricing,
+             ledger_parts.meter,
+             ledger_parts.quantity,
+             ledger_parts.cost_usd,
+             ledger_parts.billed_usd,
+             ledger_parts.events,
+             ledger_parts.unpriced_events
+            FROM farebox_private.ledger_parts(check_rollups.from_day, check_rollups.to_day) ledger_parts(hour, day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
+         ), made AS (
+          SELECT 'usage_hourly'::text AS roll_up,
+             to_char((parts.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text) AS slot,
+             parts.period,
+             parts.tenant_id,
+             parts.customer_id,
+             parts.project,
+             parts.key_id,
+             parts.environment,
+             parts.paid_by,
+             parts.provider,
+             parts.endpoint,
+             parts.model,
+             parts.pricing,
+             parts.meter,
+             sum(parts.quantity) AS quantity,
+             sum(parts.cost_usd) AS cost_usd,
+             sum(parts.billed_usd) AS billed_usd,
+             (sum(parts.events))::bigint AS events,
+             (sum(parts.unpriced_events))::bigint AS unpriced_events
+            FROM parts
+           WHERE ((parts.hour >= ((check_rollups.from_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (parts.hour < ((check_rollups.to_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)))
+           GROUP BY 'usage_hourly'::text, (to_char((parts.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text)), parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
+         UNION ALL
+          SELECT 'usage_daily'::text,
+             (parts.day)::text AS day,
+             parts.period,
+             parts.tenant_id,
+             parts.customer_id,
+             parts.project,
+             parts.key_id,
+             parts.environment,
+             parts.paid_by,
+             parts.provider,
+             parts.endpoint,
+             parts.model,
+             parts.pricing,
+             parts.meter,
+             sum(parts.quantity) AS sum,
+             sum(parts.cost_usd) AS sum,
+             sum(parts.billed_usd) AS sum,
+             (sum(parts.events))::bigint AS sum,
+             (sum(parts.unpriced_events))::bigint AS sum
+            FROM parts
+           WHERE ((parts.day >= check_rollups.from_day) AND (parts.day < check_rollups.to_day))
+           GROUP BY 'usage_daily'::text, (parts.day)::text, parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
+         ), kept AS (
+          SELECT 'usage_hourly'::text AS roll_up,
+             to_char((usage_hourly.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text) AS slot,
+             usage_hourly.period,
+             usage_hourly.tenant_id,
+             usage_hourly.customer_id,
+             usage_hourly.project,
+             usage_hourly.key_id,
+             usage_hourly.environment,
+             usage_hourly.paid_by,
+             usage_hourly.provider,
+             usage_hourly.endpoint,
+             usage_hourly.model,
+             usage_hourly.pricing,
+             usage_hourly.meter,
+             usage_hourly.quantity,
+             (usage_hourly.cost_usd)::numeric AS cost_usd,
+             (usage_hourly.billed_usd)::numeric AS billed_usd,
+             usage_hourly.events,
+             usage_hourly.unpriced_events
+            FROM farebox_private.usage_hourly
+           WHERE ((usage_hourly.hour >= ((check_rollups.from_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (usage_hourly.hour < ((check_rollups.to_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)))
+         UNION ALL
+          SELECT 'usage_daily'::text,
+             (usage_daily.day)::text AS day,
+             usage_daily.period,
+             usage_daily.tenant_id,
+             usage_daily.customer_id,
+             usage_daily.project,
+             usage_daily.key_id,
+             usage_daily.environment,
+             usage_daily.paid_by,
+             usage_daily.provider,
+             usage_daily.endpoint,
+             usage_daily.model,
+             usage_daily.pricing,
+             usage_daily.meter,
+             usage_daily.quantity,
+             (usage_daily.cost_usd)::numeric AS cost_usd,
+             (usage_daily.billed_usd)::numeric AS billed_usd,
+             usage_daily.events,
+             usage_daily.unpriced_events
+            FROM farebox_private.usage_daily
+           WHERE ((usage_daily.day >= check_rollups.from_day) AND (usage_daily.day < check_rollups.to_day))
+         ), differing AS (
+          SELECT 'not kept'::text AS difference,
+             missing.roll_up,
+             missing.slot,
+             missing.period,
+             missing.tenant_id,
+             missing.customer_id,
+             missing.project,
+             missing.key_id,
+             missing.environment,
+             missing.paid_by,
+             missing.provider,
+             missing.endpoint,
+             missing.model,
+             missing.pricing,
+             missing.meter,
+             missing.quantity,
+             missing.cost_usd,
+             missing.billed_usd,
+             missing.events,
+             missing.unpriced_events
+            FROM ( SELECT made.roll_up,
+                     made.slot,
+                     made.period,
+                     made.tenant_id,
+                     made.customer_id,
+                     made.project,
+                     made.key_id,
+                     made.environment,
+                     made.paid_by,
+                     made.provider,
+                     made.endpoint,
+                     made.model,
+                     made.pricing,
+                     made.meter,
+                     made.quantity,
+                     made.cost_usd,
+                     made.billed_usd,
+                     made.events,
+                     made.unpriced_events
+                    FROM made
+                 EXCEPT ALL
+                  SELECT kept.roll_up,
+                     kept.slot,
+                     kept.period,
+                     kept.tenant_id,
+                     kept.customer_id,
+                     kept.project,
+                     kept.key_id,
+                     kept.environment,
+                     kept.paid_by,
+                     kept.provider,
+                     kept.endpoint,
+                     kept.model,
+                     kept.pricing,
+                     kept.meter,
+                     kept.quantity,
+                     kept.cost_usd,
+                     kept.billed_usd,
+                     kept.events,
+                     kept.unpriced_events
+                    FROM kept) missing
+         UNION ALL
+          SELECT 'not in the ledger'::text,
+             invented.roll_up,
+             invented.slot,
+             invented.period,
+             invented.tenant_id,
+             invented.customer_id,
+             invented.project,
+             invented.key_id,
+             invented.environment,
+             invented.paid_by,
+             invented.provider,
+             invented.endpoint,
+             invented.model,
+             invented.pricing,
+             invented.meter,
+             invented.quantity,
+             invented.cost_usd,
+             invented.billed_usd,
+             invented.events,
+             invented.unpriced_events
+            FROM ( SELECT kept.roll_up,
+                     kept.slot,
+                     kept.period,
+                     kept.tenant_id,
+                     kept.customer_id,
+                     kept.project,
+                     kept.key_id,
+                     kept.environment,
+                     kept.paid_by,
+                     kept.provider,
+                     kept.endpoint,
+                     kept.model,
+                     kept.pricing,
+                     kept.meter,
+                     kept.quantity,
+                     kept.cost_usd,
+                     kept.billed_usd,
+                     kept.events,
+                     kept.unpriced_events
+                    FROM kept
+                 EXCEPT ALL
+                  SELECT made.roll_up,
+                     made.slot,
+                     made.period,
+                     made.tenant_id,
+                     made.customer_id,
+                     made.project,
+                     made.key_id,
+                     made.environment,
+                     made.paid_by,
+                     made.provider,
+                     made.endpoint,
+                     made.model,
+                     made.pricing,
+                     made.meter,
+                     made.quantity,
+                     made.cost_usd,
+                     made.billed_usd,
+                     made.events,
+                     made.unpriced_events
+                    FROM made) invented
+         )
+  SELECT differing.roll_up,
+     differing.slot,
+     differing.tenant_id,
+     differing.period,
+     differing.model,
+     differing.meter,
+     ((((((((((differing.difference || ': quantity '::text) || trim_scale(differing.quantity)) || ', cost '::text) || trim_scale(differing.cost_usd)) || ', billed '::text) || trim_scale(differing.billed_usd)) || ', events '::text) || differing.events) || ', unpriced '::text) || differing.unpriced_events)
+    FROM differing
+   WHERE ((differing.quantity <> (0)::numeric) OR (differing.cost_usd <> (0)::numeric) OR (differing.billed_usd <> (0)::numeric) OR (differing.events <> 0) OR (differing.unpriced_events <> 0))
+   ORDER BY differing.roll_up, differing.slot, differing.tenant_id, differing.period, differing.model, differing.meter, ((((((((((differing.difference || ': quantity '::text) || trim_scale(differing.quantity)) || ', cost '::text) || trim_scale(differing.cost_usd)) || ', billed '::text) || trim_scale(differing.billed_usd)) || ', events '::text) || differing.events) || ', unpriced '::text) || differing.unpriced_events);
+END;
+
+COMMENT ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) IS 'Rows of the roll-ups of these days that are not the sums of the ledger; none is as it should be. What retention removed is missing from the ledger.';
+
+CREATE FUNCTION farebox_private.drop_expired_month(month date, default_days integer) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    AS $_$
+declare
+    from_month date := date_trunc('month', month)::date;
+    to_at timestamptz := (date_trunc('month', month) + interval '1 month')::timestamptz;
+    partition_name text := 'usage_events_' || to_char(from_month, 'YYYYMM');
+    is_kept boolean;
+begin
+    if to_regclass('farebox_private.' || partition_name) is null then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('farebox_partitions', 0));
+    -- Nobody books into it between the look and the end.
+    execute format('lock table farebox_private.%I in access exclusive mode', partition_name);
+    execute format(
+        'select exists ('
+        ' select from (select tenant_id, settings from farebox_private.tenants union all select null, ''{}'') as tenants'
+        ' where now() - make_interval(days => coalesce((settings ->> ''retention_days'')::integer, $1)) >= $2 is not true'
+        ' and exists (select from farebox_private.%1$I as events where events.tenant_id = tenants.tenant_id'
+        '     or (events.tenant_id is null and tenants.tenant_id is null)))',
+        partition_name
+    ) into is_kept using default_days, to_at;
+    if is_kept then
+        return false;
+    end if;
+    insert into farebox_private.retained (tenant_id, removed_before)
+    select tenant_id, to_at from farebox_private.tenants union all select null, to_at
+    on conflict (tenant_id) do update
+    set removed_before = greatest(retained.removed_before, excluded.removed_before),
+        removed_at = now();
+    execute format('drop table farebox_private.%I', partition_name);
+    return true;
+end
+$_$;
+
+COMMENT ON FUNCTION farebox_private.drop_expired_month(month date, default_days integer) IS 'Drops the partition of a month (UTC) that is older than every tenant''s retention, by default of so many days (null: for ever); true when it did.';
+
 CREATE FUNCTION farebox_private.ensure_partition(month date) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1414,6 +2080,59 @@ $$;
 
 COMMENT ON FUNCTION farebox_private.note_directory_change() IS 'Trigger: writes one change for the row and notifies the proxies. Arguments: kind, id column.';
 
+CREATE FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) RETURNS bigint
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_temp', 'pg_catalog'
+    AS $$
+declare
+    rows_made bigint;
+    rows_more bigint;
+begin
+    if exists (
+        select
+        from farebox_private.retained
+        where retained.removed_before > (from_day - 2)::timestamp at time zone 'UTC'
+    ) then
+        raise exception 'retention removed events of these days: their sums cannot be made again'
+            using errcode = 'object_not_in_prerequisite_state';
+    end if;
+    -- Nobody books meanwhile; reading goes on.
+    lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    create temporary table parts on commit drop as
+    select * from farebox_private.ledger_parts(from_day, to_day);
+    delete from farebox_private.usage_hourly
+    where hour >= from_day::timestamp at time zone 'UTC'
+        and hour < to_day::timestamp at time zone 'UTC';
+    delete from farebox_private.usage_daily
+    where day >= from_day
+        and day < to_day;
+    insert into farebox_private.usage_hourly
+    select
+        hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
+        sum(unpriced_events)
+    from parts
+    where hour >= from_day::timestamp at time zone 'UTC'
+        and hour < to_day::timestamp at time zone 'UTC'
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    get diagnostics rows_made = row_count;
+    insert into farebox_private.usage_daily
+    select
+        day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
+        sum(unpriced_events)
+    from parts
+    where day >= from_day
+        and day < to_day
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    get diagnostics rows_more = row_count;
+    drop table parts;
+    return rows_made + rows_more;
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) IS 'Makes the roll-ups of these days again from the ledger, for its owner; how many rows they have then. Refused where retention removed events.';
+
 CREATE TABLE farebox_private.audit_log (
     audit_id bigint NOT NULL,
     at timestamp with time zone DEFAULT now() NOT NULL,
@@ -1535,7 +2254,11 @@ CREATE TABLE farebox_private.invoice_lines (
     quantity numeric,
     billed_usd farebox_private.usd NOT NULL,
     text text,
-    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'credit'::text, 'debit'::text])))
+    corrects date,
+    price_usd numeric,
+    price_per numeric,
+    CONSTRAINT corrections_name_their_month CHECK (((kind = ANY (ARRAY['credit'::text, 'debit'::text])) = (corrects IS NOT NULL))),
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'allowance'::text, 'credit'::text, 'debit'::text])))
 );
 
 ALTER TABLE ONLY farebox_private.invoice_lines FORCE ROW LEVEL SECURITY;
@@ -1548,7 +2271,7 @@ COMMENT ON COLUMN farebox_private.invoice_lines.line IS 'Number of the line, fro
 
 COMMENT ON COLUMN farebox_private.invoice_lines.tenant_id IS 'The invoice''s tenant.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
+COMMENT ON COLUMN farebox_private.invoice_lines.kind IS 'usage, allowance (included in the plan), or a credit or debit for an earlier month.';
 
 COMMENT ON COLUMN farebox_private.invoice_lines.provider IS 'The vendor.';
 
@@ -1561,6 +2284,12 @@ COMMENT ON COLUMN farebox_private.invoice_lines.quantity IS 'How much of it.';
 COMMENT ON COLUMN farebox_private.invoice_lines.billed_usd IS 'The amount.';
 
 COMMENT ON COLUMN farebox_private.invoice_lines.text IS 'What a person reads.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.corrects IS 'The earlier month that a credit or debit is for.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.price_usd IS 'Price of the quantity''s unit, where the line has one price.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.price_per IS 'Units that price is for.';
 
 CREATE VIEW farebox.invoice_lines AS
  SELECT invoice_lines.invoice_id,
@@ -2382,68 +3111,6 @@ COMMENT ON COLUMN farebox.unattributed_usage.events IS 'Events, on the row of th
 
 COMMENT ON COLUMN farebox.unattributed_usage.unpriced_events IS 'Unpriced ones, on the row of the meter calls.';
 
-CREATE TABLE farebox_private.usage_hourly (
-    hour timestamp with time zone NOT NULL,
-    period date NOT NULL,
-    tenant_id text,
-    customer_id text,
-    project text,
-    key_id uuid,
-    environment text NOT NULL,
-    paid_by text NOT NULL,
-    provider text NOT NULL,
-    endpoint text NOT NULL,
-    model text,
-    pricing text NOT NULL,
-    meter text NOT NULL,
-    quantity numeric DEFAULT 0 NOT NULL,
-    cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
-    billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
-    events bigint DEFAULT 0 NOT NULL,
-    unpriced_events bigint DEFAULT 0 NOT NULL
-)
-WITH (fillfactor='50');
-
-ALTER TABLE ONLY farebox_private.usage_hourly FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.usage_hourly IS 'Sums of the ledger by UTC hour; can be rebuilt from usage_events and adjustments.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.hour IS 'The hour''s begin, UTC.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.period IS 'Month it is invoiced in, by its first day.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.tenant_id IS 'The tenant; null: unattributed.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.customer_id IS 'The tenant''s end customer.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.project IS 'A project of the tenant.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.key_id IS 'The virtual key.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.environment IS 'live or test.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.paid_by IS 'Who the provider bills: operator, tenant, caller.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.provider IS 'The vendor.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.endpoint IS 'The kind of call.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.model IS 'The model of the line; of the event on the row of the meter calls.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.pricing IS 'How far the events are priced.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.meter IS 'What is counted; calls is a meter of the roll-ups only.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.quantity IS 'Sum of the meter.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.cost_usd IS 'What the provider charges, as far as priced.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.billed_usd IS 'What the operator charges, as far as priced.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
-
-COMMENT ON COLUMN farebox_private.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
-
 CREATE VIEW farebox.usage_hourly AS
  SELECT sums.hour,
     sums.period,
@@ -2919,6 +3586,22 @@ COMMENT ON COLUMN farebox_private.response_claims.charged_event_id IS 'The event
 
 COMMENT ON COLUMN farebox_private.response_claims.pending_event_id IS 'The event that waits for its usage.';
 
+CREATE TABLE farebox_private.retained (
+    tenant_id text,
+    removed_before timestamp with time zone NOT NULL,
+    removed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.retained FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.retained IS 'Up to where a tenant''s events were removed.';
+
+COMMENT ON COLUMN farebox_private.retained.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.retained.removed_before IS 'Events that started before are gone.';
+
+COMMENT ON COLUMN farebox_private.retained.removed_at IS 'When that was done.';
+
 CREATE TABLE farebox_private.schema_migrations (
     version integer NOT NULL,
     name text NOT NULL,
@@ -2941,6 +3624,12 @@ ALTER TABLE ONLY farebox_private.adjustments
 
 ALTER TABLE ONLY farebox_private.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
+
+ALTER TABLE ONLY farebox_private.corrections
+    ADD CONSTRAINT corrections_follow_each_other UNIQUE (event_id, number);
+
+ALTER TABLE ONLY farebox_private.corrections
+    ADD CONSTRAINT corrections_pkey PRIMARY KEY (correction_id);
 
 ALTER TABLE ONLY farebox_private.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (tenant_id, customer_id);
@@ -2990,6 +3679,9 @@ ALTER TABLE ONLY farebox_private.received_sequences
 ALTER TABLE ONLY farebox_private.response_claims
     ADD CONSTRAINT response_claims_pkey PRIMARY KEY (claim);
 
+ALTER TABLE ONLY farebox_private.retained
+    ADD CONSTRAINT retained_key UNIQUE NULLS NOT DISTINCT (tenant_id);
+
 ALTER TABLE ONLY farebox_private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
 
@@ -3017,11 +3709,17 @@ ALTER TABLE ONLY farebox_private.usage_hourly
 ALTER TABLE ONLY farebox_private.virtual_keys
     ADD CONSTRAINT virtual_keys_pkey PRIMARY KEY (key_id);
 
+CREATE UNIQUE INDEX adjustments_by_hand_once ON farebox_private.adjustments USING btree (event_id, new_revision) WHERE ((kind = 'manual'::text) AND (new_revision IS NOT NULL));
+
+CREATE INDEX adjustments_of_batch ON farebox_private.adjustments USING btree (batch_id);
+
 CREATE INDEX adjustments_of_event ON farebox_private.adjustments USING btree (event_id);
 
 CREATE INDEX adjustments_of_tenant ON farebox_private.adjustments USING btree (tenant_id, period);
 
 CREATE INDEX audit_log_at ON farebox_private.audit_log USING btree (at DESC);
+
+CREATE INDEX corrections_of_batch ON farebox_private.corrections USING btree (batch_id, event_id);
 
 CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
 
@@ -3042,6 +3740,8 @@ CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING b
 CREATE INDEX usage_events_of_upstream_request ON ONLY farebox_private.usage_events USING btree (upstream_request_id) WHERE (upstream_request_id IS NOT NULL);
 
 CREATE INDEX usage_events_settling ON ONLY farebox_private.usage_events USING btree (settles) WHERE (settles IS NOT NULL);
+
+CREATE INDEX usage_events_that_came_late ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE is_late;
 
 CREATE INDEX usage_events_without_price ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE (pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text]));
 
@@ -3071,6 +3771,8 @@ ALTER TABLE ONLY farebox_private.virtual_keys
 ALTER TABLE farebox_private.adjustments ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.audit_log ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.corrections ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.customers ENABLE ROW LEVEL SECURITY;
 
@@ -3106,9 +3808,13 @@ CREATE POLICY operator_rows ON farebox_private.received_sequences USING (( SELEC
 
 CREATE POLICY operator_rows ON farebox_private.response_claims USING (( SELECT farebox_private.sees_all() AS sees_all));
 
+CREATE POLICY operator_rows ON farebox_private.retained USING (( SELECT farebox_private.sees_all() AS sees_all));
+
 CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURRENT_USER) OR ( SELECT farebox_private.sees_all() AS sees_all)));
 
 CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.corrections USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant)) OR (tenant_before = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -3142,6 +3848,8 @@ ALTER TABLE farebox_private.received_sequences ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.response_claims ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.retained ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.tenant_activity ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.tenant_logins ENABLE ROW LEVEL SECURITY;
@@ -3166,6 +3874,9 @@ GRANT USAGE ON SCHEMA farebox_private TO farebox_collector;
 GRANT USAGE ON SCHEMA farebox_private TO farebox_retention;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.adjustments TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.adjustments TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.adjustments TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_reader;
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_collector;
@@ -3178,6 +3889,9 @@ GRANT SELECT ON TABLE farebox.invoices TO farebox_collector;
 GRANT SELECT ON TABLE farebox.invoices TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_events TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_collector;
@@ -3188,11 +3902,21 @@ GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_reader;
 GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_collector;
 GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_tenant;
 
+GRANT SELECT,INSERT ON TABLE farebox_private.corrections TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.corrections TO farebox_retention;
+
+GRANT UPDATE(customer_before) ON TABLE farebox_private.corrections TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.corrections TO farebox_retention;
+
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_reader;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_collector;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_daily TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.usage_daily TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_daily TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.usage_daily TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_daily TO farebox_collector;
@@ -3203,6 +3927,20 @@ GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebo
 GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebox_collector;
 GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebox_tenant;
 
+REVOKE ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_hourly TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_hourly TO farebox_retention;
+
+REVOKE ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) TO farebox_collector;
+
+REVOKE ALL ON FUNCTION farebox_private.drop_expired_month(month date, default_days integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.drop_expired_month(month date, default_days integer) TO farebox_retention;
+
 REVOKE ALL ON FUNCTION farebox_private.ensure_partition(month date) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.ensure_partition(month date) TO farebox_collector;
 
@@ -3212,13 +3950,17 @@ GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_proxy;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_retention;
 
+REVOKE ALL ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) FROM PUBLIC;
+
 GRANT SELECT,INSERT ON TABLE farebox_private.audit_log TO farebox_collector;
+GRANT INSERT ON TABLE farebox_private.audit_log TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_reader;
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_collector;
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.customers TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.customers TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.customers TO farebox_reader;
 GRANT SELECT ON TABLE farebox.customers TO farebox_collector;
@@ -3267,6 +4009,7 @@ GRANT SELECT ON TABLE farebox.sessions TO farebox_tenant;
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenants TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.tenants TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_reader;
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_collector;
@@ -3283,8 +4026,6 @@ GRANT SELECT ON TABLE farebox.trace_events TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_reader;
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_collector;
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_tenant;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_hourly TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_collector;
@@ -3314,9 +4055,13 @@ GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_col
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.periods TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.received_sequences TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.response_claims TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.response_claims TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.retained TO farebox_collector;
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.retained TO farebox_retention;
 
