@@ -13,7 +13,6 @@ use bytes::Bytes;
 use farebox_pricing::event::Ending;
 use farebox_pricing::id::TenantId;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
@@ -25,7 +24,7 @@ use crate::provider::ErrorText;
 use crate::reader::Reader;
 use crate::settle::Call;
 use crate::socket::Relay;
-use crate::upstream::Lease;
+use crate::upstream::Incoming;
 
 mod abandoned;
 
@@ -66,7 +65,6 @@ pub struct Observed {
     call: Call,
     incoming: Incoming,
     reader: Option<Reader>,
-    lease: Lease,
     rewrite: Option<Rewrite>,
     queue: VecDeque<Bytes>,
     is_over: bool,
@@ -86,19 +84,12 @@ pub struct Observed {
 
 impl Observed {
     /// Watches `incoming` for `call`.
-    pub fn new(
-        call: Call,
-        incoming: Incoming,
-        reader: Reader,
-        lease: Lease,
-        rewrite: Option<Rewrite>,
-    ) -> Self {
+    pub fn new(call: Call, incoming: Incoming, reader: Reader, rewrite: Option<Rewrite>) -> Self {
         call.shared.metrics.stream_opened(call.event.transport);
         Self {
             call,
             incoming,
             reader: Some(reader),
-            lease,
             rewrite,
             queue: VecDeque::new(),
             is_over: false,
@@ -147,7 +138,7 @@ impl Observed {
             .metrics
             .stream_closed(self.call.event.transport);
         if is_whole && self.call.upload.is_done() {
-            self.lease.give_back();
+            self.incoming.give_back();
         }
     }
 
@@ -302,13 +293,7 @@ impl Body for Observed {
             if this.is_over {
                 return Poll::Ready(this.broken.take().map(Err));
             }
-            let mut polled = Pin::new(&mut this.incoming).poll_frame(cx);
-            if polled.is_pending() {
-                // What has arrived goes down in this turn; an ended connection tells why.
-                this.lease.drive(cx);
-                polled = Pin::new(&mut this.incoming).poll_frame(cx);
-            }
-            match polled {
+            match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) => {
                         this.saw(chunk);

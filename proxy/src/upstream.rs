@@ -8,7 +8,6 @@
 //! an answer.
 
 use std::fmt;
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,8 +15,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::{http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -28,12 +26,13 @@ use crate::failure::Code;
 use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
 
+mod h1;
 mod handshake;
+mod incoming;
 
 pub use handshake::{Shaken, UpstreamSocket};
+pub use incoming::{AnswerError, Incoming};
 
-/// Largest head of an answer.
-const ANSWER_HEAD_BYTES_MAX: usize = 256 * 1024;
 /// An HTTP/2 connection without traffic is pinged this often.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -143,34 +142,19 @@ impl Origin {
     }
 }
 
-type Connection = http1::Connection<TokioIo<Wire>, RequestBody>;
-
-/// An HTTP/1.1 connection with both its ends.
-pub struct Driven {
-    sender: http1::SendRequest<RequestBody>,
-    /// `None` once it has ended.
-    connection: Option<Pin<Box<Connection>>>,
-}
-
-impl Driven {
-    /// Lets the connection read and write what it can; `false` once it has ended.
-    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(connection) = &mut self.connection else {
-            return false;
-        };
-        if connection.as_mut().poll(cx).is_pending() {
-            return true;
-        }
-        // How it ended is told by the call on it, once its other end is gone.
-        self.connection = None;
-        false
-    }
-}
-
 /// An idle connection and since when.
 struct Idle {
-    driven: Driven,
+    connection: Box<h1::Connection>,
     since: Instant,
+}
+
+impl Idle {
+    fn new(connection: Box<h1::Connection>) -> Self {
+        Self {
+            connection,
+            since: Instant::now(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -195,48 +179,11 @@ pub enum SendFailure {
     Written(Code),
 }
 
-/// An answer's head and the connection it came on.
-pub struct Answer {
-    /// Status, headers and the body to come.
-    pub response: Response<Incoming>,
-    /// Gives the connection back.
-    pub lease: Lease,
-}
-
-/// A lent connection; without one of its own on HTTP/2.
-pub struct Lease {
-    pool: Arc<Pool>,
-    index: usize,
-    driven: Option<Driven>,
-}
-
-impl Lease {
-    /// Lets the connection make progress for the call that holds it; `false` once there is nothing
-    /// more to gain by it.
-    pub fn drive(&mut self, cx: &mut Context<'_>) -> bool {
-        self.driven.as_mut().is_some_and(|driven| driven.drive(cx))
-    }
-
-    /// Both sides of the exchange are through: the connection may serve the next call.
-    pub fn give_back(&mut self) {
-        let Some(driven) = self.driven.take() else {
-            return;
-        };
-        if driven.connection.is_none() {
-            return;
-        }
-        let mut slot = self.pool.slot(self.index);
-        if slot.idle.len() < self.pool.idle_max {
-            slot.idle.push(Idle {
-                driven,
-                since: Instant::now(),
-            });
-        }
-    }
-}
+/// An answer: its head, and its body as it comes.
+pub type Answer = Response<Incoming>;
 
 enum Sender {
-    H1(Driven),
+    H1(Box<h1::Connection>),
     H2(http2::SendRequest<RequestBody>),
 }
 
@@ -284,43 +231,43 @@ impl Pool {
             },
         };
         match sender {
-            Sender::H1(mut driven) => {
-                let sending = driven
-                    .sender
-                    .try_send_request(with_relative_uri(upstream, request));
-                let mut sending = std::pin::pin!(sending);
-                let sent = std::future::poll_fn(|cx| {
-                    driven.drive(cx);
-                    sending.as_mut().poll(cx)
-                });
-                match sent.await {
-                    Ok(response) => Ok(self.answer(upstream, response, Some(driven))),
-                    Err(mut error) => Err(failure(error.take_message())),
-                }
-            }
+            Sender::H1(connection) => self.exchange(upstream, connection, request).await,
             Sender::H2(mut sender) => match sender
                 .try_send_request(with_absolute_uri(upstream, request))
                 .await
             {
-                Ok(response) => Ok(self.answer(upstream, response, None)),
+                Ok(response) => {
+                    Ok(response.map(|body| Incoming::on_h2(self, upstream.index, body)))
+                }
                 Err(mut error) => Err(failure(error.take_message())),
             },
         }
     }
 
-    fn answer(
+    async fn exchange(
         self: &Arc<Self>,
         upstream: &Upstream,
-        response: Response<Incoming>,
-        driven: Option<Driven>,
-    ) -> Answer {
-        Answer {
-            response,
-            lease: Lease {
-                pool: Arc::clone(self),
-                index: upstream.index,
-                driven,
-            },
+        mut connection: Box<h1::Connection>,
+        request: Request<RequestBody>,
+    ) -> Result<Answer, SendFailure> {
+        connection.begin(with_relative_uri(upstream, request));
+        match std::future::poll_fn(|cx| connection.poll_head(cx)).await {
+            Ok(head) => {
+                let body = Incoming::on_h1(self, upstream.index, connection);
+                Ok(Response::from_parts(head, body))
+            }
+            Err(broken) => {
+                tracing::debug!(upstream = upstream.name, %broken, "no answer");
+                Err(failure(connection.take_unwritten()))
+            }
+        }
+    }
+
+    /// Keeps a connection for the next call, while there is room.
+    fn keep(&self, index: usize, idle: Idle) {
+        let mut slot = self.slot(index);
+        if slot.idle.len() < self.idle_max {
+            slot.idle.push(idle);
         }
     }
 
@@ -341,13 +288,10 @@ impl Pool {
                 self.slot(index).idle.clear();
                 return None;
             }
-            // A poll tells whether the upstream has closed it meanwhile, and makes it ready if not.
-            let is_open = std::future::poll_fn(|cx| {
-                let is_open = idle.driven.drive(cx) && idle.driven.sender.poll_ready(cx).is_ready();
-                Poll::Ready(is_open && idle.driven.sender.is_ready())
-            });
+            // A poll tells whether the upstream has closed it meanwhile.
+            let is_open = std::future::poll_fn(|cx| Poll::Ready(idle.connection.is_open(cx)));
             if is_open.await {
-                return Some(Sender::H1(idle.driven));
+                return Some(Sender::H1(idle.connection));
             }
         }
     }
@@ -362,7 +306,7 @@ impl Pool {
     async fn connect_unbounded(&self, upstream: &Upstream) -> Result<Sender, Code> {
         let stream = match dial(upstream, true).await? {
             Wire::Tls(stream) if tls::client_speaks_h2(&stream) => stream,
-            wire => return handshake_h1(wire).await,
+            wire => return Ok(Sender::H1(h1::Connection::new(wire))),
         };
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
@@ -405,18 +349,6 @@ async fn dial(upstream: &Upstream, with_h2: bool) -> Result<Wire, Code> {
         Code::UpstreamTls
     })?;
     Ok(Wire::Tls(Box::new(stream)))
-}
-
-async fn handshake_h1(wire: Wire) -> Result<Sender, Code> {
-    let (sender, connection) = http1::Builder::new()
-        .max_buf_size(ANSWER_HEAD_BYTES_MAX)
-        .handshake(TokioIo::new(wire))
-        .await
-        .map_err(|_| Code::UpstreamClosed)?;
-    Ok(Sender::H1(Driven {
-        sender,
-        connection: Some(Box::pin(connection)),
-    }))
 }
 
 /// A socket to an upstream, plain or not.

@@ -136,11 +136,17 @@ impl<'a> Counted<'a> {
 
     /// The earlier object holds where the later one has no such top-level member.
     fn find(&self, path: &[&str]) -> Option<Json<'a>> {
-        let top = path.get(..1)?;
-        if self.later.at(top).is_some_and(|value| !value.is_null()) {
+        let Some(earlier) = &self.earlier else {
+            return self.later.at(path);
+        };
+        if self
+            .later
+            .at(path.get(..1)?)
+            .is_some_and(|value| !value.is_null())
+        {
             return self.later.at(path);
         }
-        self.earlier.as_ref()?.at(path)
+        earlier.at(path)
     }
 
     /// The count at a path of members; absent, null and what is no whole number are `None`.

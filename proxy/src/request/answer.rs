@@ -19,7 +19,7 @@ use crate::upstream::Answer;
 
 /// Hands the answer down with a reader beside it.
 pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Response<AnswerBody> {
-    let (mut head, incoming) = answer.response.into_parts();
+    let (mut head, incoming) = answer.into_parts();
     headers::clean_answer(&mut head.headers);
     let content_type = text(&head.headers, header::CONTENT_TYPE);
     let encoding = text(&head.headers, header::CONTENT_ENCODING);
@@ -77,7 +77,7 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
     reader.keep_headers(&head.headers);
     mark(&mut head.headers, &call);
     call.clock.answered = Some(std::time::Instant::now());
-    let mut observed = Observed::new(call, incoming, reader, answer.lease, rewrite);
+    let mut observed = Observed::new(call, incoming, reader, rewrite);
     if observed.is_empty() {
         observed.end_with_head();
     }

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
-use http::{Request, StatusCode, response};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{Request, Response, StatusCode, response};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{ANSWER_HEAD_BYTES_MAX, Answer, Driven, Pool, SendFailure, Upstream, Wire, failure};
+use super::{Answer, Incoming, Pool, SendFailure, Upstream, Wire, failure, h1};
 use crate::body::RequestBody;
 use crate::failure::Code;
 
@@ -37,42 +35,21 @@ impl Pool {
             Ok(wire) => wire,
             Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
         };
-        let shaken = http1::Builder::new()
-            .max_buf_size(ANSWER_HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(wire))
-            .await;
-        let Ok((mut sender, mut connection)) = shaken else {
-            let request = Box::new(request);
-            return Err(SendFailure::NotWritten(request, Code::UpstreamClosed));
+        let mut connection = h1::Connection::new(wire);
+        connection.begin(request);
+        let head = match std::future::poll_fn(|cx| connection.poll_head(cx)).await {
+            Ok(head) => head,
+            Err(broken) => {
+                tracing::debug!(upstream = upstream.name, %broken, "no answer to a handshake");
+                return Err(failure(connection.take_unwritten()));
+            }
         };
-        let mut is_over = false;
-        let sending = sender.try_send_request(request);
-        let mut sending = std::pin::pin!(sending);
-        let sent = std::future::poll_fn(|cx| {
-            // A switch ends it as HTTP without closing what is below.
-            is_over = is_over || connection.poll_without_shutdown(cx).is_ready();
-            sending.as_mut().poll(cx)
-        });
-        let response = sent
-            .await
-            .map_err(|mut error| failure(error.take_message()))?;
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            let driven = Driven {
-                sender,
-                connection: (!is_over).then(|| Box::pin(connection)),
-            };
-            return Ok(Shaken::Answered(self.answer(
-                upstream,
-                response,
-                Some(driven),
-            )));
+        if head.status != StatusCode::SWITCHING_PROTOCOLS {
+            let body = Incoming::on_h1(self, upstream.index, connection);
+            return Ok(Shaken::Answered(Response::from_parts(head, body)));
         }
-        let parts = connection.into_parts();
-        let socket = UpstreamSocket {
-            first: parts.read_buf,
-            wire: parts.io.into_inner(),
-        };
-        Ok(Shaken::Switched(response.into_parts().0, socket))
+        let (wire, first) = connection.into_parts();
+        Ok(Shaken::Switched(head, UpstreamSocket { first, wire }))
     }
 }
 

@@ -141,8 +141,14 @@ fn top(counted: &mut Counted<'_>, names: &[&str]) -> Option<u64> {
     names.iter().find_map(|name| counted.count(&[name]))
 }
 
+/// Those of the objects that are there, without names for the rest: they are asked for many members.
+fn present<const N: usize>(counted: &Counted<'_>, objects: [&'static str; N]) -> [&'static str; N] {
+    objects.map(|object| counted.member(object).map_or("", |_| object))
+}
+
 fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<u64> {
-    objects.iter().find_map(|object| {
+    let objects = objects.iter().filter(|object| !object.is_empty());
+    objects.into_iter().find_map(|object| {
         let mut whole = [*object, "", ""];
         whole
             .get_mut(1..=path.len())?
@@ -154,7 +160,8 @@ fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<
 }
 
 fn input(counted: &mut Counted<'_>, prompt: u64, undivided: Meter, usage: &mut Usage) {
-    let mut of = |path: &[&str]| detail(counted, &INPUT_DETAILS, path);
+    let details = present(counted, INPUT_DETAILS);
+    let mut of = |path: &[&str]| detail(counted, &details, path);
     let text = of(&["text_tokens"]);
     let cached = of(&["cached_tokens"]);
     let written = of(&["cache_write_tokens"]);
@@ -216,7 +223,8 @@ fn output(
     undivided: Meter,
     usage: &mut Usage,
 ) {
-    let mut of = |name| detail(counted, &OUTPUT_DETAILS, &[name]);
+    let details = present(counted, OUTPUT_DETAILS);
+    let mut of = |name| detail(counted, &details, &[name]);
     let text = of("text_tokens");
     let reasoning = of("reasoning_tokens");
     let audio = of("audio_tokens");

@@ -1,0 +1,310 @@
+//! One HTTP/1.1 connection to an upstream, and the exchange on it.
+//!
+//! Whoever holds it drives it: there is no task, no channel and no buffer behind it. What arrives is
+//! read into one scratch buffer of the thread and handed on as it is, so an open stream that is silent
+//! holds no buffer at all. Requests go up as they come, while the answer is already coming down.
+//!
+//! Holds true: nothing is passed on as whole that its framing did not end; a connection on which
+//! anything went other than by the letter never serves a second call.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Request, StatusCode, response};
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::Wire;
+use crate::body::RequestBody;
+
+mod answer;
+mod chunked;
+mod upload;
+
+use answer::{Framing, Head, HeadError};
+use chunked::Chunked;
+use upload::Upload;
+
+/// Most bytes that one read takes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// Heads of the 1xx kind before the answer's own; an upstream that sends more is broken.
+const INTERIM_HEADS_MAX: u32 = 32;
+
+thread_local! {
+    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
+}
+
+/// Why an exchange ended before its answer did.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The socket failed.
+    Io(io::Error),
+    /// The upstream closed in the middle.
+    Closed,
+    /// What the upstream sent is no HTTP/1.1.
+    Malformed(&'static str),
+    /// The caller's own body broke off.
+    Upload,
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Closed => f.write_str("closed in the middle of an answer"),
+            Self::Malformed(what) => write!(f, "malformed answer: {what}"),
+            Self::Upload => f.write_str("the request's body broke off"),
+        }
+    }
+}
+
+/// A piece of an answer's body.
+pub(super) enum Piece {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// A connection, idle or with one exchange on it.
+pub(super) struct Connection {
+    wire: Wire,
+    /// What was read and not yet used: the beginning of a head, what came behind one, nothing else.
+    unused: BytesMut,
+    upload: Upload,
+    framing: Framing,
+    interim_heads: u32,
+    /// The request asked for no body of its answer.
+    is_head_request: bool,
+    /// The answer's head came, and nothing so far forbids another request on this connection.
+    can_reuse: bool,
+    /// Told once what came before it has gone down.
+    broken: Option<Broken>,
+}
+
+impl Connection {
+    pub(super) fn new(wire: Wire) -> Box<Self> {
+        Box::new(Self {
+            wire,
+            unused: BytesMut::new(),
+            upload: Upload::default(),
+            framing: Framing::Empty,
+            interim_heads: 0,
+            is_head_request: false,
+            can_reuse: false,
+            broken: None,
+        })
+    }
+
+    /// Whether an idle connection is still good: nothing came on it, not even its end.
+    pub(super) fn is_open(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut byte = [0];
+        let mut buffer = ReadBuf::new(&mut byte);
+        Pin::new(&mut self.wire)
+            .poll_read(cx, &mut buffer)
+            .is_pending()
+    }
+
+    /// Takes the next request. What was on the connection before is through.
+    pub(super) fn begin(&mut self, request: Request<RequestBody>) {
+        self.is_head_request = request.method() == http::Method::HEAD;
+        self.interim_heads = 0;
+        self.can_reuse = false;
+        self.framing = Framing::Empty;
+        self.upload.begin(request);
+    }
+
+    /// A request of which no byte was written, as it was, when it still can be had.
+    pub(super) fn take_unwritten(&mut self) -> Option<Request<RequestBody>> {
+        self.upload.take_unwritten()
+    }
+
+    /// Sends the request and waits for the answer's head; the body may still be going up then.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<response::Parts, Broken>> {
+        let mut sent = self.upload.poll(&mut self.wire, cx);
+        loop {
+            if let Some(head) = self.parse_head()? {
+                return Poll::Ready(Ok(head));
+            }
+            match &mut sent {
+                Err(Broken::Io(_)) if self.upload.has_written() => {}
+                // No answer can come to what was not sent whole, or not at all.
+                Err(_) => std::mem::replace(&mut sent, Ok(()))?,
+                Ok(()) => {}
+            }
+            let len = self.unused.len();
+            ready!(self.poll_fill(cx))?;
+            if self.unused.len() == len {
+                // An upstream that refuses early closes while we write: the end says more than the write.
+                return Poll::Ready(Err(sent.err().unwrap_or(Broken::Closed)));
+            }
+        }
+    }
+
+    /// The answer's next piece; `None` at its end.
+    pub(super) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Piece, Broken>>> {
+        if !self.upload.is_done()
+            && let Err(broken) = self.upload.poll(&mut self.wire, cx)
+        {
+            // An answer may end before the upstream has read all; then only the connection is lost.
+            self.can_reuse = false;
+            if matches!(broken, Broken::Upload) {
+                return Poll::Ready(Some(Err(broken)));
+            }
+            self.upload.give_up();
+        }
+        loop {
+            if let Some(broken) = self.broken.take() {
+                self.can_reuse = false;
+                return Poll::Ready(Some(Err(broken)));
+            }
+            if let Framing::Chunked(chunked) = &mut self.framing
+                && let Some(trailers) = chunked.take_trailers()
+            {
+                return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
+            }
+            if self.is_end() {
+                return Poll::Ready(None);
+            }
+            let data = if self.unused.is_empty() {
+                match ready!(self.poll_data(cx)) {
+                    Ok(data) => data,
+                    Err(broken) => {
+                        self.can_reuse = false;
+                        return Poll::Ready(Some(Err(broken)));
+                    }
+                }
+            } else {
+                let mut unused = std::mem::take(&mut self.unused);
+                let (data, used) = self.decode(&unused);
+                if used < unused.len() {
+                    bytes::Buf::advance(&mut unused, used);
+                    self.unused = unused;
+                }
+                data
+            };
+            if !data.is_empty() {
+                return Poll::Ready(Some(Ok(Piece::Data(data))));
+            }
+        }
+    }
+
+    /// The answer's framing has come to its end.
+    pub(super) fn is_end(&self) -> bool {
+        self.broken.is_none()
+            && match &self.framing {
+                Framing::Empty => true,
+                Framing::Length(left) => *left == 0,
+                Framing::Chunked(chunked) => chunked.is_end(),
+                Framing::UntilClose { is_closed } => *is_closed,
+            }
+    }
+
+    /// Bytes still to come, where the framing says so.
+    pub(super) fn left(&self) -> Option<u64> {
+        match &self.framing {
+            Framing::Empty => Some(0),
+            Framing::Length(left) => Some(*left),
+            Framing::Chunked(_) | Framing::UntilClose { .. } => None,
+        }
+    }
+
+    /// Both sides of the exchange are through and the connection may serve another.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.can_reuse && self.is_end() && self.upload.is_done() && self.unused.is_empty()
+    }
+
+    /// The socket below, and what was read behind the head of a 101.
+    pub(super) fn into_parts(self) -> (Wire, Bytes) {
+        (self.wire, self.unused.freeze())
+    }
+
+    /// The head, when all of it is here; interim ones are passed over.
+    fn parse_head(&mut self) -> Result<Option<response::Parts>, Broken> {
+        loop {
+            let Head {
+                parts,
+                framing,
+                can_reuse,
+            } = match answer::parse(&mut self.unused, self.is_head_request) {
+                Ok(head) => head,
+                Err(HeadError::Partial) => return Ok(None),
+                Err(HeadError::Malformed(what)) => return Err(Broken::Malformed(what)),
+            };
+            if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+                self.interim_heads += 1;
+                if self.interim_heads > INTERIM_HEADS_MAX {
+                    return Err(Broken::Malformed("too many interim heads"));
+                }
+                continue;
+            }
+            if self.unused.is_empty() {
+                self.unused = BytesMut::new();
+            }
+            self.framing = framing;
+            self.can_reuse = can_reuse;
+            return Ok(Some(parts));
+        }
+    }
+
+    /// Reads what is there behind what is unused; nothing is added at the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer)).map_err(Broken::Io)?;
+            self.unused.extend_from_slice(buffer.filled());
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Reads and decodes at once; empty when only framing was read.
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut buffer = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer)).map_err(Broken::Io)?;
+            let read = buffer.filled();
+            if read.is_empty() {
+                if let Framing::UntilClose { is_closed } = &mut self.framing {
+                    *is_closed = true;
+                    return Poll::Ready(Ok(Bytes::new()));
+                }
+                return Poll::Ready(Err(Broken::Closed));
+            }
+            let (data, used) = self.decode(read);
+            if used < read.len() {
+                // More than the answer: nobody asked for it.
+                self.can_reuse = false;
+            }
+            Poll::Ready(Ok(data))
+        })
+    }
+
+    /// The body's bytes of what was read, and how much of it belongs to this answer.
+    fn decode(&mut self, read: &[u8]) -> (Bytes, usize) {
+        match &mut self.framing {
+            Framing::Empty => (Bytes::new(), 0),
+            Framing::UntilClose { .. } => (Bytes::copy_from_slice(read), read.len()),
+            Framing::Length(left) => {
+                let len = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
+                *left -= len as u64;
+                (Bytes::copy_from_slice(&read[..len]), len)
+            }
+            Framing::Chunked(chunked) => match chunked.decode(read) {
+                Ok((data, used)) => (data, used),
+                Err((data, what)) => {
+                    self.broken = Some(Broken::Malformed(what));
+                    (data, read.len())
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
