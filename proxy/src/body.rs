@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Sleep;
@@ -40,8 +40,8 @@ struct Sniffed {
 }
 
 enum Copy {
-    /// All of it, so far.
-    Whole(Vec<Bytes>),
+    /// All of it, so far. Copied, because a part of the connection's buffer would keep all of that.
+    Whole(Vec<u8>),
     /// The fields of a large form.
     Form(Form),
     /// The short members of a large JSON text.
@@ -60,10 +60,10 @@ impl Sniffed {
     fn push(&mut self, chunk: &Bytes) {
         self.len = self.len.saturating_add(chunk.len());
         match &mut self.copy {
-            Copy::Whole(parts) => {
-                parts.push(chunk.clone());
+            Copy::Whole(copy) => {
+                copy.extend_from_slice(chunk);
                 if self.len > SNIFF_BYTES_MAX {
-                    self.copy = Copy::without_bulk(parts);
+                    self.copy = Copy::without_bulk(copy);
                 }
             }
             Copy::Form(form) => form.push(chunk),
@@ -74,12 +74,7 @@ impl Sniffed {
 
     fn take(&mut self) -> Option<Bytes> {
         match std::mem::replace(&mut self.copy, Copy::None) {
-            Copy::Whole(mut parts) if parts.len() <= 1 => parts.pop(),
-            Copy::Whole(parts) => {
-                let mut whole = BytesMut::with_capacity(self.len);
-                parts.iter().for_each(|part| whole.extend_from_slice(part));
-                Some(whole.freeze())
-            }
+            Copy::Whole(copy) => (!copy.is_empty()).then(|| copy.into()),
             Copy::Form(form) => Some(form.written().into()),
             Copy::Json(pruner) => pruner.finish().map(Bytes::from),
             Copy::None => None,
@@ -89,17 +84,16 @@ impl Sniffed {
 
 impl Copy {
     /// What a large body goes on as, by its first byte.
-    fn without_bulk(parts: &[Bytes]) -> Self {
-        let mut bytes = parts.iter().flat_map(|part| part.iter());
-        match bytes.find(|byte| !byte.is_ascii_whitespace()) {
+    fn without_bulk(copy: &[u8]) -> Self {
+        match copy.iter().find(|byte| !byte.is_ascii_whitespace()) {
             Some(b'{') => {
                 let mut pruner = Pruner::default();
-                parts.iter().for_each(|part| pruner.push(part));
+                pruner.push(copy);
                 Self::Json(pruner)
             }
             Some(b'-') => {
                 let mut form = Form::default();
-                parts.iter().for_each(|part| form.push(part));
+                form.push(copy);
                 Self::Form(form)
             }
             _ => Self::None,

@@ -45,7 +45,7 @@ pub(crate) use answer::mark;
 use answer::{observe, say_no};
 use held::Body;
 use lists::check_model;
-use record::{asked, begin_event, content_length};
+use record::{asked, begin_event, content_length, content_type};
 
 /// Times a call is sent upstream at most; the second time only when no byte of the first was written.
 pub const ATTEMPTS_MAX: u32 = 2;
@@ -475,9 +475,10 @@ async fn intend(
         ticket,
         permit: passage.permit,
         upload: Arc::default(),
-        path: route.path.to_owned(),
-        query: route.query.as_deref().map(str::to_owned),
-        content_type: head.headers.get(header::CONTENT_TYPE).cloned(),
+        path: route.path.into(),
+        query: route.query.as_deref().map(Box::from),
+        // Not the header's own value, which would keep the buffer that the head was read into.
+        content_type: content_type(head).map(Box::from),
         clock,
         cost_usd: None,
         on_downstream_gone: settings.on_downstream_gone,

@@ -12,7 +12,6 @@ use farebox_pricing::price;
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
-use http::HeaderValue;
 use uuid::Uuid;
 
 use crate::Shared;
@@ -125,11 +124,11 @@ pub struct Call {
     /// What went up.
     pub upload: Arc<Upload>,
     /// The path after our own prefix.
-    pub path: String,
+    pub path: Box<str>,
     /// The query as the upstream saw it.
-    pub query: Option<String>,
+    pub query: Option<Box<str>>,
     /// What the caller said its body is.
-    pub content_type: Option<HeaderValue>,
+    pub content_type: Option<Box<str>>,
     /// When things happened.
     pub clock: Clock,
     /// What the provider charges for it, once priced; for the metrics alone.
@@ -154,18 +153,7 @@ impl Call {
         if uploaded > 0 || evidence.counts.request_bytes == 0 {
             evidence.counts.request_bytes = uploaded;
         }
-        if let Some(body) = self.upload.sniffed() {
-            let asked = Asked {
-                path: &self.path,
-                query: self.query.as_deref(),
-                content_type: self
-                    .content_type
-                    .as_ref()
-                    .and_then(|text| text.to_str().ok()),
-                body: Some(&body),
-            };
-            (self.endpoint.request_facts)(&mut evidence, &asked);
-        }
+        self.add_request_facts(&mut evidence);
         let draft = (self.endpoint.usage_of)(&evidence);
         let is_finished = evidence.response.is_set(FINISHED);
         let has_error = evidence.response.is_set(ERROR);
@@ -187,6 +175,20 @@ impl Call {
         };
         self.fill_end(draft, evidence);
         self.record();
+    }
+
+    /// Reads the facts of a request that was copied on its way up, once it is through. The copy goes.
+    pub fn add_request_facts(&self, evidence: &mut Evidence) {
+        let Some(body) = self.upload.sniffed() else {
+            return;
+        };
+        let asked = Asked {
+            path: &self.path,
+            query: self.query.as_deref(),
+            content_type: self.content_type.as_deref(),
+            body: Some(&body),
+        };
+        (self.endpoint.request_facts)(evidence, &asked);
     }
 
     /// Fills in what is known at the end.

@@ -67,9 +67,12 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
     if rewrite.is_some() {
         head.headers.remove(header::CONTENT_LENGTH);
     }
+    // The request is mostly through when its answer begins: its copy need not wait for the end.
+    let mut evidence = std::mem::take(&mut call.evidence);
+    call.add_request_facts(&mut evidence);
     let mut reader = Reader::new(
         call.endpoint,
-        std::mem::take(&mut call.evidence),
+        evidence,
         head.status.as_u16(),
         content_type.as_deref(),
         reader_encoding.as_deref(),

@@ -19,13 +19,17 @@ pub(super) fn asked<'a>(
     route: &'a Route<'_>,
     body: Option<&'a [u8]>,
 ) -> Asked<'a> {
-    let content_type = head.headers.get(header::CONTENT_TYPE);
     Asked {
         path: route.path,
         query: route.query.as_deref(),
-        content_type: content_type.and_then(|text| text.to_str().ok()),
+        content_type: content_type(head),
         body,
     }
+}
+
+/// What a request says its body is.
+pub(super) fn content_type(head: &Parts) -> Option<&str> {
+    head.headers.get(header::CONTENT_TYPE)?.to_str().ok()
 }
 
 /// The length a request gives for its body.

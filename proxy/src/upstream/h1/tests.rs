@@ -81,7 +81,9 @@ fn body(answer: &Outcome) -> (u16, &str, bool) {
 
 #[tokio::test]
 async fn every_framing_ends_where_it_says_and_only_a_clean_one_serves_again() {
-    const CASES: &[(&str, &str, bool, (u16, &str, bool))] = &[
+    /// Method, answer, whether it is closed behind; status, body, whether it may serve again.
+    type Case = (&'static str, &'static str, bool, (u16, &'static str, bool));
+    const CASES: &[Case] = &[
         (
             "GET",
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
