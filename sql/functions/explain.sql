@@ -36,17 +36,52 @@ begin atomic
                     || ', billed ' || coalesce(event.model, 'none')),
                 (4, 'answer', event.ending || coalesce(', status ' || event.status, '')
                     || coalesce(', ' || event.duration_ms || ' ms', '')),
-                (5, 'provider ids', concat_ws(', ', event.upstream_request_id, event.response_id))
+                (5, 'bytes', coalesce(event.request_bytes::text, 'unknown') || ' up, '
+                    || coalesce(event.response_bytes::text, 'unknown') || ' down, ' || event.transport),
+                (6, 'provider ids', concat_ws(', ', event.upstream_request_id, event.response_id)),
+                (7, 'key', (
+                    select virtual_keys.prefix || ', ' || virtual_keys.name
+                    from farebox.virtual_keys
+                    where virtual_keys.key_id = event.key_id
+                ))
         ) as fact (place, item, detail)
         union all
+        -- What bound the call then.
         select
-            2, 'evidence', seen.value ->> 'at', null, null, null, null, seen.value ->> 'value', seen.place
+            2, 'limit', limits.meter, limits.amount, 'per ' || limits.window_kind, null, null,
+            concat_ws(', ', limits.action, case when limits.dry_run then 'dry run' end,
+                coalesce('tenant ' || limits.tenant_id, 'every tenant'),
+                'customer ' || limits.customer_id, 'model ' || limits.model, 'limit ' || limits.limit_id),
+            row_number() over (order by limits.created_at)
+        from event
+        join farebox.limits
+            on (limits.tenant_id is null or limits.tenant_id = event.tenant_id)
+            and (limits.customer_id is null or limits.customer_id = event.customer_id)
+            and (limits.key_id is null or limits.key_id = event.key_id)
+            and (limits.upstream is null or limits.upstream = event.upstream)
+            and (limits.model is null or limits.model in (event.model, event.model_requested))
+            and limits.created_at <= event.started_at
+            and (limits.expires_at is null or limits.expires_at > event.started_at)
+        union all
+        -- What happened at limits of the tenant while it ran.
+        select
+            3, 'limit event', limit_events.kind, limit_events.used, 'of ' || limit_events.amount, null, null,
+            concat_ws(', ', limit_events.meter, 'limit ' || limit_events.limit_id),
+            row_number() over (order by limit_events.at)
+        from event
+        join farebox.limit_events
+            on limit_events.tenant_id = event.tenant_id
+            and limit_events.at >= event.started_at
+            and limit_events.at <= coalesce(event.ended_at, event.started_at)
+        union all
+        select
+            4, 'evidence', seen.value ->> 'at', null, null, null, null, seen.value ->> 'value', seen.place
         from event
         cross join lateral jsonb_array_elements(event.evidence -> 'objects')
             with ordinality as seen (value, place)
         union all
         select
-            3, 'usage', meter.key, meter.value::numeric, null, null, null,
+            5, 'usage', meter.key, meter.value::numeric, null, null, null,
             concat_ws(', ', line.value ->> 'model', event.usage_source, event.usage_reason,
                 nullif(line.value ->> 'conditions', '{}')),
             line.place
@@ -55,7 +90,7 @@ begin atomic
         cross join lateral jsonb_each_text(line.value -> 'usage') as meter (key, value)
         union all
         select
-            4, 'bounds', meters.meter, null, null, null, null,
+            6, 'bounds', meters.meter, null, null, null, null,
             coalesce(event.usage_low ->> meters.meter, '0')
                 || ' to ' || coalesce(event.usage_high ->> meters.meter, 'unbounded'),
             1
@@ -65,7 +100,7 @@ begin atomic
         ) as meters (meter)
         union all
         select
-            5, 'charge', charge.value ->> 'meter', (charge.value ->> 'quantity')::numeric,
+            7, 'charge', charge.value ->> 'meter', (charge.value ->> 'quantity')::numeric,
             (charge.value -> 'price_rate' ->> 'usd') || ' USD per ' || (charge.value -> 'price_rate' ->> 'per'),
             (charge.value ->> 'cost_usd')::numeric,
             (charge.value ->> 'billed_usd')::numeric,
@@ -75,7 +110,7 @@ begin atomic
         cross join lateral jsonb_array_elements(event.charges) with ordinality as charge (value, place)
         union all
         select
-            6, 'booked', event.pricing, null, null, event.cost_usd, event.billed_usd,
+            8, 'booked', event.pricing, null, null, event.cost_usd, event.billed_usd,
             concat_ws(', ',
                 'card ' || left(event.rate_cards ->> 'cost', 12),
                 'the proxy claimed ' || event.claimed_usd,
@@ -86,7 +121,7 @@ begin atomic
         from event
         union all
         select
-            7, 'adjustment', adjustments.meter, adjustments.quantity, null,
+            9, 'adjustment', adjustments.meter, adjustments.quantity, null,
             adjustments.cost_usd, adjustments.billed_usd,
             concat_ws(', ', adjustments.kind, adjustments.reason, 'in ' || to_char(adjustments.period, 'YYYY-MM')),
             extract(epoch from adjustments.booked_at)::bigint
@@ -94,7 +129,7 @@ begin atomic
         where adjustments.event_id = explain.event_id
         union all
         select
-            8, 'invoice', to_char(event.period, 'YYYY-MM'), null, null, null, null,
+            10, 'invoice', to_char(event.period, 'YYYY-MM'), null, null, null, null,
             concat_ws(', ',
                 'day ' || event.day,
                 case when event.is_late then 'late: its own month was closed' end,
@@ -105,6 +140,23 @@ begin atomic
         left join farebox.invoices
             on invoices.tenant_id = event.tenant_id
             and invoices.period = event.period
+        union all
+        select
+            11, 'invoice line', invoice_lines.meter, invoice_lines.quantity, null, null, invoice_lines.billed_usd,
+            'line ' || invoice_lines.line || ' of ' || invoices.number || ', of all its events',
+            invoice_lines.line
+        from event
+        join farebox.invoices
+            on invoices.tenant_id = event.tenant_id
+            and invoices.period = event.period
+        join farebox.invoice_lines
+            on invoice_lines.invoice_id = invoices.invoice_id
+            and invoice_lines.provider = event.provider
+            and exists (
+                select from jsonb_array_elements(event.charges) as charge (value)
+                where charge.value ->> 'meter' = invoice_lines.meter
+                    and charge.value ->> 'model' is not distinct from invoice_lines.model
+            )
     )
     select
         steps.step,
@@ -122,4 +174,4 @@ end;
 revoke execute on function farebox.explain(uuid) from public;
 grant execute on function farebox.explain(uuid) to farebox_reader, farebox_collector, farebox_tenant;
 comment on function farebox.explain(uuid) is
-    'One event from what was seen on the wire to the invoice''s month, step by step: call, evidence, usage, bounds, charge, booked, adjustment, invoice. Tenants see their own, without costs.';
+    'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line. Tenants see their own, without costs.';

@@ -25,6 +25,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
+    (
+        "0010_reads.sql",
+        include_str!("../../../sql/migrations/0010_reads.sql"),
+    ),
 ];
 
 /// Made anew each time.
@@ -66,6 +70,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/customers.sql"),
     ),
     (
+        "dead_air_events.sql",
+        include_str!("../../../sql/views/dead_air_events.sql"),
+    ),
+    (
         "directory_keys.sql",
         include_str!("../../../sql/views/directory_keys.sql"),
     ),
@@ -100,13 +108,23 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     ),
     ("rates.sql", include_str!("../../../sql/views/rates.sql")),
     (
+        "reconciliation_lines.sql",
+        include_str!("../../../sql/views/reconciliation_lines.sql"),
+    ),
+    (
+        "reconciliations.sql",
+        include_str!("../../../sql/views/reconciliations.sql"),
+    ),
+    (
         "requests.sql",
         include_str!("../../../sql/views/requests.sql"),
     ),
+    ("runs.sql", include_str!("../../../sql/views/runs.sql")),
     (
         "sessions.sql",
         include_str!("../../../sql/views/sessions.sql"),
     ),
+    ("spans.sql", include_str!("../../../sql/views/spans.sql")),
     (
         "tenant_index.sql",
         include_str!("../../../sql/views/tenant_index.sql"),
@@ -119,6 +137,7 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         "trace_events.sql",
         include_str!("../../../sql/views/trace_events.sql"),
     ),
+    ("turns.sql", include_str!("../../../sql/views/turns.sql")),
     (
         "unattributed_usage.sql",
         include_str!("../../../sql/views/unattributed_usage.sql"),

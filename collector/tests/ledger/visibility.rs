@@ -21,6 +21,8 @@ async fn filled() -> Result<Ledger> {
     own["claimed_usd"] = json!(null);
     let mut pays = record(Some("acme"), AT, 1);
     pays["customer_id"] = "c".into();
+    pays["run_id"] = "run-1".into();
+    pays["span_id"] = "span-1".into();
     pays["rate_cards"] = json!({"cost": null, "price": null});
     ledger
         .ship(&[
@@ -57,6 +59,8 @@ async fn a_tenants_login_sees_its_own_rows_and_no_purchase_price() -> Result {
             "usage_events" | "requests" | "trace_events" | "sessions" => 2,
             "tenants" | "tenant_index" | "customers" | "virtual_keys" | "limits" => 1,
             "usage_hourly" | "usage_daily" => 6,
+            "runs" | "spans" => 1,
+            "turns" | "dead_air_events" | "reconciliations" | "reconciliation_lines" => 0,
             "rate_cards" | "rates" | "margins" | "audit_log" | "unattributed_usage"
             | "unpriced_usage" | "invoices" | "invoice_lines" | "adjustments" | "limit_events" => 0,
             other => panic!("{other} is not expected here"),
