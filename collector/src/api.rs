@@ -2,7 +2,9 @@
 //! tests and the comparison with the OpenAPI document all go by that table.
 
 mod adjustments;
+mod etag;
 mod events;
+mod export;
 mod health;
 mod ingest;
 mod ingest_tokens;
@@ -11,6 +13,8 @@ mod limits;
 mod operation;
 mod page;
 mod params;
+mod reconcile;
+mod runs;
 mod sessions;
 mod tenants;
 mod usage;
@@ -122,6 +126,13 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", "/api/v1/usage", Read, get(usage::usage)),
         route("GET", "/api/v1/events", Read, get(events::list)),
         route("GET", "/api/v1/events/{event_id}", Read, get(events::show)),
+        route(
+            "GET",
+            "/api/v1/events/{event_id}/explain",
+            Read,
+            get(events::explain),
+        ),
+        route("GET", "/api/v1/export", Read, get(export::export)),
         route("GET", "/api/v1/sessions", Read, get(sessions::list)),
         route("GET", "/api/v1/adjustments", Read, get(adjustments::list)),
         route(
@@ -135,6 +146,27 @@ pub(crate) fn routes() -> Vec<Route> {
             "/api/v1/adjustments/{batch_id}/undo",
             Operator,
             post(adjustments::undo),
+        ),
+        route("GET", "/api/v1/runs", Read, get(runs::list)),
+        route("GET", "/api/v1/runs/{run_id}", Read, get(runs::show)),
+        route("GET", "/api/v1/reconcile", Operator, get(reconcile::list)),
+        route(
+            "POST",
+            "/api/v1/reconcile",
+            Operator,
+            post(reconcile::compare).layer(DefaultBodyLimit::max(reconcile::BODY_BYTES_MAX)),
+        ),
+        route(
+            "GET",
+            "/api/v1/reconcile/{reconciliation_id}",
+            Operator,
+            get(reconcile::show),
+        ),
+        route(
+            "GET",
+            "/api/v1/reconcile/{reconciliation_id}/lines",
+            Operator,
+            get(reconcile::lines),
         ),
         route("GET", "/api/v1/tenants", Read, get(tenants::list)),
         route("POST", "/api/v1/tenants", Operator, post(tenants::create)),
@@ -218,6 +250,7 @@ pub(crate) fn router(app: App) -> Router {
         .fallback_service(missing.with_state(Arc::clone(&app)))
         .method_not_allowed_fallback(health::method_not_allowed)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(axum::middleware::from_fn(etag::tag))
         .with_state(app)
 }
 
@@ -256,10 +289,18 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         usage::usage,
         events::list,
         events::show,
+        events::explain,
+        export::export,
         sessions::list,
         adjustments::list,
         adjustments::adjust,
         adjustments::undo,
+        runs::list,
+        runs::show,
+        reconcile::list,
+        reconcile::compare,
+        reconcile::show,
+        reconcile::lines,
         tenants::list,
         tenants::create,
         tenants::show,

@@ -10,10 +10,12 @@
 mod api;
 pub mod config;
 mod error;
+mod export;
 pub mod keys;
 mod metrics;
 pub mod migrate;
 mod principal;
+mod reconcile;
 mod server;
 pub mod store;
 mod tls;
@@ -26,10 +28,14 @@ pub mod rollup;
 mod records {
     pub(crate) mod audit;
     pub(crate) mod events;
+    pub(crate) mod explanations;
+    pub(crate) mod exports;
     pub(crate) mod idempotency;
     pub(crate) mod keys;
     pub(crate) mod limits;
     pub(crate) mod nodes;
+    pub(crate) mod reconciliations;
+    pub(crate) mod runs;
     pub(crate) mod sessions;
     pub(crate) mod tenants;
     pub(crate) mod usage;

@@ -10,6 +10,8 @@ mod support;
 
 #[path = "api/adjust.rs"]
 mod adjust;
+#[path = "api/reads.rs"]
+mod reads;
 #[path = "api/served.rs"]
 mod served;
 #[path = "api/steady.rs"]
@@ -43,12 +45,19 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "GET /api/v1/usage"
         | "GET /api/v1/events"
         | "GET /api/v1/sessions"
+        | "GET /api/v1/runs"
+        | "GET /api/v1/export"
         | "GET /api/v1/tenants"
         | "GET /api/v1/adjustments"
         | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
-        "GET /api/v1/events/{event_id}" | "GET /api/v1/tenants/{tenant_id}" => {
-            [401, 404, 200, 200, 200]
-        }
+        "GET /api/v1/events/{event_id}"
+        | "GET /api/v1/events/{event_id}/explain"
+        | "GET /api/v1/runs/{run_id}"
+        | "GET /api/v1/tenants/{tenant_id}" => [401, 404, 200, 200, 200],
+        "GET /api/v1/reconcile"
+        | "GET /api/v1/reconcile/{reconciliation_id}"
+        | "GET /api/v1/reconcile/{reconciliation_id}/lines" => [401, 403, 403, 403, 200],
+        "POST /api/v1/reconcile" => [401, 403, 403, 403, 201],
         "GET /api/v1/keys" => [401, 200, 403, 200, 200],
         "GET /api/v1/keys/{key}"
         | "DELETE /api/v1/keys/{key}"
@@ -72,8 +81,13 @@ fn expected(route: &str) -> Option<[u16; 5]> {
 #[tokio::test]
 async fn every_route_gives_every_principal_its_own() -> Result {
     let served = Served::new().await?;
-    let shipped = record(Some("acme"), AT, 1);
+    let mut shipped = record(Some("acme"), AT, 1);
+    shipped["run_id"] = "run-1".into();
     served.ledger.ship(std::slice::from_ref(&shipped)).await?;
+    let report =
+        json!({"provider": "openai", "files": ["day,model,input_tokens\n2026-11-22,m,1\n"]});
+    let compared = served.done("POST", "/api/v1/reconcile", &report).await?;
+    let reconciliation_id = text(&compared["reconciliation"], "reconciliation_id");
     let (foreign, _) = served.tenant("globex", "admin").await?;
     let (reader, _) = served.tenant("acme", "usage:read").await?;
     let (admin, _) = served.tenant("acme", "admin").await?;
@@ -96,6 +110,8 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             .replace("{batch_id}", &event_id)
             .replace("{key}", &victim)
             .replace("{limit_id}", &limit_id)
+            .replace("{run_id}", "run-1")
+            .replace("{reconciliation_id}", &reconciliation_id)
             .replace("{token_id}", &text(&token, "token_id"));
         let body = match route.as_str() {
             "POST /api/v1/keys" => json!({"name": "more", "tenant": "acme"}).to_string(),
@@ -107,6 +123,7 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
             "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
             "POST /api/v1/ingest-tokens" => name.to_string(),
+            "POST /api/v1/reconcile" => report.to_string(),
             _ if path.contains("limits") && method != "GET" => {
                 // Removed by the operator before, where the order of the document has it so.
                 if method == "PUT" {
@@ -319,6 +336,7 @@ async fn pages_lose_and_repeat_nothing_while_events_arrive() -> Result {
 async fn sums_are_exact_and_a_tenant_sees_no_purchase_price() -> Result {
     let served = Served::new().await?;
     let mut batch: Vec<Value> = (1..=7).map(|n| record(Some("acme"), AT, n)).collect();
+    batch[0]["run_id"] = "run-1".into();
     batch.push(record(None, AT, 8));
     served.ledger.ship(&batch).await?;
     let (reader, _) = served.tenant("acme", "usage:read").await?;
@@ -372,6 +390,10 @@ async fn sums_are_exact_and_a_tenant_sees_no_purchase_price() -> Result {
         "tenants",
         "tenants/acme",
         "sessions",
+        "runs",
+        "runs/run-1",
+        "usage?group_by=agent,section",
+        "export?format=json",
     ] {
         let answer = served
             .ask("GET", &format!("/api/v1/{path}"), Some(&reader), "")

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::App;
@@ -12,6 +12,7 @@ use crate::api::params::{Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::events::{self, Filter, FilterColumn, UsageEvent};
+use crate::records::explanations::{self, Step};
 
 /// Which events.
 #[derive(Deserialize, IntoParams)]
@@ -46,6 +47,26 @@ pub(crate) struct Listing {
     ending: Option<String>,
     /// How far it is priced.
     pricing: Option<String>,
+    /// Of this agent.
+    agent: Option<String>,
+    /// Of this section.
+    section: Option<String>,
+    /// Of this run.
+    run: Option<String>,
+    /// By the virtual key of this id.
+    key: Option<String>,
+    /// Attempts and parts of this call.
+    call: Option<String>,
+    /// Through this configured upstream.
+    upstream: Option<String>,
+    /// With this HTTP status.
+    status: Option<String>,
+    /// Whose quantities are known in this way.
+    usage_source: Option<String>,
+    /// Whose tenant came from there.
+    attribution: Option<String>,
+    /// Only those without a tenant.
+    unattributed: Option<bool>,
     /// Items of a page, 1 to 1000; 100 when not given.
     limit: Option<u32>,
     /// `next_cursor` of the page before.
@@ -85,7 +106,26 @@ pub(crate) async fn list(
         (FilterColumn::Environment, asked.environment.as_deref()),
         (FilterColumn::Ending, asked.ending.as_deref()),
         (FilterColumn::Pricing, asked.pricing.as_deref()),
+        (FilterColumn::Agent, asked.agent.as_deref()),
+        (FilterColumn::Section, asked.section.as_deref()),
+        (FilterColumn::Run, asked.run.as_deref()),
+        (FilterColumn::Key, asked.key.as_deref()),
+        (FilterColumn::Call, asked.call.as_deref()),
+        (FilterColumn::Upstream, asked.upstream.as_deref()),
+        (FilterColumn::Status, asked.status.as_deref()),
+        (FilterColumn::UsageSource, asked.usage_source.as_deref()),
+        (FilterColumn::Attribution, asked.attribution.as_deref()),
     ];
+    for (field, value) in [("key", &asked.key), ("call", &asked.call)] {
+        if let Some(text) = value {
+            text.parse::<Uuid>()
+                .map_err(|_| ApiError::invalid(field, "an id"))?;
+        }
+    }
+    if let Some(text) = &asked.status {
+        text.parse::<u16>()
+            .map_err(|_| ApiError::invalid("status", "an HTTP status"))?;
+    }
     // No row holds control characters, and Postgres takes no NUL.
     let is_clean = |text: &str| !text.chars().any(char::is_control);
     if !equal.iter().filter_map(|(_, value)| *value).all(is_clean) {
@@ -96,7 +136,8 @@ pub(crate) async fn list(
         from,
         to,
         after,
-        equal,
+        unattributed: asked.unattributed == Some(true),
+        equal: &equal,
         limit: page::limit(asked.limit)?,
     };
     let items = events::list(&app.client().await?, &filter).await?;
@@ -118,4 +159,31 @@ pub(crate) async fn show(
     let event_id: Uuid = event_id.parse().map_err(|_| ApiError::not_found())?;
     let found = events::find(&app.client().await?, event_id, principal.tenant()).await?;
     found.map(Json).ok_or_else(ApiError::not_found)
+}
+
+/// Why one event is what it is: attribution, limits, what was seen, meters, rates, charges, invoice.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Explanation {
+    /// Step by step, as `farebox.explain` gives it.
+    steps: Vec<Step>,
+}
+
+/// Explains one event step by step, from bytes to the invoice's line.
+#[utoipa::path(get, path = "/api/v1/events/{event_id}/explain", tag = "usage", security(("bearer" = [])),
+    params(("event_id" = Uuid, Path, description = "The event, as in `x-farebox-event`.")),
+    responses((status = 200, description = "The steps; a tenant's key sees no purchase price.", body = Explanation),
+        (status = 404, description = "There is none.", body = ErrorBody)))]
+pub(crate) async fn explain(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Segment(event_id): Segment,
+) -> Result<Json<Explanation>, ApiError> {
+    let event_id: Uuid = event_id.parse().map_err(|_| ApiError::not_found())?;
+    let client = app.client().await?;
+    let event = events::find(&client, event_id, principal.tenant())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let hides_cost = principal.is_tenant() && event.paid_by == "operator";
+    let steps = explanations::steps(&client, event_id, principal.is_tenant(), hides_cost).await?;
+    Ok(Json(Explanation { steps }))
 }

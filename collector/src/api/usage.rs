@@ -23,8 +23,9 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Asked {
-    /// Comma-separated: `tenant customer project key environment provider endpoint model meter`, and
-    /// one of `hour` (UTC), `day` (the tenant's) and `month` (as invoiced). One sum when not given.
+    /// Comma-separated: `tenant customer project agent section key environment provider endpoint model
+    /// meter`, and one of `hour` (UTC), `day` (the tenant's) and `month` (as invoiced). One sum when not
+    /// given. `agent` and `section` are read from the events, everything else from roll-ups.
     group_by: Option<String>,
     /// Inclusive, a whole hour, or a day for its midnight; a whole day when grouped by `day`.
     from: Option<String>,
@@ -48,6 +49,10 @@ pub(crate) struct Asked {
     model: Option<String>,
     /// Only this meter; `calls` counts calls.
     meter: Option<String>,
+    /// Only this agent.
+    agent: Option<String>,
+    /// Only this section.
+    section: Option<String>,
 }
 
 /// Sums by group, and their total.
@@ -73,7 +78,8 @@ pub(crate) async fn usage(
     Params(asked): Params<Asked>,
 ) -> Result<Json<Usage>, ApiError> {
     let group_by = dimensions(asked.group_by.as_deref())?;
-    let source = source(&group_by)?;
+    let is_finer = asked.agent.is_some() || asked.section.is_some();
+    let source = source(&group_by, is_finer)?;
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     check_whole("from", from, source)?;
     check_whole("to", to, source)?;
@@ -88,6 +94,8 @@ pub(crate) async fn usage(
         (Dimension::Endpoint, asked.endpoint.as_deref()),
         (Dimension::Model, asked.model.as_deref()),
         (Dimension::Meter, asked.meter.as_deref()),
+        (Dimension::Agent, asked.agent.as_deref()),
+        (Dimension::Section, asked.section.as_deref()),
     ];
     for (dimension, value) in filters {
         // Such a text is in no row, and Postgres takes no NUL.
@@ -159,8 +167,9 @@ fn dimensions(asked: Option<&str>) -> Result<Vec<Dimension>, ApiError> {
     Ok(found)
 }
 
-/// Days are the tenants' own and stand in a roll-up of their own, so they do not mix with hours.
-fn source(group_by: &[Dimension]) -> Result<Source, ApiError> {
+/// Days are the tenants' own and stand in a roll-up of their own, so they do not mix with hours. Agents
+/// and sections stand in no roll-up.
+fn source(group_by: &[Dimension], is_finer: bool) -> Result<Source, ApiError> {
     let has = |dimension| group_by.contains(&dimension);
     if has(Dimension::Hour) && has(Dimension::Day) {
         return Err(ApiError::invalid(
@@ -168,17 +177,20 @@ fn source(group_by: &[Dimension]) -> Result<Source, ApiError> {
             "either `hour` (UTC) or `day` (the tenant's), not both",
         ));
     }
-    Ok(match has(Dimension::Day) {
-        true => Source::Daily,
-        false => Source::Hourly,
+    let is_finer = is_finer || has(Dimension::Agent) || has(Dimension::Section);
+    Ok(match (has(Dimension::Day), is_finer) {
+        (true, false) => Source::Daily,
+        (false, false) => Source::Hourly,
+        (true, true) => Source::EventsByDay,
+        (false, true) => Source::Events,
     })
 }
 
 /// The roll-ups know no part of an hour or a day; rounding in silence would be a wrong sum.
 fn check_whole(field: &str, at: Option<Timestamp>, source: Source) -> Result<(), ApiError> {
     let (unit, message) = match source {
-        Source::Hourly => (HOUR_MS, "a whole hour"),
-        Source::Daily => (DAY_MS, "a whole day when grouped by `day`"),
+        Source::Hourly | Source::Events => (HOUR_MS, "a whole hour"),
+        Source::Daily | Source::EventsByDay => (DAY_MS, "a whole day when grouped by `day`"),
     };
     match at {
         Some(at) if at.as_millis().rem_euclid(unit) != 0 => Err(ApiError::invalid(field, message)),
@@ -218,6 +230,6 @@ mod tests {
         check("2026-11-22T03:15:00Z", Source::Hourly, false);
         check("2026-11-22T03:00:00Z", Source::Daily, false);
         check("2026-11-22T00:00:00Z", Source::Daily, true);
-        assert!(source(&[Dimension::Hour, Dimension::Day]).is_err());
+        assert!(source(&[Dimension::Hour, Dimension::Day], false).is_err());
     }
 }

@@ -11,6 +11,8 @@ use tokio_postgres::{Error, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::exports::Kind;
+
 macro_rules! event {
     ($($(#[$doc:meta])* $field:ident: $type:ty = $column:literal,)+) => {
         /// One event of the ledger. Fields are those of the event as shipped, and what was booked.
@@ -22,6 +24,10 @@ macro_rules! event {
         /// The columns, in the order of the fields. `$1` says whether a tenant asks.
         const COLUMNS: &[&str] = &[$($column,)+];
 
+        /// Names of the fields in their order, and how each stands in JSON.
+        pub(crate) const FIELDS: &[(&str, Kind)] =
+            &[$((stringify!($field), <$type as Column>::KIND),)+];
+
         fn read(row: &Row) -> Result<UsageEvent, Error> {
             let mut index = 0..;
             let mut next = || index.next().unwrap_or_default();
@@ -32,12 +38,16 @@ macro_rules! event {
 
 /// How a field is read from its column: JSON travels as text and stays as it is.
 trait Column: Sized {
+    const KIND: Kind;
+
     fn read(row: &Row, index: usize) -> Result<Self, Error>;
 }
 
 macro_rules! plain_columns {
-    ($($type:ty)+) => {
+    ($kind:expr, $($type:ty)+) => {
         $(impl Column for $type {
+            const KIND: Kind = $kind;
+
             fn read(row: &Row, index: usize) -> Result<Self, Error> {
                 row.try_get(index)
             }
@@ -45,9 +55,12 @@ macro_rules! plain_columns {
     };
 }
 
-plain_columns!(Uuid Option<Uuid> String Option<String> i32 Option<i32> Option<i64> bool Option<bool>);
+plain_columns!(Kind::Text, Uuid Option<Uuid> String Option<String>);
+plain_columns!(Kind::Raw, i32 Option<i32> Option<i64> bool Option<bool>);
 
 impl Column for Option<Box<RawValue>> {
+    const KIND: Kind = Kind::Raw;
+
     fn read(row: &Row, index: usize) -> Result<Self, Error> {
         let text: Option<String> = row.try_get(index)?;
         Ok(text.and_then(|text| RawValue::from_string(text).ok()))
@@ -227,7 +240,9 @@ pub(crate) struct Filter<'a> {
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
     pub(crate) after: Option<Uuid>,
-    pub(crate) equal: [(FilterColumn, Option<&'a str>); 12],
+    /// Only those of nobody.
+    pub(crate) unattributed: bool,
+    pub(crate) equal: &'a [(FilterColumn, Option<&'a str>)],
     pub(crate) limit: u32,
 }
 
@@ -246,6 +261,15 @@ pub(crate) enum FilterColumn {
     Environment,
     Ending,
     Pricing,
+    Agent,
+    Section,
+    Run,
+    Key,
+    Call,
+    Upstream,
+    Status,
+    UsageSource,
+    Attribution,
 }
 
 impl FilterColumn {
@@ -263,23 +287,44 @@ impl FilterColumn {
             Self::Environment => "usage_events.environment",
             Self::Ending => "usage_events.ending",
             Self::Pricing => "usage_events.pricing",
+            Self::Agent => "usage_events.agent",
+            Self::Section => "usage_events.section",
+            Self::Run => "usage_events.run_id",
+            Self::Key => "usage_events.key_id",
+            Self::Call => "usage_events.call_id",
+            Self::Upstream => "usage_events.upstream",
+            Self::Status => "usage_events.status",
+            Self::UsageSource => "usage_events.usage_source",
+            Self::Attribution => "usage_events.attribution",
+        }
+    }
+
+    /// What a text parameter becomes before it is compared.
+    fn cast(self) -> &'static str {
+        match self {
+            Self::Key | Self::Call => "::text::uuid",
+            Self::Status => "::text::integer",
+            _ => "",
         }
     }
 }
 
-/// The statement up to its conditions. Names are qualified where the adjustments have the same.
-fn select() -> String {
-    format!(
-        "select {}
-         from farebox_private.usage_events
-         left join lateral (
+/// An event's corrections, added up.
+const ADJUSTED: &str = "left join lateral (
             select
                 sum(adjustments.cost_usd) as cost_usd,
                 sum(adjustments.billed_usd) as billed_usd
             from farebox_private.adjustments
             where adjustments.event_id = usage_events.event_id
                 and adjustments.tenant_id is not distinct from usage_events.tenant_id
-         ) as adjusted on true",
+         ) as adjusted on true";
+
+/// The statement up to its conditions. Names are qualified where the adjustments have the same.
+fn select() -> String {
+    format!(
+        "select {}
+         from farebox_private.usage_events
+         {ADJUSTED}",
         qualified().join(", ")
     )
 }
@@ -309,11 +354,15 @@ pub(crate) async fn list(
     // Only what is asked for becomes a condition, so that the planner sees which index serves it.
     let mut conditions = vec!["true".to_owned()];
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![&filter.is_tenant];
-    for (column, value) in &filter.equal {
+    for (column, value) in filter.equal {
         if value.is_some() {
             values.push(value);
-            conditions.push(format!("{} = ${}", column.name(), values.len()));
+            let place = values.len();
+            conditions.push(format!("{} = ${place}{}", column.name(), column.cast()));
         }
+    }
+    if filter.unattributed {
+        conditions.push("usage_events.tenant_id is null".to_owned());
     }
     let (from, to) = (
         filter.from.map(|at| at.to_string()),
@@ -343,6 +392,26 @@ pub(crate) async fn list(
     );
     let rows = client.query(&sql, &values).await?;
     rows.iter().map(read).collect()
+}
+
+/// The statement of an export: every column as text, in the order of the ids. Its parameters are those
+/// of [`super::exports`].
+pub(crate) fn export_sql() -> String {
+    let columns: Vec<String> = (qualified().iter())
+        .map(|column| format!("({column})::text"))
+        .collect();
+    format!(
+        "select {}
+         from farebox_private.usage_events
+         {ADJUSTED}
+         where ($2::text is null or usage_events.tenant_id = $2)
+            and ($3::text is null or usage_events.period = $3::text::date)
+            and ($4::text is null or usage_events.event_id >= farebox_private.first_event_id($4::text::timestamptz))
+            and ($5::text is null or usage_events.event_id < farebox_private.first_event_id($5::text::timestamptz))
+            and ($6::text is null or usage_events.environment = $6)
+         order by usage_events.event_id",
+        columns.join(", ")
+    )
 }
 
 /// One event; `tenant` holds it to one tenant.

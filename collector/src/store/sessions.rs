@@ -23,6 +23,18 @@ pub(crate) struct Session {
     pub total_cost_usd: Option<String>,
     /// What the operator charges, as far as priced; null when nothing is.
     pub total_billed_usd: Option<String>,
+    /// The tenant's end customer.
+    pub customer_id: Option<String>,
+    /// An agent of the tenant.
+    pub agent: Option<String>,
+    /// Events that did not end `complete`.
+    pub error_count: i64,
+    /// `text`, `speech_to_text`, `text_to_speech`, `voice`, `image`, …
+    pub modalities: Vec<String>,
+    /// Whether something happened in the last 30 minutes.
+    pub is_open: bool,
+    /// When it counted as closed, 30 minutes after `ended_at`; null while open.
+    pub closed_at: Option<String>,
 }
 
 /// Which sessions; `None` filters nothing.
@@ -63,7 +75,11 @@ pub(crate) async fn list(
                         when $1::boolean then sum(cost_usd) filter (where paid_by <> 'operator')
                         else sum(cost_usd)
                     end as cost_usd,
-                    sum(billed_usd) as billed_usd
+                    sum(billed_usd) as billed_usd,
+                    max(customer_id) as customer_id,
+                    max(agent) as agent,
+                    count(*) filter (where ending not in ('complete', 'continues')) as error_count,
+                    array_agg(distinct farebox_private.modality(endpoint)) as modalities
                 from farebox_private.usage_events
                 where session_id is not null
                     and ($2::text is null or tenant_id = $2)
@@ -92,7 +108,16 @@ pub(crate) async fn list(
                 trim_scale(
                     case when page.billed_usd is null and adjusted.billed_usd is null then null
                     else coalesce(page.billed_usd, 0) + coalesce(adjusted.billed_usd, 0) end
-                )::text
+                )::text,
+                page.customer_id,
+                page.agent,
+                page.error_count,
+                page.modalities,
+                page.ended_at > now() - farebox_private.session_idle(),
+                case when page.ended_at <= now() - farebox_private.session_idle() then to_char(
+                    (page.ended_at + farebox_private.session_idle()) at time zone 'UTC',
+                    'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'
+                ) end
             from page
             cross join lateral (
                 select
@@ -100,9 +125,15 @@ pub(crate) async fn list(
                         as cost_usd,
                     sum(adjustments.billed_usd) as billed_usd
                 from farebox_private.usage_events
-                join farebox_private.adjustments using (event_id)
-                where usage_events.tenant_id is not distinct from page.tenant_id
-                    and usage_events.session_id = page.session_id
+                join farebox_private.adjustments
+                    on adjustments.event_id = usage_events.event_id
+                    and adjustments.tenant_id is not distinct from usage_events.tenant_id
+                where usage_events.session_id = page.session_id
+                    -- Each arm can go through the index, `is not distinct from` cannot.
+                    and (
+                        usage_events.tenant_id = page.tenant_id
+                        or (usage_events.tenant_id is null and page.tenant_id is null)
+                    )
             ) as adjusted
             order by page.started_at desc, coalesce(page.tenant_id, '') desc, page.session_id desc"#,
             &[
@@ -130,5 +161,11 @@ fn read(row: &Row) -> Result<Session, Error> {
         request_count: row.try_get(4)?,
         total_cost_usd: row.try_get(5)?,
         total_billed_usd: row.try_get(6)?,
+        customer_id: row.try_get(7)?,
+        agent: row.try_get(8)?,
+        error_count: row.try_get(9)?,
+        modalities: row.try_get(10)?,
+        is_open: row.try_get(11)?,
+        closed_at: row.try_get(12)?,
     })
 }

@@ -24,6 +24,8 @@ pub(crate) enum Dimension {
     Endpoint,
     Model,
     Meter,
+    Agent,
+    Section,
     Hour,
     Day,
     Month,
@@ -31,13 +33,15 @@ pub(crate) enum Dimension {
 
 impl Dimension {
     /// Every dimension, in the order of an answer's columns.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Hour,
         Self::Day,
         Self::Month,
         Self::Tenant,
         Self::Customer,
         Self::Project,
+        Self::Agent,
+        Self::Section,
         Self::Key,
         Self::Environment,
         Self::Provider,
@@ -58,6 +62,8 @@ impl Dimension {
             Self::Endpoint => "endpoint",
             Self::Model => "model",
             Self::Meter => "meter",
+            Self::Agent => "agent",
+            Self::Section => "section",
             Self::Hour => "hour",
             Self::Day => "day",
             Self::Month => "month",
@@ -76,6 +82,8 @@ impl Dimension {
             Self::Endpoint => "endpoint",
             Self::Model => "model",
             Self::Meter => "meter",
+            Self::Agent => "agent",
+            Self::Section => "section",
             Self::Hour => r#"to_char(hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
             Self::Day => "day::text",
             Self::Month => "to_char(period, 'YYYY-MM')",
@@ -90,7 +98,74 @@ pub(crate) enum Source {
     Hourly,
     /// Days in the tenant's zone.
     Daily,
+    /// The events themselves, for what the roll-ups do not hold apart; bounds are hours.
+    Events,
+    /// As [`Source::Events`]; bounds are the tenants' days.
+    EventsByDay,
 }
+
+/// What one event adds to the roll-ups: `calls`, the quantities of its lines, the amounts of its charges.
+pub(super) const METERS: &str = "
+        select
+            usage_events.model,
+            'calls' as meter,
+            case when usage_events.attempt = 1 and usage_events.part = 1 then 1 else 0 end::numeric as quantity,
+            0::numeric as cost_usd,
+            0::numeric as billed_usd,
+            1 as events,
+            case when usage_events.pricing in ('unpriced', 'partial') then 1 else 0 end as unpriced_events
+        union all
+        select line.value ->> 'model', used.key, used.value::numeric, 0, 0, 0, 0
+        from jsonb_array_elements(usage_events.lines::jsonb) as line (value)
+        cross join lateral jsonb_each_text(line.value -> 'usage') as used (key, value)
+        where usage_events.pricing <> 'repeat'
+        union all
+        select
+            charge.value ->> 0,
+            charge.value ->> 1,
+            0,
+            coalesce((charge.value ->> 5)::numeric, 0),
+            coalesce((charge.value ->> 6)::numeric, 0),
+            0,
+            0
+        from jsonb_array_elements(usage_events.charges::jsonb) as charge (value)";
+
+/// Events and their corrections with the columns of a roll-up, and `agent` and `section`. Ids bound
+/// what is read a day wider than asked, for the days of other zones; the exact bounds come after.
+const EVENTS: &str = "(
+    select
+        date_trunc('hour', usage_events.started_at, 'UTC') as hour,
+        usage_events.day, usage_events.period, usage_events.tenant_id, usage_events.customer_id,
+        usage_events.project, usage_events.agent, usage_events.section, usage_events.key_id,
+        usage_events.environment, usage_events.paid_by, usage_events.provider, usage_events.endpoint,
+        counted.model, counted.meter, counted.quantity, counted.cost_usd, counted.billed_usd,
+        counted.events, counted.unpriced_events
+    from farebox_private.usage_events
+    cross join lateral (
+{METERS}
+    ) as counted
+    where ($2::text is null or usage_events.event_id
+            >= farebox_private.first_event_id($2::text::timestamptz - interval '1 day'))
+        and ($3::text is null or usage_events.event_id
+            < farebox_private.first_event_id($3::text::timestamptz + interval '1 day'))
+        and ($4::text is null or usage_events.tenant_id = $4)
+    union all
+    select
+        date_trunc('hour', adjustments.started_at, 'UTC'),
+        adjustments.day, adjustments.period, adjustments.tenant_id, adjustments.customer_id,
+        adjustments.project, usage_events.agent, usage_events.section, adjustments.key_id,
+        adjustments.environment, adjustments.paid_by, adjustments.provider, adjustments.endpoint,
+        adjustments.model, adjustments.meter, adjustments.quantity, adjustments.cost_usd,
+        adjustments.billed_usd, 0, 0
+    from farebox_private.adjustments
+    join farebox_private.usage_events using (event_id)
+    where ($2::text is null or adjustments.started_at >= $2::text::timestamptz - interval '1 day')
+        and ($3::text is null or adjustments.started_at < $3::text::timestamptz + interval '1 day')
+        and ($4::text is null or adjustments.tenant_id = $4)
+) as counted_events";
+
+/// What usage can be held to.
+pub(crate) const FILTERS: usize = 11;
 
 /// A question to the roll-ups.
 pub(crate) struct Question<'a> {
@@ -100,8 +175,8 @@ pub(crate) struct Question<'a> {
     pub(crate) is_tenant: bool,
     pub(crate) from: Option<Timestamp>,
     pub(crate) to: Option<Timestamp>,
-    /// Equalities; `None` filters nothing.
-    pub(crate) filters: [(Dimension, Option<&'a str>); 9],
+    /// Equalities; `None` filters nothing. The tenant's comes first.
+    pub(crate) filters: [(Dimension, Option<&'a str>); FILTERS],
 }
 
 /// One group's sums.
@@ -125,6 +200,12 @@ pub(crate) struct UsageRow {
     /// A project of the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub project: Option<Option<String>>,
+    /// An agent of the tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Option<String>>,
+    /// A part of the product.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub section: Option<Option<String>>,
     /// The virtual key's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<Option<String>>,
@@ -168,13 +249,12 @@ pub(crate) struct UsageRow {
 
 /// The statement, and which dimensions its first columns are.
 fn sql(question: &Question<'_>) -> String {
-    let (table, time) = match question.source {
-        Source::Hourly => ("usage_hourly", "hour"),
-        Source::Daily => ("usage_daily", "day"),
-    };
-    let cast = match question.source {
-        Source::Hourly => "timestamptz",
-        Source::Daily => "date",
+    let events = EVENTS.replace("{METERS}", METERS);
+    let (table, time, cast) = match question.source {
+        Source::Hourly => ("farebox_private.usage_hourly", "hour", "timestamptz"),
+        Source::Daily => ("farebox_private.usage_daily", "day", "date"),
+        Source::Events => (events.as_str(), "hour", "timestamptz"),
+        Source::EventsByDay => (events.as_str(), "day", "date"),
     };
     let dimensions: Vec<String> = (question.group_by.iter().enumerate())
         .map(|(index, dimension)| format!("{} as d{index}", dimension.column()))
@@ -194,10 +274,16 @@ fn sql(question: &Question<'_>) -> String {
     ];
     for (index, (dimension, _)) in question.filters.iter().enumerate() {
         let place = index + 4;
-        conditions.push(format!(
-            "(${place}::text is null or {} = ${place})",
-            dimension.column()
-        ));
+        let is_there = !matches!(dimension, Dimension::Agent | Dimension::Section)
+            || matches!(question.source, Source::Events | Source::EventsByDay);
+        // No roll-up has the column; who asks for a value of it asks the events.
+        conditions.push(match is_there {
+            true => format!(
+                "(${place}::text is null or {} = ${place})",
+                dimension.column()
+            ),
+            false => format!("${place}::text is null"),
+        });
     }
     let order = if names.is_empty() {
         "1"
@@ -225,7 +311,7 @@ fn sql(question: &Question<'_>) -> String {
                 sum(billed_usd) as billed,
                 sum(events) as events,
                 sum(unpriced_events) as unpriced_events
-            from farebox_private.{table}
+            from {table}
             where {conditions}
             group by {groups} meter
         ), grouped as (
@@ -272,8 +358,8 @@ pub(crate) async fn sums(
     question: &Question<'_>,
 ) -> Result<Vec<UsageRow>, Error> {
     let text = |at: Timestamp| match question.source {
-        Source::Hourly => at.to_string(),
-        Source::Daily => at.to_string()[.."2026-11-22".len()].to_owned(),
+        Source::Hourly | Source::Events => at.to_string(),
+        Source::Daily | Source::EventsByDay => at.to_string()[.."2026-11-22".len()].to_owned(),
     };
     let (from, to) = (question.from.map(text), question.to.map(text));
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![&question.is_tenant, &from, &to];
@@ -297,6 +383,8 @@ fn read(row: &Row, group_by: &[Dimension]) -> Result<UsageRow, Error> {
             Dimension::Tenant => sums.tenant = Some(value),
             Dimension::Customer => sums.customer = Some(value),
             Dimension::Project => sums.project = Some(value),
+            Dimension::Agent => sums.agent = Some(value),
+            Dimension::Section => sums.section = Some(value),
             Dimension::Key => sums.key = Some(value),
             Dimension::Environment => sums.environment = value,
             Dimension::Provider => sums.provider = value,
@@ -326,7 +414,7 @@ fn read(row: &Row, group_by: &[Dimension]) -> Result<UsageRow, Error> {
 mod tests {
     use super::*;
 
-    const FILTERS: [Dimension; 9] = [
+    const ASKED: [Dimension; FILTERS] = [
         Dimension::Tenant,
         Dimension::Customer,
         Dimension::Project,
@@ -336,6 +424,8 @@ mod tests {
         Dimension::Endpoint,
         Dimension::Model,
         Dimension::Meter,
+        Dimension::Agent,
+        Dimension::Section,
     ];
 
     fn question<'a>(group_by: &'a [Dimension], value: Option<&'a str>) -> Question<'a> {
@@ -345,7 +435,7 @@ mod tests {
             is_tenant: true,
             from: None,
             to: None,
-            filters: FILTERS.map(|dimension| (dimension, value)),
+            filters: ASKED.map(|dimension| (dimension, value)),
         }
     }
 

@@ -1,0 +1,121 @@
+//! `/api/v1/runs`: runs of agents and their steps.
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::api::App;
+use crate::api::page::{self, Page};
+use crate::api::params::{Params, Segment};
+use crate::error::{ApiError, ErrorBody};
+use crate::principal::Principal;
+use crate::records::runs::{self, Filter, Run, Span};
+
+/// Which runs.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Listing {
+    /// Begun at or after, RFC 3339 or a day.
+    from: Option<String>,
+    /// Begun before.
+    to: Option<String>,
+    /// Of this tenant.
+    tenant: Option<String>,
+    /// Of this session.
+    session: Option<String>,
+    /// Items of a page, 1 to 1000; 100 when not given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// A run with its steps. Two tenants may have a run of the same id: the operator sees both.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct RunTree {
+    /// The run, one item a tenant.
+    items: Vec<Run>,
+    /// Its steps, parents before children.
+    spans: Vec<Span>,
+}
+
+/// Runs, the latest begun first.
+#[utoipa::path(get, path = "/api/v1/runs", tag = "usage", security(("bearer" = [])),
+    params(Listing),
+    responses((status = 200, description = "A page.", body = Page<Run>),
+        (status = 404, description = "Another tenant.", body = ErrorBody)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Listing>,
+) -> Result<Json<Page<Run>>, ApiError> {
+    let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
+    let tenant = principal.scope(asked.tenant.as_deref())?;
+    if ![tenant, asked.session.as_deref()]
+        .into_iter()
+        .flatten()
+        .all(is_clean)
+    {
+        return Err(ApiError::malformed("a parameter holds control characters"));
+    }
+    let after = page::cursor::<3>(asked.cursor.as_deref())?;
+    if let Some([started_at, ..]) = &after {
+        page::time("cursor", Some(started_at))?;
+    }
+    let filter = Filter {
+        is_tenant: principal.is_tenant(),
+        tenant,
+        run: None,
+        session: asked.session.as_deref(),
+        from,
+        to,
+        after,
+        limit: page::limit(asked.limit)?,
+    };
+    let items = runs::list(&app.client().await?, &filter).await?;
+    Ok(Json(Page::cut(items, filter.limit, |last| {
+        vec![
+            last.started_at.clone(),
+            last.tenant_id.clone().unwrap_or_default(),
+            last.run_id.clone(),
+        ]
+    })))
+}
+
+/// One run and its steps.
+#[utoipa::path(get, path = "/api/v1/runs/{run_id}", tag = "usage", security(("bearer" = [])),
+    params(("run_id" = String, Path, description = "The run, percent-encoded.")),
+    responses((status = 200, description = "The run.", body = RunTree),
+        (status = 404, description = "There is none.", body = ErrorBody)))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Segment(run_id): Segment,
+) -> Result<Json<RunTree>, ApiError> {
+    if !is_clean(&run_id) {
+        return Err(ApiError::not_found());
+    }
+    let client = app.client().await?;
+    let filter = Filter {
+        is_tenant: principal.is_tenant(),
+        tenant: principal.tenant(),
+        run: Some(&run_id),
+        session: None,
+        from: None,
+        to: None,
+        after: None,
+        limit: page::LIMIT_MAX,
+    };
+    let items = runs::list(&client, &filter).await?;
+    if items.is_empty() {
+        return Err(ApiError::not_found());
+    }
+    let spans = runs::spans(&client, &run_id, principal.tenant(), principal.is_tenant()).await?;
+    Ok(Json(RunTree { items, spans }))
+}
+
+/// No row holds control characters, and Postgres takes no NUL.
+fn is_clean(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
