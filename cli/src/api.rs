@@ -17,6 +17,8 @@ use crate::failure::{Failure, Outcome};
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Largest answer read.
 const ANSWER_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of a streamed answer in memory at one time.
+const STREAM_PIECE_BYTES: usize = 64 * 1024;
 /// Items of one page.
 const PAGE_ITEMS: usize = 500;
 
@@ -129,6 +131,41 @@ impl Api {
             }
         }
         Ok(items)
+    }
+
+    /// An answer of any length, piece by piece, for as long as it takes.
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Outcome {
+        let mut request = self
+            .agent
+            .get(format!("{}{path}", self.base))
+            .header("authorization", self.bearer());
+        for (name, value) in query {
+            request = request.query(*name, *value);
+        }
+        let request = request.config().timeout_global(None).build();
+        let mut answer = request
+            .call()
+            .map_err(|error| Failure::missing(&self.base, error))?;
+        if answer.status().as_u16() >= 400 {
+            return self.answer(Ok(answer)).map(drop);
+        }
+        let mut reader = answer.body_mut().as_reader();
+        let mut piece = vec![0; STREAM_PIECE_BYTES];
+        loop {
+            // A body that breaks off is an error of the reader, not its end.
+            let read = reader.read(&mut piece);
+            match read.map_err(|error| Failure::missing(&self.base, error))? {
+                0 => return Ok(()),
+                length => {
+                    sink(&piece[..length]).map_err(|error| Failure::missing("the file", error))?
+                }
+            }
+        }
     }
 
     /// Makes something.

@@ -4,9 +4,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use uuid::Uuid;
 
 use crate::price::PriceVerb;
+
+mod reads;
+
+pub(crate) use reads::{
+    EventsArgs, ExportArgs, ExportFormat, ReconcileArgs, RunsArgs, SessionsArgs, TraceArgs,
+    UsageArgs,
+};
 
 /// Meters the AI-provider traffic of tenants: proxy, collector, and the verbs to run them.
 ///
@@ -49,9 +57,19 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Limit(LimitVerb),
     /// Usage and money, grouped.
-    Usage(UsageArgs),
+    Usage(Box<UsageArgs>),
     /// Usage events, newest first.
-    Events(EventsArgs),
+    Events(Box<EventsArgs>),
+    /// Sessions with their sums, the latest begun first.
+    Sessions(SessionsArgs),
+    /// Runs of agents; one run with its steps as a tree.
+    Runs(RunsArgs),
+    /// Why one event is what it is: attribution, limits, what was seen, meters, rates, invoice line.
+    Trace(TraceArgs),
+    /// Write the ledger to a file: events, a table by client, or FOCUS.
+    Export(ExportArgs),
+    /// Compare the ledger with a vendor's own usage and cost reports; exit 1 when they differ.
+    Reconcile(ReconcileArgs),
     /// Rate cards on this machine: what they say, what usage would cost, whether they are sound.
     #[command(subcommand)]
     Price(PriceVerb),
@@ -61,6 +79,12 @@ pub(crate) enum Verb {
     /// Tokens by which proxies ship their events.
     #[command(subcommand)]
     IngestToken(IngestTokenVerb),
+    /// Print a shell's completions: `source <(farebox completions bash)`.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
 }
 
 /// Where the data are.
@@ -140,13 +164,16 @@ pub(crate) struct Reach {
     /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print CSV, every column whole.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TenantVerb {
-    /// All tenants.
+    /// All tenants, the most recently seen first, and what is nobody's.
     List(Reach),
-    /// One tenant with its settings.
+    /// One tenant with its settings and sums; exit 1 when there is none.
     Show {
         tenant: String,
         #[command(flatten)]
@@ -341,43 +368,6 @@ pub(crate) enum LimitVerb {
         #[command(flatten)]
         reach: Reach,
     },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct UsageArgs {
-    /// What to group by, with commas between: tenant, customer, project, key, environment, provider,
-    /// endpoint, model, meter, and one of hour, day, month.
-    #[arg(long, value_name = "FIELDS")]
-    pub(crate) group_by: Option<String>,
-    /// From this hour, inclusive, RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-    /// To this hour, exclusive, RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct EventsArgs {
-    /// From this time, inclusive, RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-    /// To this time, exclusive, RFC 3339.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    /// At most this many.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
-    #[command(flatten)]
-    pub(crate) reach: Reach,
 }
 
 /// Which spool.

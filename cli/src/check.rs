@@ -138,7 +138,53 @@ async fn check_database(settings: &Settings, findings: &mut Findings) {
         Ok(Err(failure)) => Err(failure.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     };
+    let is_there = answer.is_ok();
     findings.note("database", answer);
+    if is_there {
+        check_nodes(url.expose(), findings).await;
+    }
+}
+
+/// Every live node: a close waits for each of them until it is retired.
+async fn check_nodes(url: &str, findings: &mut Findings) {
+    let asked = async {
+        let client = database::connect(url).await?;
+        let failed = |error: tokio_postgres::Error| Failure::No(database::reason(&error));
+        let is_migrated: bool = client
+            .query_one(
+                "select to_regclass('farebox_private.nodes') is not null",
+                &[],
+            )
+            .await
+            .and_then(|row| row.try_get(0))
+            .map_err(failed)?;
+        if !is_migrated {
+            return Ok(None);
+        }
+        let rows = client
+            .query(
+                "select node || ', last seen ' || to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+                    || coalesce(', shipped up to ' || to_char(open_since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '')
+                 from farebox_private.nodes
+                 where retired_at is null
+                 order by node",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        let nodes: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        Ok::<_, Failure>(Some(nodes.map_err(failed)?))
+    };
+    match tokio::time::timeout(CONNECT_WAIT, asked).await {
+        Ok(Ok(Some(nodes))) => {
+            for node in nodes {
+                say(&format!("ok       live node: {node}"));
+            }
+        }
+        Ok(Ok(None)) => say("ok       database: not migrated yet; run `farebox migrate`"),
+        Ok(Err(failure)) => findings.note("live nodes", Err(failure.to_string())),
+        Err(_) => findings.note("live nodes", Err("no answer in time".to_owned())),
+    }
 }
 
 async fn check_collector(settings: &Settings, findings: &mut Findings) {

@@ -23,7 +23,7 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tracing_subscriber::EnvFilter;
 
 use args::{Cli, Verb};
@@ -60,9 +60,23 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Limit(verb) => verbs::limit::run(verb),
         Verb::Usage(args) => verbs::usage::usage(args),
         Verb::Events(args) => verbs::usage::events(args),
+        Verb::Sessions(args) => verbs::usage::sessions(args),
+        Verb::Runs(args) => verbs::runs::run(args),
+        Verb::Trace(args) => verbs::trace::run(args),
+        Verb::Export(args) => verbs::export::run(args),
+        Verb::Reconcile(args) => verbs::reconcile::run(args),
         Verb::Price(verb) => price::run(verb),
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
+        Verb::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut Cli::command(),
+                "farebox",
+                &mut std::io::stdout(),
+            );
+            Ok(())
+        }
     }
 }
 

@@ -1,10 +1,14 @@
 //! The verbs that are clients: of the collector's API, and of the spool's directory.
 
+pub(crate) mod export;
 pub(crate) mod ingest_token;
 pub(crate) mod key;
 pub(crate) mod limit;
+pub(crate) mod reconcile;
+pub(crate) mod runs;
 pub(crate) mod spool;
 pub(crate) mod tenant;
+pub(crate) mod trace;
 pub(crate) mod usage;
 
 use std::fs::OpenOptions;
@@ -14,6 +18,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::args::Reach;
 use crate::failure::{Failure, Outcome};
 use crate::say::say;
 use crate::table::{Align, Table};
@@ -24,40 +29,116 @@ const ITEMS_MAX: usize = 100_000;
 /// A column: its heading, how it stands, and the member that fills it.
 type Column = (&'static str, Align, &'static str);
 
-/// Prints items as JSON, or as a table of those columns.
-fn print_items(items: &[Value], columns: &[Column], is_json: bool, none: &str) {
-    if is_json {
-        print_json(&json!({ "items": items }));
-        return;
-    }
-    let headings: Vec<(&'static str, Align)> = columns
-        .iter()
-        .map(|(name, align, _)| (*name, *align))
-        .collect();
-    let mut table = Table::new(&headings);
-    for item in items {
-        table.row(columns.iter().map(|(_, _, member)| cell(item.get(*member))));
-    }
-    if table.is_empty() {
-        eprintln!("{none}");
-    } else {
-        say(table.for_terminal().trim_end());
+/// How an answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// For people: a table that fits the terminal.
+    Table,
+    /// For programs.
+    Json,
+    /// For spreadsheets: the table's columns, whole, under the members' names.
+    Csv,
+}
+
+impl From<&Reach> for Form {
+    fn from(reach: &Reach) -> Self {
+        match (reach.json, reach.csv) {
+            (true, _) => Self::Json,
+            (_, true) => Self::Csv,
+            _ => Self::Table,
+        }
     }
 }
 
-/// Prints one object as JSON, or its members one a line.
-fn print_item(item: &Value, is_json: bool) {
-    if is_json {
-        print_json(item);
-        return;
+impl From<bool> for Form {
+    fn from(is_json: bool) -> Self {
+        match is_json {
+            true => Self::Json,
+            false => Self::Table,
+        }
     }
+}
+
+/// Prints items in their form; a table and CSV have those columns.
+fn print_items(items: &[Value], columns: &[Column], form: impl Into<Form>, none: &str) {
+    match form.into() {
+        Form::Json => print_json(&json!({ "items": items })),
+        Form::Csv => print_csv(items, columns.iter().map(|(_, _, member)| *member)),
+        Form::Table => {
+            let headings: Vec<(&'static str, Align)> = columns
+                .iter()
+                .map(|(name, align, _)| (*name, *align))
+                .collect();
+            let mut table = Table::new(&headings);
+            for item in items {
+                table.row(columns.iter().map(|(_, _, member)| cell(item.get(*member))));
+            }
+            if table.is_empty() {
+                eprintln!("{none}");
+            } else {
+                say(table.for_terminal().trim_end());
+            }
+        }
+    }
+}
+
+/// Prints one object: as JSON, as a line of CSV under its names, or its members one a line.
+fn print_item(item: &Value, form: impl Into<Form>) {
     let Some(members) = item.as_object() else {
-        return;
+        return print_json(item);
     };
-    let width = members.keys().map(String::len).max().unwrap_or(0);
-    for (name, value) in members {
-        say(&format!("{name:width$}  {}", cell(Some(value))));
+    match form.into() {
+        Form::Json => print_json(item),
+        Form::Csv => print_csv(
+            std::slice::from_ref(item),
+            members.keys().map(String::as_str),
+        ),
+        Form::Table => {
+            let width = members.keys().map(String::len).max().unwrap_or(0);
+            for (name, value) in members {
+                say(&format!("{name:width$}  {}", cell(Some(value))));
+            }
+        }
     }
+}
+
+/// A heading line and a line an item (RFC 4180); null is nothing, what is no text stands as JSON.
+fn print_csv<'a>(items: &[Value], members: impl Iterator<Item = &'a str>) {
+    let members: Vec<&str> = members.collect();
+    let mut text = members.join(",");
+    for item in items {
+        let cells: Vec<String> = (members.iter())
+            .map(|member| match item.get(*member) {
+                None | Some(Value::Null) => String::new(),
+                Some(Value::String(text)) => csv_cell(text),
+                Some(other) => csv_cell(&other.to_string()),
+            })
+            .collect();
+        text.push('\n');
+        text.push_str(&cells.join(","));
+    }
+    say(&text);
+}
+
+fn csv_cell(text: &str) -> String {
+    let is_plain = !text.is_empty()
+        && !text.contains([',', '"', '\r', '\n'])
+        && !text.starts_with(' ')
+        && !text.ends_with(' ');
+    match is_plain {
+        true => text.to_owned(),
+        false => format!("\"{}\"", text.replace('"', "\"\"")),
+    }
+}
+
+/// Parameters that were given.
+fn query<'a, const N: usize>(
+    asked: [(&'static str, &'a Option<String>); N],
+) -> Vec<(&'static str, &'a str)> {
+    asked
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
+        .collect()
 }
 
 fn print_json(value: &Value) {
@@ -121,5 +202,22 @@ fn refuse_existing(out: Option<&Path>) -> Outcome {
             )))
         }
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_are_quoted_where_they_must_be() {
+        for (text, expected) in [
+            ("plain", "plain"),
+            ("", "\"\""),
+            ("a,b", "\"a,b\""),
+            ("say \"x\"", "\"say \"\"x\"\"\""),
+        ] {
+            assert_eq!(csv_cell(text), expected);
+        }
     }
 }

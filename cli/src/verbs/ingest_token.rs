@@ -36,11 +36,11 @@ pub(crate) fn run(verb: &IngestTokenVerb) -> Outcome {
         }
         IngestTokenVerb::List(reach) => {
             let items = Api::reach(reach)?.list("/api/v1/ingest-tokens", &[], ITEMS_MAX)?;
-            print_items(&items, &COLUMNS, reach.json, "There is no token yet.");
+            print_items(&items, &COLUMNS, reach, "There is no token yet.");
         }
         IngestTokenVerb::Revoke { token_id, reach } => {
             let path = format!("/api/v1/ingest-tokens/{token_id}");
-            print_item(&Api::reach(reach)?.delete(&path)?, reach.json);
+            print_item(&Api::reach(reach)?.delete(&path)?, reach);
         }
     }
     Ok(())

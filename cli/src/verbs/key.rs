@@ -36,12 +36,12 @@ pub(crate) fn run(verb: &KeyVerb) -> Outcome {
                 query.push(("revoked", "true"));
             }
             let items = Api::reach(reach)?.list("/api/v1/keys", &query, ITEMS_MAX)?;
-            print_items(&items, &COLUMNS, reach.json, "There is no key yet.");
+            print_items(&items, &COLUMNS, reach, "There is no key yet.");
             Ok(())
         }
         KeyVerb::Revoke { key, reach } => {
             let path = format!("/api/v1/keys/{}", path_segment(key));
-            print_item(&Api::reach(reach)?.delete(&path)?, reach.json);
+            print_item(&Api::reach(reach)?.delete(&path)?, reach);
             Ok(())
         }
     }

@@ -45,10 +45,7 @@ pub(crate) fn run(verb: &LimitVerb) -> Outcome {
                 },
                 "dry_run": dry_run,
             });
-            print_item(
-                &Api::reach(reach)?.post("/api/v1/limits", &body)?,
-                reach.json,
-            );
+            print_item(&Api::reach(reach)?.post("/api/v1/limits", &body)?, reach);
         }
         LimitVerb::List { tenant, reach } => {
             let query: Vec<(&str, &str)> = tenant
@@ -56,11 +53,11 @@ pub(crate) fn run(verb: &LimitVerb) -> Outcome {
                 .map(|tenant| ("tenant", tenant.as_str()))
                 .collect();
             let items = Api::reach(reach)?.list("/api/v1/limits", &query, ITEMS_MAX)?;
-            print_items(&items, &COLUMNS, reach.json, "There is no limit.");
+            print_items(&items, &COLUMNS, reach, "There is no limit.");
         }
         LimitVerb::Remove { limit_id, reach } => {
             let path = format!("/api/v1/limits/{limit_id}");
-            print_item(&Api::reach(reach)?.delete(&path)?, reach.json);
+            print_item(&Api::reach(reach)?.delete(&path)?, reach);
         }
     }
     Ok(())

@@ -2,29 +2,33 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Column, ITEMS_MAX, print_item, print_items};
+use super::{Column, ITEMS_MAX, cell, print_item, print_items, print_json};
 use crate::api::{Api, path_segment};
 use crate::args::{Reach, TenantFields, TenantVerb};
 use crate::failure::{Failure, Outcome};
-use crate::table::Align::Left;
+use crate::say::say;
+use crate::table::Align::{Left, Right};
 
-const COLUMNS: [Column; 5] = [
+const COLUMNS: [Column; 9] = [
     ("TENANT", Left, "tenant_id"),
     ("NAME", Left, "name"),
     ("STATUS", Left, "status"),
-    ("TIME ZONE", Left, "time_zone"),
-    ("CREATED", Left, "created_at"),
+    ("SESSIONS", Right, "session_count"),
+    ("CALLS", Right, "request_count"),
+    ("COST USD", Right, "total_cost_usd"),
+    ("BILLED USD", Right, "total_billed_usd"),
+    ("FIRST SEEN", Left, "first_seen"),
+    ("LAST SEEN", Left, "last_seen"),
 ];
 
 pub(crate) fn run(verb: &TenantVerb) -> Outcome {
     match verb {
         TenantVerb::List(reach) => {
-            let items = Api::reach(reach)?.list("/api/v1/tenants", &[], ITEMS_MAX)?;
-            print_items(&items, &COLUMNS, reach.json, "There is no tenant yet.");
+            list(reach)?;
         }
         TenantVerb::Show { tenant, reach } => {
             let path = format!("/api/v1/tenants/{}", path_segment(tenant));
-            print_item(&Api::reach(reach)?.get(&path, &[])?, reach.json);
+            print_item(&Api::reach(reach)?.get(&path, &[])?, reach);
         }
         TenantVerb::Create {
             tenant,
@@ -34,7 +38,7 @@ pub(crate) fn run(verb: &TenantVerb) -> Outcome {
             let mut body = body(fields)?;
             body.insert("tenant_id".to_owned(), json!(tenant));
             let made = Api::reach(reach)?.post("/api/v1/tenants", &Value::Object(body))?;
-            print_item(&made, reach.json);
+            print_item(&made, reach);
         }
         TenantVerb::Set {
             tenant,
@@ -50,7 +54,7 @@ pub(crate) fn run(verb: &TenantVerb) -> Outcome {
             let path = format!("/api/v1/tenants/{}", path_segment(tenant));
             print_item(
                 &Api::reach(reach)?.patch(&path, &Value::Object(body))?,
-                reach.json,
+                reach,
             );
         }
         TenantVerb::Suspend { tenant, reach } => set_status(tenant, "suspended", reach)?,
@@ -60,10 +64,30 @@ pub(crate) fn run(verb: &TenantVerb) -> Outcome {
     Ok(())
 }
 
+/// All tenants and, beside them, what is nobody's.
+fn list(reach: &Reach) -> Outcome {
+    let api = Api::reach(reach)?;
+    let items = api.list("/api/v1/tenants", &[], ITEMS_MAX)?;
+    let page = api.get("/api/v1/tenants", &[("limit", "1")])?;
+    let unattributed = page.get("unattributed").unwrap_or(&Value::Null);
+    if reach.json {
+        print_json(&json!({
+            "items": items, "next_cursor": null, "unattributed": unattributed,
+        }));
+        return Ok(());
+    }
+    print_items(&items, &COLUMNS, reach, "There is no tenant yet.");
+    let calls = unattributed.get("request_count").and_then(Value::as_u64);
+    if !reach.csv && calls.is_some_and(|calls| calls > 0) {
+        say(&format!("Unattributed: {}", cell(Some(unattributed))));
+    }
+    Ok(())
+}
+
 fn set_status(tenant: &str, status: &str, reach: &Reach) -> Outcome {
     let path = format!("/api/v1/tenants/{}", path_segment(tenant));
     let changed = Api::reach(reach)?.patch(&path, &json!({ "status": status }))?;
-    print_item(&changed, reach.json);
+    print_item(&changed, reach);
     Ok(())
 }
 

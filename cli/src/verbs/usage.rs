@@ -1,10 +1,10 @@
-//! `farebox usage` and `farebox events`.
+//! `farebox usage`, `farebox events` and `farebox sessions`.
 
 use serde_json::Value;
 
-use super::{Column, cell, print_items, print_json};
+use super::{Column, Form, cell, print_csv, print_items, print_json, query};
 use crate::api::Api;
-use crate::args::{EventsArgs, UsageArgs};
+use crate::args::{EventsArgs, SessionsArgs, UsageArgs};
 use crate::failure::Outcome;
 use crate::say::say;
 use crate::table::Align::{Left, Right};
@@ -22,31 +22,28 @@ const EVENT_COLUMNS: [Column; 9] = [
     ("BILLED USD", Right, "billed_usd"),
 ];
 
-pub(crate) fn usage(args: &UsageArgs) -> Outcome {
-    let query = query([
-        ("group_by", &args.group_by),
-        ("from", &args.from),
-        ("to", &args.to),
-        ("tenant", &args.tenant),
-    ]);
-    let answer = Api::reach(&args.reach)?.get("/api/v1/usage", &query)?;
-    if args.reach.json {
-        print_json(&answer);
-        return Ok(());
-    }
-    let items = answer.get("items").and_then(Value::as_array);
-    print_groups(items.map_or(&[], Vec::as_slice), answer.get("total"));
-    Ok(())
-}
+const SESSION_COLUMNS: [Column; 9] = [
+    ("STARTED", Left, "started_at"),
+    ("TENANT", Left, "tenant_id"),
+    ("SESSION", Left, "session_id"),
+    ("ENDED", Left, "ended_at"),
+    ("OPEN", Left, "is_open"),
+    ("MODALITIES", Left, "modalities"),
+    ("CALLS", Right, "request_count"),
+    ("COST USD", Right, "total_cost_usd"),
+    ("BILLED USD", Right, "total_billed_usd"),
+];
 
 /// Members of a group in the order of the table; the first ones are there when grouped by them.
-const GROUP_COLUMNS: [Column; 18] = [
+const GROUP_COLUMNS: [Column; 21] = [
     ("HOUR", Left, "hour"),
     ("DAY", Left, "day"),
     ("MONTH", Left, "month"),
     ("TENANT", Left, "tenant"),
     ("CUSTOMER", Left, "customer"),
     ("PROJECT", Left, "project"),
+    ("AGENT", Left, "agent"),
+    ("SECTION", Left, "section"),
     ("KEY", Left, "key"),
     ("ENVIRONMENT", Left, "environment"),
     ("PROVIDER", Left, "provider"),
@@ -58,8 +55,41 @@ const GROUP_COLUMNS: [Column; 18] = [
     ("UNPRICED", Right, "unpriced_events"),
     ("COST USD", Right, "cost_usd"),
     ("BILLED USD", Right, "billed_usd"),
+    ("%", Right, "billed_percent"),
     ("USAGE", Left, "usage"),
 ];
+
+pub(crate) fn usage(args: &UsageArgs) -> Outcome {
+    let query = query([
+        ("group_by", &args.group_by),
+        ("from", &args.from),
+        ("to", &args.to),
+        ("tenant", &args.tenant),
+        ("customer", &args.customer),
+        ("project", &args.project),
+        ("agent", &args.agent),
+        ("section", &args.section),
+        ("key", &args.key),
+        ("environment", &args.environment),
+        ("provider", &args.provider),
+        ("endpoint", &args.endpoint),
+        ("model", &args.model),
+        ("meter", &args.meter),
+    ]);
+    let answer = Api::reach(&args.reach)?.get("/api/v1/usage", &query)?;
+    let items = answer.get("items").and_then(Value::as_array);
+    let items = items.map_or(&[][..], Vec::as_slice);
+    let is_used = |member: &str| items.iter().any(|item| item.get(member).is_some());
+    match Form::from(&args.reach) {
+        Form::Json => print_json(&answer),
+        Form::Csv => {
+            let members = GROUP_COLUMNS.iter().map(|(_, _, member)| *member);
+            print_csv(items, members.filter(|member| is_used(member)));
+        }
+        Form::Table => print_groups(items, answer.get("total")),
+    }
+    Ok(())
+}
 
 fn print_groups(items: &[Value], total: Option<&Value>) {
     if items.is_empty() {
@@ -92,26 +122,51 @@ fn print_groups(items: &[Value], total: Option<&Value>) {
 }
 
 pub(crate) fn events(args: &EventsArgs) -> Outcome {
+    let mut query = query([
+        ("from", &args.from),
+        ("to", &args.to),
+        ("tenant", &args.tenant),
+        ("customer", &args.customer),
+        ("project", &args.project),
+        ("agent", &args.agent),
+        ("section", &args.section),
+        ("provider", &args.provider),
+        ("upstream", &args.upstream),
+        ("endpoint", &args.endpoint),
+        ("model", &args.model),
+        ("session", &args.session),
+        ("run", &args.run),
+        ("key", &args.key),
+        ("call", &args.call),
+        ("response_id", &args.response_id),
+        ("upstream_request_id", &args.upstream_request_id),
+        ("environment", &args.environment),
+        ("status", &args.status),
+        ("ending", &args.ending),
+        ("pricing", &args.pricing),
+        ("usage_source", &args.usage_source),
+    ]);
+    if args.unattributed {
+        query.push(("unattributed", "true"));
+    }
+    let items = Api::reach(&args.reach)?.list("/api/v1/events", &query, args.limit)?;
+    print_items(&items, &EVENT_COLUMNS, &args.reach, "There is no event.");
+    Ok(())
+}
+
+pub(crate) fn sessions(args: &SessionsArgs) -> Outcome {
     let query = query([
         ("from", &args.from),
         ("to", &args.to),
         ("tenant", &args.tenant),
+        ("session", &args.session),
     ]);
-    let items = Api::reach(&args.reach)?.list("/api/v1/events", &query, args.limit)?;
+    let items = Api::reach(&args.reach)?.list("/api/v1/sessions", &query, args.limit)?;
     print_items(
         &items,
-        &EVENT_COLUMNS,
-        args.reach.json,
-        "There is no event.",
+        &SESSION_COLUMNS,
+        &args.reach,
+        "There is no session.",
     );
     Ok(())
-}
-
-fn query<'a, const N: usize>(
-    asked: [(&'static str, &'a Option<String>); N],
-) -> Vec<(&'static str, &'a str)> {
-    asked
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.as_deref()?)))
-        .collect()
 }
