@@ -34,6 +34,7 @@ use failure::Outcome;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    farebox_proxy::process::use_small_pages();
     let cli = Cli::parse();
     write_log(cli.log_json, default_level(&cli.verb));
     farebox_proxy::tls::install_provider();

@@ -36,6 +36,7 @@ pub mod identity;
 pub mod metrics;
 pub mod observe;
 pub mod ops;
+pub mod process;
 pub mod provider;
 pub mod providers;
 pub mod reader;
@@ -61,9 +62,6 @@ use spool::{Orphan, Spool, SpoolOptions};
 use unrecorded::Unrecorded;
 use upstream::{Origin, Pool, Upstream};
 
-/// Descriptors the table is grown to at the start: a process with threads stalls for milliseconds
-/// each time it doubles later.
-const DESCRIPTORS_MIN: u64 = 65_536;
 /// What a simulated upstream is shown as a credential.
 const TEST_CREDENTIAL: &str = "farebox-test";
 /// After the drain's bound running streams are cut and have this long to be settled.
@@ -170,7 +168,7 @@ impl Running {
 /// Starts the proxy; `shutdown` begins the drain.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     tls::install_provider();
-    grow_descriptor_table();
+    process::grow_descriptor_table();
     // Parsing the cards takes milliseconds; the first call shall not wait for it.
     let _ = farebox_pricing::rate_card::CardSet::built_in();
     let upstreams = upstreams_of(&config).map_err(StartError)?;
@@ -538,38 +536,6 @@ async fn within(bound: Duration, is_true: impl Fn() -> bool) -> bool {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     true
-}
-
-/// Raises the soft limit and touches a high descriptor once.
-#[expect(
-    unsafe_code,
-    reason = "resource limits and descriptors have no safe interface in std"
-)]
-fn grow_descriptor_table() {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: both calls only read or write the struct that is passed.
-    unsafe {
-        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 {
-            return;
-        }
-        limit.rlim_cur = limit.rlim_max.min(1 << 20);
-        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-    }
-    let highest = limit.rlim_cur.min(DESCRIPTORS_MIN).saturating_sub(1);
-    let Ok(highest) = i32::try_from(highest) else {
-        return;
-    };
-    // SAFETY: F_DUPFD takes the lowest free descriptor at or above `highest`, so nothing open is
-    // replaced; the copy is ours alone and closed at once.
-    unsafe {
-        let copy = libc::fcntl(2, libc::F_DUPFD, highest);
-        if copy >= 0 {
-            libc::close(copy);
-        }
-    }
 }
 
 #[cfg(test)]
