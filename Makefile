@@ -12,9 +12,10 @@ SUITE = $(CARGO) test --profile suite --locked
 # The demo's and bench's own arguments: make demo ARGS=--once
 ARGS ?=
 KILL_CYCLES ?= 2000
+BOOKS_EVENTS ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run soak bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run soak ingest bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,9 +58,16 @@ $(VENV)/ready: tests/sdk/requirements.txt
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/sdk/requirements.txt
 	@touch $@
 
-soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy
+soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy, a month of BOOKS_EVENTS=1000000 events
 	$(EVERYTHING)
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
+	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
+
+ingest: ## events a second that one collector and Postgres take, sender included; BOOKS_EVENTS=1000000
+	@deploy/bootstrap.sh bench
+	$(CARGO) build --release --locked -p farebox
+	$(CARGO) test --release --locked -p farebox-tests --test e2e --no-run
+	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(CARGO) test --release --locked -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
 
 bench: ## CPU, memory and latency beside nginx; prints the table
 	@deploy/bootstrap.sh bench

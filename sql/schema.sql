@@ -243,8 +243,6 @@ CREATE TABLE farebox_private.invoice_lines (
     billed_usd farebox_private.usd NOT NULL,
     text text,
     corrects date,
-    price_usd numeric,
-    price_per numeric,
     CONSTRAINT corrections_name_their_month CHECK (((kind = ANY (ARRAY['credit'::text, 'debit'::text])) = (corrects IS NOT NULL))),
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'allowance'::text, 'credit'::text, 'debit'::text])))
 );
@@ -275,10 +273,6 @@ COMMENT ON COLUMN farebox_private.invoice_lines.text IS 'What a person reads.';
 
 COMMENT ON COLUMN farebox_private.invoice_lines.corrects IS 'The earlier month that a credit or debit is for.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.price_usd IS 'Price of the quantity''s unit, where the line has one price.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.price_per IS 'Units that price is for.';
-
 CREATE VIEW farebox.invoice_lines AS
  SELECT invoice_lines.invoice_id,
     invoice_lines.line,
@@ -289,7 +283,8 @@ CREATE VIEW farebox.invoice_lines AS
     invoice_lines.meter,
     invoice_lines.quantity,
     invoice_lines.billed_usd,
-    invoice_lines.text
+    invoice_lines.text,
+    invoice_lines.corrects
    FROM farebox_private.invoice_lines;
 
 COMMENT ON VIEW farebox.invoice_lines IS 'Lines of closed invoices.';
@@ -300,7 +295,7 @@ COMMENT ON COLUMN farebox.invoice_lines.line IS 'Number of the line, from 1.';
 
 COMMENT ON COLUMN farebox.invoice_lines.tenant_id IS 'The invoice''s tenant.';
 
-COMMENT ON COLUMN farebox.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
+COMMENT ON COLUMN farebox.invoice_lines.kind IS 'usage, allowance (included in the plan), or a credit or debit for an earlier month.';
 
 COMMENT ON COLUMN farebox.invoice_lines.provider IS 'The vendor.';
 
@@ -313,6 +308,8 @@ COMMENT ON COLUMN farebox.invoice_lines.quantity IS 'How much of it.';
 COMMENT ON COLUMN farebox.invoice_lines.billed_usd IS 'The amount.';
 
 COMMENT ON COLUMN farebox.invoice_lines.text IS 'What a person reads.';
+
+COMMENT ON COLUMN farebox.invoice_lines.corrects IS 'The earlier month that a credit or debit is for.';
 
 CREATE TABLE farebox_private.invoices (
     invoice_id uuid NOT NULL,
@@ -377,7 +374,19 @@ CREATE VIEW farebox.invoices AS
     invoices.lines_sha256,
     invoices.events_sha256,
     invoices.closed_at,
-    invoices.closed_by
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN invoices.closed_by
+            ELSE NULL::text
+        END AS closed_by,
+    invoices.currency,
+    invoices.from_at,
+    invoices.to_at,
+    invoices.events,
+    invoices.unknown_events,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN invoices.despite
+            ELSE NULL::text[]
+        END AS despite
    FROM farebox_private.invoices;
 
 COMMENT ON VIEW farebox.invoices IS 'Closed invoices.';
@@ -394,11 +403,23 @@ COMMENT ON COLUMN farebox.invoices.billed_usd IS 'Sum of the lines.';
 
 COMMENT ON COLUMN farebox.invoices.lines_sha256 IS 'SHA-256 over the lines.';
 
-COMMENT ON COLUMN farebox.invoices.events_sha256 IS 'SHA-256 over the list of (event_id, amounts).';
+COMMENT ON COLUMN farebox.invoices.events_sha256 IS 'SHA-256 over a line `id billed_usd` for each event and adjustment of the month, in the order of their ids.';
 
 COMMENT ON COLUMN farebox.invoices.closed_at IS 'When the month was closed.';
 
-COMMENT ON COLUMN farebox.invoices.closed_by IS 'Who closed it.';
+COMMENT ON COLUMN farebox.invoices.closed_by IS 'Who closed it. Null for tenants.';
+
+COMMENT ON COLUMN farebox.invoices.currency IS 'USD.';
+
+COMMENT ON COLUMN farebox.invoices.from_at IS 'The month''s begin in the tenant''s zone.';
+
+COMMENT ON COLUMN farebox.invoices.to_at IS 'Its end, exclusive.';
+
+COMMENT ON COLUMN farebox.invoices.events IS 'Events and adjustments in the list that was hashed.';
+
+COMMENT ON COLUMN farebox.invoices.unknown_events IS 'Events of which no usage was known at the close; they are on no line.';
+
+COMMENT ON COLUMN farebox.invoices.despite IS 'Nodes that had not shipped past its end. Null for tenants.';
 
 CREATE TABLE farebox_private.limit_events (
     limit_event_id uuid NOT NULL,
@@ -1773,7 +1794,7 @@ COMMENT ON COLUMN farebox.usage_daily.events IS 'Events, on the row of the meter
 
 COMMENT ON COLUMN farebox.usage_daily.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
-CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(line bigint, kind text, provider text, model text, meter text, quantity numeric, billed_usd numeric, unpriced_events bigint, quantity_low numeric, quantity_high numeric)
+CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(line bigint, kind text, provider text, model text, meter text, quantity numeric, billed_usd numeric, unpriced_events bigint, quantity_low numeric, quantity_high numeric, corrects date, text text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  WITH daily AS (
@@ -1797,23 +1818,90 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
              usage_daily.unpriced_events
             FROM farebox.usage_daily
            WHERE ((usage_daily.tenant_id = invoice_preview.tenant) AND (usage_daily.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (usage_daily.environment = 'live'::text))
+         ), corrected AS (
+          SELECT adjustments.adjustment_id,
+             adjustments.event_id,
+             adjustments.kind,
+             adjustments.actor,
+             adjustments.reason,
+             adjustments.old_revision,
+             adjustments.new_revision,
+             adjustments.booked_at,
+             adjustments.started_at,
+             adjustments.day,
+             adjustments.period,
+             adjustments.tenant_id,
+             adjustments.customer_id,
+             adjustments.project,
+             adjustments.key_id,
+             adjustments.environment,
+             adjustments.paid_by,
+             adjustments.provider,
+             adjustments.endpoint,
+             adjustments.model,
+             adjustments.pricing,
+             adjustments.meter,
+             adjustments.quantity,
+             adjustments.cost_usd,
+             adjustments.billed_usd,
+             adjustments.batch_id,
+             adjustments.event_period,
+             adjustments.events,
+             adjustments.unpriced_events
+            FROM farebox.adjustments
+           WHERE ((adjustments.tenant_id = invoice_preview.tenant) AND (adjustments.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (adjustments.environment = 'live'::text) AND (adjustments.event_period < adjustments.period) AND (adjustments.meter <> 'calls'::text) AND (adjustments.pricing <> 'unpriced'::text))
+         ), priced AS (
+          SELECT daily.provider,
+             daily.model,
+             daily.meter,
+             daily.quantity,
+             (daily.billed_usd)::numeric AS billed_usd
+            FROM daily
+           WHERE ((daily.meter <> 'calls'::text) AND (daily.pricing <> 'unpriced'::text))
+         UNION ALL
+          SELECT corrected.provider,
+             corrected.model,
+             corrected.meter,
+             (- corrected.quantity),
+             (- (corrected.billed_usd)::numeric)
+            FROM corrected
          ), lines AS (
           SELECT 1 AS place,
              'usage'::text AS kind,
-             daily.provider,
-             daily.model,
-             daily.meter,
-             sum(daily.quantity) AS quantity,
-             sum((daily.billed_usd)::numeric) AS billed_usd,
+             NULL::date AS corrects,
+             priced.provider,
+             priced.model,
+             priced.meter,
+             sum(priced.quantity) AS quantity,
+             sum(priced.billed_usd) AS billed_usd,
              (0)::bigint AS unpriced_events,
              NULL::numeric AS quantity_low,
-             NULL::numeric AS quantity_high
-            FROM daily
-           WHERE ((daily.meter <> 'calls'::text) AND (daily.pricing <> 'unpriced'::text))
-           GROUP BY daily.provider, daily.model, daily.meter
+             NULL::numeric AS quantity_high,
+             NULL::text AS text
+            FROM priced
+           GROUP BY priced.provider, priced.model, priced.meter
          UNION ALL
-          SELECT 2,
+          SELECT 3,
+                 CASE
+                     WHEN (sum((corrected.billed_usd)::numeric) < (0)::numeric) THEN 'credit'::text
+                     ELSE 'debit'::text
+                 END AS "case",
+             corrected.event_period,
+             corrected.provider,
+             corrected.model,
+             corrected.meter,
+             sum(corrected.quantity) AS sum,
+             sum((corrected.billed_usd)::numeric) AS sum,
+             0,
+             NULL::numeric,
+             NULL::numeric,
+             ((('correction of '::text || to_char((corrected.event_period)::timestamp with time zone, 'YYYY-MM'::text)) || ': '::text) || string_agg(DISTINCT corrected.reason, '; '::text))
+            FROM corrected
+           GROUP BY corrected.event_period, corrected.provider, corrected.model, corrected.meter
+         UNION ALL
+          SELECT 4,
              'unpriced'::text,
+             NULL::date,
              daily.provider,
              daily.model,
              daily.meter,
@@ -1821,13 +1909,15 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
              NULL::numeric,
              (sum(daily.unpriced_events))::bigint AS sum,
              NULL::numeric,
-             NULL::numeric
+             NULL::numeric,
+             NULL::text
             FROM daily
            WHERE ((daily.pricing = 'unpriced'::text) OR ((daily.meter = 'calls'::text) AND (daily.pricing = 'partial'::text)))
            GROUP BY daily.provider, daily.model, daily.meter
          UNION ALL
-          SELECT 3,
+          SELECT 5,
              'unknown'::text,
+             NULL::date,
              unknown.provider,
              COALESCE(unknown.model, unknown.model_requested) AS "coalesce",
              COALESCE(bounds.meter, 'calls'::text) AS "coalesce",
@@ -1838,7 +1928,8 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
              NULL::numeric,
              0,
              sum(bounds.low) AS sum,
-             sum(bounds.high) AS sum
+             sum(bounds.high) AS sum,
+             NULL::text
             FROM (farebox.unpriced_usage unknown
               LEFT JOIN LATERAL ( SELECT meters.meter,
                      ((unknown.usage_low ->> meters.meter))::numeric AS low,
@@ -1847,7 +1938,7 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
            WHERE ((unknown.tenant_id = invoice_preview.tenant) AND (unknown.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (unknown.environment = 'live'::text) AND (unknown.pricing = 'unknown'::text))
            GROUP BY unknown.provider, COALESCE(unknown.model, unknown.model_requested), bounds.meter
          )
-  SELECT row_number() OVER (ORDER BY lines.place, lines.provider, lines.model, lines.meter) AS row_number,
+  SELECT row_number() OVER (ORDER BY lines.place, lines.corrects, lines.provider, lines.model, lines.meter, lines.kind) AS row_number,
      lines.kind,
      lines.provider,
      lines.model,
@@ -1856,13 +1947,15 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
      trim_scale(lines.billed_usd) AS trim_scale,
      lines.unpriced_events,
      trim_scale(lines.quantity_low) AS trim_scale,
-     trim_scale(lines.quantity_high) AS trim_scale
+     trim_scale(lines.quantity_high) AS trim_scale,
+     lines.corrects,
+     lines.text
     FROM lines
-   WHERE ((lines.place > 1) OR (lines.quantity <> (0)::numeric) OR (lines.billed_usd <> (0)::numeric))
-   ORDER BY (row_number() OVER (ORDER BY lines.place, lines.provider, lines.model, lines.meter));
+   WHERE ((lines.place = 5) OR (lines.quantity <> (0)::numeric) OR (lines.billed_usd <> (0)::numeric) OR (lines.unpriced_events <> 0))
+   ORDER BY (row_number() OVER (ORDER BY lines.place, lines.corrects, lines.provider, lines.model, lines.meter, lines.kind));
 END;
 
-COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter (billed_usd sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
+COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter, kind credit and debit for corrections of earlier months (billed_usd of these sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
 
 CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS TABLE(hour timestamp with time zone, day date, period date, tenant_id text, customer_id text, project text, key_id uuid, environment text, paid_by text, provider text, endpoint text, model text, pricing text, meter text, quantity numeric, cost_usd numeric, billed_usd numeric, events bigint, unpriced_events bigint)
     LANGUAGE sql STABLE
@@ -2441,6 +2534,10 @@ begin
         is_made := true;
     end if;
     return is_made;
+exception
+    -- What was looked up before the wait may still be remembered as missing after it.
+    when duplicate_table then
+        return false;
 end
 $$;
 
@@ -2768,6 +2865,93 @@ COMMENT ON COLUMN farebox.margins.cost_usd IS 'What the operator pays.';
 COMMENT ON COLUMN farebox.margins.margin_usd IS 'The difference.';
 
 COMMENT ON COLUMN farebox.margins.unpriced_events IS 'Events that are missing from both.';
+
+CREATE TABLE farebox_private.nodes (
+    node text NOT NULL,
+    epoch bigint,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    sent_at timestamp with time zone,
+    open_since timestamp with time zone,
+    retired_at timestamp with time zone,
+    retired_by text,
+    CONSTRAINT node_is_id CHECK (farebox_private.is_id(node))
+);
+
+ALTER TABLE ONLY farebox_private.nodes FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.nodes IS 'Proxies that shipped; live until retired. A close waits for their open_since.';
+
+COMMENT ON COLUMN farebox_private.nodes.node IS 'The proxy''s name.';
+
+COMMENT ON COLUMN farebox_private.nodes.epoch IS 'Its latest process start.';
+
+COMMENT ON COLUMN farebox_private.nodes.first_seen_at IS 'Its first request.';
+
+COMMENT ON COLUMN farebox_private.nodes.last_seen_at IS 'Its latest request, by the collector''s clock.';
+
+COMMENT ON COLUMN farebox_private.nodes.sent_at IS 'Its latest request, by its own clock.';
+
+COMMENT ON COLUMN farebox_private.nodes.open_since IS 'Earliest started_at of what it has not shipped yet.';
+
+COMMENT ON COLUMN farebox_private.nodes.retired_at IS 'When the operator retired it.';
+
+COMMENT ON COLUMN farebox_private.nodes.retired_by IS 'Who retired it.';
+
+CREATE TABLE farebox_private.received_sequences (
+    node text NOT NULL,
+    epoch bigint NOT NULL,
+    ranges int8multirange NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.received_sequences FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.received_sequences IS 'Numbers of settlements that were booked, kept for ever: they show holes and what retention removed.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.epoch IS 'Its process start.';
+
+COMMENT ON COLUMN farebox_private.received_sequences.ranges IS 'Numbers booked.';
+
+CREATE VIEW farebox.nodes AS
+ SELECT nodes.node,
+    nodes.epoch,
+    nodes.first_seen_at,
+    nodes.last_seen_at,
+    nodes.sent_at,
+    nodes.open_since,
+    nodes.retired_at,
+    nodes.retired_by,
+    (nodes.retired_at IS NULL) AS is_live,
+    ( SELECT (COALESCE(sum((((upper(received.ranges) - 1))::numeric - ( SELECT sum((upper(part.part) - lower(part.part))) AS sum
+                   FROM unnest(received.ranges) part(part)))), (0)::numeric))::bigint AS "coalesce"
+           FROM farebox_private.received_sequences received
+          WHERE ((received.node = nodes.node) AND (NOT isempty(received.ranges)))) AS missing
+   FROM farebox_private.nodes
+  WHERE ( SELECT farebox_private.sees_all() AS sees_all);
+
+COMMENT ON VIEW farebox.nodes IS 'Proxies that shipped. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.nodes.node IS 'The proxy''s name.';
+
+COMMENT ON COLUMN farebox.nodes.epoch IS 'Its latest process start.';
+
+COMMENT ON COLUMN farebox.nodes.first_seen_at IS 'Its first request.';
+
+COMMENT ON COLUMN farebox.nodes.last_seen_at IS 'Its latest request, by the collector''s clock.';
+
+COMMENT ON COLUMN farebox.nodes.sent_at IS 'Its latest request, by its own clock.';
+
+COMMENT ON COLUMN farebox.nodes.open_since IS 'Earliest started_at of what it has not shipped yet.';
+
+COMMENT ON COLUMN farebox.nodes.retired_at IS 'When the operator retired it.';
+
+COMMENT ON COLUMN farebox.nodes.retired_by IS 'Who retired it.';
+
+COMMENT ON COLUMN farebox.nodes.is_live IS 'Not retired: a close waits for it.';
+
+COMMENT ON COLUMN farebox.nodes.missing IS 'Settlements that it numbered and that have not arrived.';
 
 CREATE TABLE farebox_private.rate_card_revisions (
     sha256 text NOT NULL,
@@ -3249,6 +3433,28 @@ COMMENT ON COLUMN farebox.runs.total_billed_usd IS 'What the operator charges, a
 COMMENT ON COLUMN farebox.runs.unpriced_events IS 'Events with pricing unpriced or partial.';
 
 COMMENT ON COLUMN farebox.runs.unknown_events IS 'Events of which no usage is known.';
+
+CREATE VIEW farebox.sequence_holes AS
+ SELECT received.node,
+    received.epoch,
+    lower(hole.hole) AS first_seq,
+    (upper(hole.hole) - 1) AS last_seq,
+    (upper(hole.hole) - lower(hole.hole)) AS missing
+   FROM (farebox_private.received_sequences received
+     CROSS JOIN LATERAL unnest((int8multirange(int8range((1)::bigint, upper(received.ranges))) - received.ranges)) hole(hole))
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) AND (NOT isempty(received.ranges)));
+
+COMMENT ON VIEW farebox.sequence_holes IS 'Settlements that a proxy numbered and that have not arrived, though later ones of the same process have. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.sequence_holes.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox.sequence_holes.epoch IS 'Its process start.';
+
+COMMENT ON COLUMN farebox.sequence_holes.first_seq IS 'First number that is missing.';
+
+COMMENT ON COLUMN farebox.sequence_holes.last_seq IS 'Last number that is missing before the next that came.';
+
+COMMENT ON COLUMN farebox.sequence_holes.missing IS 'How many these are.';
 
 CREATE VIEW farebox.sessions AS
  SELECT events.tenant_id,
@@ -4067,38 +4273,6 @@ COMMENT ON COLUMN farebox_private.ingest_tokens.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox_private.ingest_tokens.revoked_at IS 'When it was revoked.';
 
-CREATE TABLE farebox_private.nodes (
-    node text NOT NULL,
-    epoch bigint,
-    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    last_seen_at timestamp with time zone DEFAULT now() NOT NULL,
-    sent_at timestamp with time zone,
-    open_since timestamp with time zone,
-    retired_at timestamp with time zone,
-    retired_by text,
-    CONSTRAINT node_is_id CHECK (farebox_private.is_id(node))
-);
-
-ALTER TABLE ONLY farebox_private.nodes FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.nodes IS 'Proxies that shipped; live until retired. A close waits for their open_since.';
-
-COMMENT ON COLUMN farebox_private.nodes.node IS 'The proxy''s name.';
-
-COMMENT ON COLUMN farebox_private.nodes.epoch IS 'Its latest process start.';
-
-COMMENT ON COLUMN farebox_private.nodes.first_seen_at IS 'Its first request.';
-
-COMMENT ON COLUMN farebox_private.nodes.last_seen_at IS 'Its latest request, by the collector''s clock.';
-
-COMMENT ON COLUMN farebox_private.nodes.sent_at IS 'Its latest request, by its own clock.';
-
-COMMENT ON COLUMN farebox_private.nodes.open_since IS 'Earliest started_at of what it has not shipped yet.';
-
-COMMENT ON COLUMN farebox_private.nodes.retired_at IS 'When the operator retired it.';
-
-COMMENT ON COLUMN farebox_private.nodes.retired_by IS 'Who retired it.';
-
 CREATE TABLE farebox_private.periods (
     tenant_id text,
     period date NOT NULL,
@@ -4126,22 +4300,6 @@ COMMENT ON COLUMN farebox_private.periods.closed_at IS 'When it was closed.';
 COMMENT ON COLUMN farebox_private.periods.closed_by IS 'Who closed it.';
 
 COMMENT ON COLUMN farebox_private.periods.despite IS 'Nodes that had not shipped past its end.';
-
-CREATE TABLE farebox_private.received_sequences (
-    node text NOT NULL,
-    epoch bigint NOT NULL,
-    ranges int8multirange NOT NULL
-);
-
-ALTER TABLE ONLY farebox_private.received_sequences FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.received_sequences IS 'Numbers of settlements that were booked, kept for ever: they show holes and what retention removed.';
-
-COMMENT ON COLUMN farebox_private.received_sequences.node IS 'The proxy.';
-
-COMMENT ON COLUMN farebox_private.received_sequences.epoch IS 'Its process start.';
-
-COMMENT ON COLUMN farebox_private.received_sequences.ranges IS 'Numbers booked.';
 
 CREATE TABLE farebox_private.response_claims (
     claim uuid NOT NULL,
@@ -4343,7 +4501,7 @@ CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox
 CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.virtual_keys FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('key', 'key_id');
 
 ALTER TABLE ONLY farebox_private.invoice_lines
-    ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id);
+    ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id) DEFERRABLE INITIALLY DEFERRED;
 
 ALTER TABLE ONLY farebox_private.limits
     ADD CONSTRAINT limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
@@ -4600,6 +4758,14 @@ GRANT SELECT ON TABLE farebox.margins TO farebox_reader;
 GRANT SELECT ON TABLE farebox.margins TO farebox_collector;
 GRANT SELECT ON TABLE farebox.margins TO farebox_tenant;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.received_sequences TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.nodes TO farebox_reader;
+GRANT SELECT ON TABLE farebox.nodes TO farebox_collector;
+GRANT SELECT ON TABLE farebox.nodes TO farebox_tenant;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.rate_card_revisions TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox.rate_cards TO farebox_reader;
@@ -4629,6 +4795,10 @@ GRANT SELECT ON TABLE farebox.requests TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.runs TO farebox_reader;
 GRANT SELECT ON TABLE farebox.runs TO farebox_collector;
 GRANT SELECT ON TABLE farebox.runs TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.sequence_holes TO farebox_reader;
+GRANT SELECT ON TABLE farebox.sequence_holes TO farebox_collector;
+GRANT SELECT ON TABLE farebox.sequence_holes TO farebox_tenant;
 
 GRANT SELECT ON TABLE farebox.sessions TO farebox_reader;
 GRANT SELECT ON TABLE farebox.sessions TO farebox_collector;
@@ -4682,12 +4852,8 @@ GRANT DELETE ON TABLE farebox_private.idempotency_keys TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_collector;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
-
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.periods TO farebox_retention;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.received_sequences TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.response_claims TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.response_claims TO farebox_retention;

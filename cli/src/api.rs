@@ -98,6 +98,19 @@ impl Api {
         self.answer(request.call())
     }
 
+    /// An answer that is no JSON, as it came.
+    pub(crate) fn text(&self, path: &str, query: &[(&str, &str)]) -> Outcome<String> {
+        let mut request = self
+            .agent
+            .get(format!("{}{path}", self.base))
+            .header("authorization", self.bearer());
+        for (name, value) in query {
+            request = request.query(*name, *value);
+        }
+        let bytes = self.success(request.call())?;
+        String::from_utf8(bytes).map_err(|error| Failure::missing(&self.base, error))
+    }
+
     /// Items of a list, page by page, at most `limit`.
     pub(crate) fn list(
         &self,
@@ -204,6 +217,15 @@ impl Api {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Outcome<Value> {
+        let bytes = self.success(answer)?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+    }
+
+    /// The body of an answer below 400, or what the error in it says.
+    fn success(
+        &self,
+        answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Outcome<Vec<u8>> {
         let mut answer = answer.map_err(|error| Failure::missing(&self.base, error))?;
         let status = answer.status().as_u16();
         let mut text = Vec::new();
@@ -213,10 +235,10 @@ impl Api {
             .take(ANSWER_BYTES_MAX)
             .read_to_end(&mut text)
             .map_err(|error| Failure::missing(&self.base, error))?;
-        let body: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
         if status < 400 {
-            return Ok(body);
+            return Ok(text);
         }
+        let body: Value = serde_json::from_slice(&text).unwrap_or(Value::Null);
         let part = |name: &str| {
             body.pointer(&format!("/error/{name}"))
                 .and_then(Value::as_str)

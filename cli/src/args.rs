@@ -1,5 +1,7 @@
 //! The command line: every verb and flag there is, and nothing that is not.
 
+pub(crate) mod books;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -73,6 +75,14 @@ pub(crate) enum Verb {
     /// Rate cards on this machine: what they say, what usage would cost, whether they are sound.
     #[command(subcommand)]
     Price(PriceVerb),
+    /// A tenant's months: as they stand, closed, and handed out.
+    #[command(subcommand)]
+    Invoice(books::InvoiceVerb),
+    /// Move booked usage to the tenant, customer or project it belongs to, and back.
+    Retag(Box<books::RetagArgs>),
+    /// The proxies that ship, and which of them a close waits for.
+    #[command(subcommand)]
+    Node(books::NodeVerb),
     /// The proxy's durable spool, safe beside a running proxy.
     #[command(subcommand)]
     Spool(SpoolVerb),

@@ -18,6 +18,16 @@ use crate::say::say;
 /// Longest wait for one connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
+/// Proxies that a close waits for, and those of which numbered settlements have not arrived.
+const NODES: &str = "select
+        node || case when is_live then ': live' else ': retired' end
+            || ', last seen ' || to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+            || case when missing > 0 then ', ' || missing || ' settlements have not arrived' else '' end,
+        missing = 0
+    from farebox.nodes
+    where is_live or missing > 0
+    order by node";
+
 /// What was found, thing by thing.
 #[derive(Default)]
 struct Findings {
@@ -127,14 +137,29 @@ async fn check_database(settings: &Settings, findings: &mut Findings) {
     };
     let asked = async {
         let client = database::connect(url.expose()).await?;
-        client
+        let version = client
             .query_one("show server_version", &[])
             .await
             .and_then(|row| row.try_get::<_, String>(0))
-            .map_err(|error| Failure::No(database::reason(&error)))
+            .map_err(|error| Failure::No(database::reason(&error)))?;
+        // Before the first migration, or to a login that may not look, there are no nodes to tell of.
+        let nodes = client.query(NODES, &[]).await.unwrap_or_default();
+        let nodes: Vec<Result<String, String>> = nodes
+            .iter()
+            .map(|row| match row.get(1) {
+                true => Ok(row.get(0)),
+                false => Err(row.get(0)),
+            })
+            .collect();
+        Ok::<_, Failure>((version, nodes))
     };
     let answer = match tokio::time::timeout(CONNECT_WAIT, asked).await {
-        Ok(Ok(version)) => Ok(format!("Postgres {version}")),
+        Ok(Ok((version, nodes))) => {
+            for node in nodes {
+                findings.note("node", node);
+            }
+            Ok(format!("Postgres {version}"))
+        }
         Ok(Err(failure)) => Err(failure.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     };

@@ -67,6 +67,9 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Export(args) => verbs::export::run(args),
         Verb::Reconcile(args) => verbs::reconcile::run(args),
         Verb::Price(verb) => price::run(verb),
+        Verb::Invoice(verb) => verbs::invoice::run(verb),
+        Verb::Retag(args) => verbs::retag::run(args),
+        Verb::Node(verb) => verbs::invoice::node(verb),
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
         Verb::Completions { shell } => {

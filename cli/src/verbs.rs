@@ -2,9 +2,11 @@
 
 pub(crate) mod export;
 pub(crate) mod ingest_token;
+pub(crate) mod invoice;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod reconcile;
+pub(crate) mod retag;
 pub(crate) mod runs;
 pub(crate) mod spool;
 pub(crate) mod tenant;

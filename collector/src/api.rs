@@ -2,14 +2,17 @@
 //! tests and the comparison with the OpenAPI document all go by that table.
 
 mod adjustments;
+mod erasures;
 mod etag;
 mod events;
 mod export;
 mod health;
 mod ingest;
 mod ingest_tokens;
+mod invoices;
 mod keys;
 mod limits;
+mod nodes;
 mod operation;
 mod page;
 mod params;
@@ -43,12 +46,16 @@ const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Time between two looks at what only the database can say, for the metrics.
 const WATCH_INTERVAL: Duration = Duration::from_secs(15);
 
+/// Connections that remove what is let go, at one time.
+const RETENTION_CONNECTIONS: usize = 2;
+
 /// What every handler may use. Cheap to clone.
 pub(crate) type App = Arc<Shared>;
 
 /// One collector's parts.
 pub(crate) struct Shared {
     store: Store,
+    retention: Option<Store>,
     pub(crate) metrics: Metrics,
     pub(crate) credentials: Credentials,
     pub(crate) key_secrets: Option<KeySecrets>,
@@ -61,7 +68,17 @@ impl Shared {
         let url = with_role(url, &config.database_role);
         let store = Store::connect(&url, config.database_connections_max)
             .map_err(|cause| Error::Database(cause.to_string()))?;
+        let retention = match config.retention_role.as_str() {
+            "" => None,
+            role => {
+                let url = config.database_url.as_ref().map_or("", |url| url.expose());
+                let store = Store::connect(&with_role(url, role), RETENTION_CONNECTIONS)
+                    .map_err(|cause| Error::Database(cause.to_string()))?;
+                Some(store)
+            }
+        };
         Ok(Arc::new(Self {
+            retention,
             store,
             metrics: Metrics::new().map_err(|cause| Error::Start(cause.to_string()))?,
             credentials: Credentials::new(
@@ -72,6 +89,11 @@ impl Shared {
             key_secrets: config.key_secrets.clone(),
             ingest_slots: Semaphore::new(config.ingest_batches_max),
         }))
+    }
+
+    /// The database as the role that may remove, when there is one.
+    pub(crate) fn retention(&self) -> Option<&Store> {
+        self.retention.as_ref()
     }
 
     /// A connection, or 503.
@@ -167,6 +189,45 @@ pub(crate) fn routes() -> Vec<Route> {
             "/api/v1/reconcile/{reconciliation_id}/lines",
             Operator,
             get(reconcile::lines),
+        ),
+        route(
+            "POST",
+            "/api/v1/customers/erase",
+            Operator,
+            post(erasures::erase),
+        ),
+        route("GET", "/api/v1/invoices", Read, get(invoices::list)),
+        route("POST", "/api/v1/invoices", Operator, post(invoices::close)),
+        route(
+            "GET",
+            "/api/v1/invoices/preview",
+            Read,
+            get(invoices::preview),
+        ),
+        route(
+            "GET",
+            "/api/v1/invoices/{invoice}",
+            Read,
+            get(invoices::show),
+        ),
+        route(
+            "GET",
+            "/api/v1/invoices/{invoice}/export",
+            Read,
+            get(invoices::export),
+        ),
+        route("GET", "/api/v1/nodes", Operator, get(nodes::list)),
+        route(
+            "GET",
+            "/api/v1/nodes/{node}/holes",
+            Operator,
+            get(nodes::holes),
+        ),
+        route(
+            "POST",
+            "/api/v1/nodes/{node}/retire",
+            Operator,
+            post(nodes::retire),
         ),
         route("GET", "/api/v1/tenants", Read, get(tenants::list)),
         route("POST", "/api/v1/tenants", Operator, post(tenants::create)),
@@ -301,6 +362,15 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         reconcile::compare,
         reconcile::show,
         reconcile::lines,
+        erasures::erase,
+        invoices::list,
+        invoices::close,
+        invoices::preview,
+        invoices::show,
+        invoices::export,
+        nodes::list,
+        nodes::holes,
+        nodes::retire,
         tenants::list,
         tenants::create,
         tenants::show,

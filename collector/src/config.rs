@@ -19,6 +19,12 @@ pub const INGEST_BATCHES_DEFAULT: usize = 8;
 pub const DRAIN_SECONDS_DEFAULT: u64 = 10;
 /// The role every serving connection works as, so that row security and grants hold.
 pub const DATABASE_ROLE_DEFAULT: &str = "farebox_collector";
+/// The role that removes old events and erased ids.
+pub const RETENTION_ROLE_DEFAULT: &str = "farebox_retention";
+/// Fewest days that events are kept: longer than a month, so that it can be closed before they go.
+pub const RETENTION_DAYS_MIN: u32 = 35;
+/// Most days that can be named.
+pub const RETENTION_DAYS_MAX: u32 = 36_500;
 
 /// A text that is printed nowhere: not by `Debug`, not in an error, not in a log.
 #[derive(Clone, PartialEq, Eq)]
@@ -69,6 +75,10 @@ pub struct CollectorConfig {
     pub database_connections_max: usize,
     /// The role every connection works as (`set role`); empty: the login's own.
     pub database_role: String,
+    /// Days that events are kept of tenants without a rule of their own; unset: for ever.
+    pub retention_days: Option<u32>,
+    /// The role that removes them, granted to the same login; empty: nothing is removed.
+    pub retention_role: String,
     /// Batches being stored at one time.
     pub ingest_batches_max: usize,
     /// Seconds that requests in flight get after the stop was asked for.
@@ -96,6 +106,8 @@ impl Default for CollectorConfig {
             tls: None,
             database_connections_max: DATABASE_CONNECTIONS_DEFAULT,
             database_role: DATABASE_ROLE_DEFAULT.to_owned(),
+            retention_days: None,
+            retention_role: RETENTION_ROLE_DEFAULT.to_owned(),
             ingest_batches_max: INGEST_BATCHES_DEFAULT,
             drain_seconds: DRAIN_SECONDS_DEFAULT,
             database_url: None,
@@ -154,6 +166,19 @@ impl CollectorConfig {
             mistake(
                 "collector.database_role",
                 "letters, digits and underscores only",
+            );
+        }
+        if !self.retention_role.chars().all(is_identifier) {
+            mistake(
+                "collector.retention_role",
+                "letters, digits and underscores only",
+            );
+        }
+        let is_short = |days: u32| !(RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(&days);
+        if self.retention_days.is_some_and(is_short) {
+            mistake(
+                "collector.retention_days",
+                "between 35 and 36500: a month is closed before its events go",
             );
         }
         found

@@ -16,6 +16,7 @@ mod metrics;
 pub mod migrate;
 mod principal;
 mod reconcile;
+mod retention;
 mod server;
 pub mod store;
 mod tls;
@@ -35,6 +36,7 @@ mod records {
     pub(crate) mod limits;
     pub(crate) mod nodes;
     pub(crate) mod reconciliations;
+    pub(crate) mod retention;
     pub(crate) mod runs;
     pub(crate) mod sessions;
     pub(crate) mod tenants;
@@ -140,6 +142,11 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     let app = api::Shared::start(&config)?;
     let metrics = app.metrics.clone();
     let watching = tokio::spawn(api::watch(app.clone(), shutdown.clone()));
+    let removing = tokio::spawn(retention::run(
+        app.clone(),
+        config.retention_days,
+        shutdown.clone(),
+    ));
     let router = api::router(app);
     let is_tls = tls.is_some();
     if let Some(tls) = &tls {
@@ -149,6 +156,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     let task = tokio::spawn(async move {
         server::serve(listener, router, metrics, tls, shutdown, drain).await;
         watching.abort();
+        removing.abort();
     });
     tracing::info!(%address, is_tls, "collector listens");
     Ok(Running {

@@ -22,6 +22,7 @@ pub mod ingest;
 
 pub(crate) mod adjustments;
 pub(crate) mod copy;
+pub(crate) mod invoices;
 
 use ingest::Known;
 

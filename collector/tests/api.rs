@@ -10,8 +10,12 @@ mod support;
 
 #[path = "api/adjust.rs"]
 mod adjust;
+#[path = "api/books.rs"]
+mod books;
 #[path = "api/reads.rs"]
 mod reads;
+#[path = "api/retain.rs"]
+mod retain;
 #[path = "api/served.rs"]
 mod served;
 #[path = "api/steady.rs"]
@@ -49,6 +53,7 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "GET /api/v1/export"
         | "GET /api/v1/tenants"
         | "GET /api/v1/adjustments"
+        | "GET /api/v1/invoices"
         | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
         "GET /api/v1/events/{event_id}"
         | "GET /api/v1/events/{event_id}/explain"
@@ -64,6 +69,15 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "POST /api/v1/keys/{key}/revoke" => [401, 404, 403, 200, 200],
         // The body names the tenant `acme`.
         "POST /api/v1/keys" => [401, 404, 403, 201, 201],
+        // The tenant has none.
+        "GET /api/v1/invoices/{invoice}" | "GET /api/v1/invoices/{invoice}/export" => {
+            [401, 404, 404, 404, 404]
+        }
+        "GET /api/v1/invoices/preview" => [401, 404, 200, 200, 200],
+        "POST /api/v1/invoices" => [401, 403, 403, 403, 409],
+        "GET /api/v1/nodes" | "GET /api/v1/nodes/{node}/holes" => [401, 403, 403, 403, 200],
+        "POST /api/v1/nodes/{node}/retire" => [401, 403, 403, 403, 200],
+        "POST /api/v1/customers/erase" => [401, 403, 403, 403, 404],
         "POST /api/v1/adjustments" | "POST /api/v1/adjustments/{batch_id}/undo" => {
             [401, 403, 403, 403, 404]
         }
@@ -108,6 +122,9 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             .replace("{event_id}", &event_id)
             .replace("{tenant_id}", "acme")
             .replace("{batch_id}", &event_id)
+            .replace("{invoice}", "2026-000001")
+            .replace("/preview", "/preview?tenant=acme&month=2026-11")
+            .replace("{node}", "node-1")
             .replace("{key}", &victim)
             .replace("{limit_id}", &limit_id)
             .replace("{run_id}", "run-1")
@@ -120,6 +137,10 @@ async fn every_route_gives_every_principal_its_own() -> Result {
                 "event_ids": ["01930000-0000-7000-8000-000000000000"],
                 "amount": {"billed_usd": "-1"}})
             .to_string(),
+            "POST /api/v1/customers/erase" => {
+                json!({"tenant": "acme", "customer": "nobody"}).to_string()
+            }
+            "POST /api/v1/invoices" => json!({"tenant": "acme", "month": "2999-12"}).to_string(),
             "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
             "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
             "POST /api/v1/ingest-tokens" => name.to_string(),

@@ -311,8 +311,25 @@ pub struct SpoolConfig {
     pub sync: SpoolSync,
     /// Records in one batch to the collector.
     pub ship_records_max: usize,
-    /// Bytes in one batch to the collector.
+    /// Bytes in one batch to the collector, before compression.
     pub ship_bytes_max: usize,
+    /// How batches are compressed.
+    pub ship_compression: ShipCompression,
+}
+
+/// How batches to the collector are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShipCompression {
+    /// zstd, and not at all to a collector on this machine.
+    #[default]
+    Auto,
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// zstd.
+    Zstd,
 }
 
 impl Default for SpoolConfig {
@@ -325,6 +342,7 @@ impl Default for SpoolConfig {
             sync: SpoolSync::default(),
             ship_records_max: 1_000,
             ship_bytes_max: 4 * 1024 * 1024,
+            ship_compression: ShipCompression::default(),
         }
     }
 }

@@ -34,12 +34,16 @@ struct Pace {
     linger: Duration,
     /// A record that the collector cannot take yet, or that cannot be set aside, waits this long.
     hold: Duration,
+    /// A record that is so old and still cannot be taken is set aside: it would keep its segment, and
+    /// what lies behind it, on the disk for ever.
+    retry_max: Duration,
 }
 
 const PACE: Pace = Pace {
     report: Duration::from_secs(5),
     linger: Duration::from_millis(50),
     hold: Duration::from_secs(15),
+    retry_max: Duration::from_secs(24 * 60 * 60),
 };
 /// Waits between tries while the collector is away: doubled from the first to the last, and of
 /// that a random part, so that proxies do not come back all at once.
@@ -103,7 +107,7 @@ impl Shipper {
         Ok(Self {
             spool,
             metrics,
-            link: Link::new(ship_to)?,
+            link: Link::new(ship_to, config.ship_compression)?,
             records_max: config.ship_records_max.clamp(1, batch::RECORDS_MAX),
             bytes_max: config.ship_bytes_max.clamp(1, batch::BYTES_MAX),
             pace: PACE,
@@ -290,7 +294,12 @@ impl Shipper {
                 ShipOutcome::Retry => {
                     let reason = receipt.reason.as_deref().unwrap_or("no reason");
                     tracing::warn!(event_id = %record.event_id, reason, "the collector cannot take a record yet");
-                    self.hold(&record.source);
+                    if self.waits_for_ever(&record) {
+                        let reason = format!("{}: {reason}", outcome.name());
+                        self.set_aside(record, &reason, &receipt.to_json()).await;
+                    } else {
+                        self.hold(&record.source);
+                    }
                 }
                 ShipOutcome::Rejected | ShipOutcome::Conflict => {
                     let reason = receipt.reason.as_deref().unwrap_or("no reason");
@@ -300,6 +309,16 @@ impl Shipper {
             }
         }
         self.spool.acknowledge(&received);
+    }
+
+    /// Whether a record that cannot be taken yet has waited long enough in the spool. One that was set
+    /// aside before goes back there at once: whoever asked for it sees that it came too early.
+    fn waits_for_ever(&self, record: &Record) -> bool {
+        let age_ms = u64::try_from(unix_millis())
+            .unwrap_or_default()
+            .saturating_sub(record.appended_ms);
+        matches!(record.source, Source::Requeue(_))
+            || Duration::from_millis(age_ms) >= self.pace.retry_max
     }
 
     async fn set_aside(&mut self, record: Record, reason: &str, receipt: &str) {

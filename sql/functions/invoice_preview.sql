@@ -9,7 +9,9 @@ create or replace function farebox.invoice_preview(tenant text, month date)
         billed_usd numeric,
         unpriced_events bigint,
         quantity_low numeric,
-        quantity_high numeric
+        quantity_high numeric,
+        corrects date,
+        text text
     )
     language sql stable
 begin atomic
@@ -20,34 +22,73 @@ begin atomic
             and usage_daily.period = date_trunc('month', invoice_preview.month)::date
             and usage_daily.environment = 'live'
     ),
-    lines as (
-        -- What has a price, adjustments included.
-        select
-            1 as place,
-            'usage' as kind,
-            daily.provider,
-            daily.model,
-            daily.meter,
-            sum(daily.quantity) as quantity,
-            sum(daily.billed_usd) as billed_usd,
-            0::bigint as unpriced_events,
-            null::numeric as quantity_low,
-            null::numeric as quantity_high
+    -- What was booked in this month for an earlier one.
+    corrected as (
+        select *
+        from farebox.adjustments
+        where adjustments.tenant_id = invoice_preview.tenant
+            and adjustments.period = date_trunc('month', invoice_preview.month)::date
+            and adjustments.environment = 'live'
+            and adjustments.event_period < adjustments.period
+            and adjustments.meter <> 'calls'
+            and adjustments.pricing <> 'unpriced'
+    ),
+    priced as (
+        select daily.provider, daily.model, daily.meter, daily.quantity, daily.billed_usd::numeric as billed_usd
         from daily
         where daily.meter <> 'calls'
             and daily.pricing <> 'unpriced'
-        group by daily.provider, daily.model, daily.meter
+        union all
+        select corrected.provider, corrected.model, corrected.meter, -corrected.quantity, -corrected.billed_usd
+        from corrected
+    ),
+    lines as (
+        -- What has a price, corrections of the same month included.
+        select
+            1 as place,
+            'usage' as kind,
+            null::date as corrects,
+            priced.provider,
+            priced.model,
+            priced.meter,
+            sum(priced.quantity) as quantity,
+            sum(priced.billed_usd) as billed_usd,
+            0::bigint as unpriced_events,
+            null::numeric as quantity_low,
+            null::numeric as quantity_high,
+            null::text as text
+        from priced
+        group by priced.provider, priced.model, priced.meter
+        union all
+        select
+            3,
+            case when sum(corrected.billed_usd) < 0 then 'credit' else 'debit' end,
+            corrected.event_period,
+            corrected.provider,
+            corrected.model,
+            corrected.meter,
+            sum(corrected.quantity),
+            sum(corrected.billed_usd),
+            0,
+            null,
+            null,
+            'correction of ' || to_char(corrected.event_period, 'YYYY-MM') || ': '
+                || string_agg(distinct corrected.reason, '; ')
+        from corrected
+        group by corrected.event_period, corrected.provider, corrected.model, corrected.meter
         union all
         -- What has none, and how many events wait for one.
         select
-            2,
+            4,
             'unpriced',
+            null,
             daily.provider,
             daily.model,
             daily.meter,
             sum(daily.quantity),
             null,
             sum(daily.unpriced_events)::bigint,
+            null,
             null,
             null
         from daily
@@ -57,8 +98,9 @@ begin atomic
         union all
         -- Calls of which no usage is known, within their bounds.
         select
-            3,
+            5,
             'unknown',
+            null,
             unknown.provider,
             coalesce(unknown.model, unknown.model_requested),
             coalesce(bounds.meter, 'calls'),
@@ -66,7 +108,8 @@ begin atomic
             null,
             0,
             sum(bounds.low),
-            sum(bounds.high)
+            sum(bounds.high),
+            null
         from farebox.unpriced_usage as unknown
         left join lateral (
             select
@@ -84,7 +127,9 @@ begin atomic
         group by unknown.provider, coalesce(unknown.model, unknown.model_requested), bounds.meter
     )
     select
-        row_number() over (order by lines.place, lines.provider, lines.model, lines.meter),
+        row_number() over (
+            order by lines.place, lines.corrects, lines.provider, lines.model, lines.meter, lines.kind
+        ),
         lines.kind,
         lines.provider,
         lines.model,
@@ -93,15 +138,18 @@ begin atomic
         trim_scale(lines.billed_usd),
         lines.unpriced_events,
         trim_scale(lines.quantity_low),
-        trim_scale(lines.quantity_high)
+        trim_scale(lines.quantity_high),
+        lines.corrects,
+        lines.text
     from lines
-    where lines.place > 1
+    where lines.place = 5
         or lines.quantity <> 0
         or lines.billed_usd <> 0
+        or lines.unpriced_events <> 0
     order by 1;
 end;
 
 revoke execute on function farebox.invoice_preview(text, date) from public;
 grant execute on function farebox.invoice_preview(text, date) to farebox_reader, farebox_collector, farebox_tenant;
 comment on function farebox.invoice_preview(text, date) is
-    'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter (billed_usd sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
+    'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter, kind credit and debit for corrections of earlier months (billed_usd of these sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';

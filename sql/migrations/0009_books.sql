@@ -109,17 +109,16 @@ comment on column farebox_private.invoices.events is 'Events and adjustments in 
 comment on column farebox_private.invoices.unknown_events is 'Events of which no usage was known at the close; they are on no line.';
 comment on column farebox_private.invoices.despite is 'Nodes that had not shipped past its end.';
 
+-- The lines come first: the invoice has their hash.
+alter table farebox_private.invoice_lines
+    alter constraint invoice_lines_invoice_id_fkey deferrable initially deferred;
 alter table farebox_private.invoice_lines
     drop constraint kind_is_known,
     add column corrects date,
-    add column price_usd numeric,
-    add column price_per numeric,
     add constraint kind_is_known check (kind in ('usage', 'allowance', 'credit', 'debit')),
     add constraint corrections_name_their_month check ((kind in ('credit', 'debit')) = (corrects is not null));
 comment on column farebox_private.invoice_lines.kind is 'usage, allowance (included in the plan), or a credit or debit for an earlier month.';
 comment on column farebox_private.invoice_lines.corrects is 'The earlier month that a credit or debit is for.';
-comment on column farebox_private.invoice_lines.price_usd is 'Price of the quantity''s unit, where the line has one price.';
-comment on column farebox_private.invoice_lines.price_per is 'Units that price is for.';
 
 -- What retention took away, so that sums are not made again from what is left, and what comes again
 -- is known.
@@ -148,6 +147,62 @@ grant select, update (customer_id) on farebox_private.usage_hourly, farebox_priv
 grant select, update (customer_id, customer_before) on farebox_private.corrections to farebox_retention;
 grant update (customer_id) on farebox_private.usage_events to farebox_retention;
 grant select, delete on farebox_private.customers to farebox_retention;
+
+-- As before, but for two collectors that meet a new month at the same time.
+create or replace function farebox_private.ensure_partition(month date) returns boolean
+    language plpgsql
+    security definer
+    set search_path = pg_catalog, pg_temp
+    set timezone = 'UTC'
+as $function$
+declare
+    from_month date := date_trunc('month', month)::date;
+    to_month date := (date_trunc('month', month) + interval '1 month')::date;
+    partition_name text := 'usage_events_' || to_char(from_month, 'YYYYMM');
+    is_made boolean := false;
+begin
+    if from_month < date '2000-01-01' or from_month >= date '2100-01-01' then
+        raise exception 'no partition for %: events are of the years 2000 to 2099', month
+            using errcode = 'datetime_field_overflow';
+    end if;
+    if to_regclass('farebox_private.' || partition_name) is not null then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(hashtextextended('farebox_partitions', 0));
+    if to_regclass('farebox_private.' || partition_name) is null then
+        execute format(
+            'create table farebox_private.%I (like farebox_private.usage_events including all,'
+            ' constraint started_in_month check (started_at >= %L and started_at < %L))'
+            -- A row is about two kilobytes; compressing it would cost more than all its indexes.
+            ' with (toast_tuple_target = 8160)',
+            partition_name,
+            from_month::timestamptz,
+            to_month::timestamptz
+        );
+        -- Rows are read through the table above it, whose policies hold there. The collector copies
+        -- straight into the month, which row security of its own would refuse; nobody may read it.
+        execute format('grant insert on farebox_private.%I to farebox_collector', partition_name);
+        execute format(
+            'alter table farebox_private.usage_events attach partition farebox_private.%I'
+            ' for values from (%L) to (%L)',
+            partition_name,
+            farebox_private.first_event_id(from_month::timestamptz),
+            farebox_private.first_event_id(to_month::timestamptz)
+        );
+        execute format(
+            'comment on table farebox_private.%I is %L',
+            partition_name,
+            'Usage events that started in ' || to_char(from_month, 'YYYY-MM') || ' (UTC).'
+        );
+        is_made := true;
+    end if;
+    return is_made;
+exception
+    -- What was looked up before the wait may still be remembered as missing after it.
+    when duplicate_table then
+        return false;
+end
+$function$;
 
 -- Whole months go at once. The months of the table above are the owner's, so this runs as the owner.
 create function farebox_private.drop_expired_month(month date, default_days integer) returns boolean

@@ -13,6 +13,7 @@ use crate::api::keys::one_of;
 use crate::api::operation::{Answer, Begun, Operation, begin, read, value};
 use crate::api::page;
 use crate::api::params::{Content, Params, Segment};
+use crate::config::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
@@ -27,6 +28,8 @@ const SETTINGS: [(&str, &[&str]); 5] = [
     ("stream_usage", &["ask", "untouched"]),
     ("unpriced_models", &["allow", "refuse"]),
 ];
+/// The setting that says how long a tenant's events are kept.
+const RETENTION_DAYS: &str = "retention_days";
 const STATUSES: [&str; 3] = ["active", "suspended", "archived"];
 
 /// Which tenants.
@@ -322,6 +325,14 @@ fn merge_settings(
 ) -> Result<(), ApiError> {
     for (name, value) in asked {
         let field = format!("settings.{name}");
+        if name == RETENTION_DAYS && !value.is_null() {
+            settings.insert(name.clone(), retention_days(&field, value)?.into());
+            continue;
+        }
+        if name == RETENTION_DAYS {
+            settings.remove(name);
+            continue;
+        }
         let Some((_, values)) = SETTINGS.iter().find(|(known, _)| known == name) else {
             return Err(ApiError::invalid(&field, "there is no such setting"));
         };
@@ -337,6 +348,19 @@ fn merge_settings(
         }
     }
     Ok(())
+}
+
+/// A number of days, kept as a text.
+fn retention_days(field: &str, value: &Value) -> Result<String, ApiError> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let days = text.parse::<u32>().ok();
+    days.filter(|days| (RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(days))
+        .map(|days| days.to_string())
+        .ok_or_else(|| ApiError::invalid(field, "days between 35 and 36500"))
 }
 
 /// The only thing checked by the database alone is whether a time zone exists.

@@ -106,6 +106,7 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         "rate_cards.sql",
         include_str!("../../../sql/views/rate_cards.sql"),
     ),
+    ("nodes.sql", include_str!("../../../sql/views/nodes.sql")),
     ("rates.sql", include_str!("../../../sql/views/rates.sql")),
     (
         "reconciliation_lines.sql",
@@ -120,6 +121,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/requests.sql"),
     ),
     ("runs.sql", include_str!("../../../sql/views/runs.sql")),
+    (
+        "sequence_holes.sql",
+        include_str!("../../../sql/views/sequence_holes.sql"),
+    ),
     (
         "sessions.sql",
         include_str!("../../../sql/views/sessions.sql"),

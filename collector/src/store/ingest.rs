@@ -111,10 +111,11 @@ pub(crate) async fn book(
     let mut client = batch.store.client().await?;
     ensure_partitions(&client, part).await?;
     let transaction = client.transaction().await?;
-    let booked_before = match known {
+    let mut booked_before = match known {
         Known::Nothing => HashMap::new(),
         Known::AskFirst => events::digests(&transaction, part).await?,
     };
+    reports::add_removed(&transaction, batch, part, &mut booked_before).await?;
     let is_new = |ready: &&Priced| !booked_before.contains_key(&ready.record.event.event_id);
     let new: Vec<&Priced> = part.iter().copied().filter(is_new).collect();
     let calendars = tenants::calendars(&transaction, &new).await?;

@@ -145,6 +145,119 @@ pub(crate) async fn sequence_holes(client: &impl GenericClient) -> Result<i64, E
     row.try_get(0)
 }
 
+/// A proxy that ships or shipped.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Node {
+    /// Its name.
+    pub node: String,
+    /// Its latest process start.
+    pub epoch: Option<i64>,
+    /// Its first request.
+    pub first_seen_at: String,
+    /// Its latest request, by the collector's clock.
+    pub last_seen_at: String,
+    /// Earliest start of what it has not shipped yet.
+    pub open_since: Option<String>,
+    /// When it was retired; null: it is live, and a close waits for it.
+    pub retired_at: Option<String>,
+    /// Who retired it.
+    pub retired_by: Option<String>,
+    /// Settlements that it numbered and that have not arrived.
+    pub missing: i64,
+}
+
+/// Numbers in a row that have not arrived.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Hole {
+    /// The process start that numbered them.
+    pub epoch: i64,
+    /// The first.
+    pub first_seq: i64,
+    /// The last before the next that came.
+    pub last_seq: i64,
+}
+
+const NODES: &str = r#"select node, epoch,
+        to_char(first_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        to_char(open_since at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        to_char(retired_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+        retired_by, missing
+    from farebox.nodes"#;
+
+fn node(row: &Row) -> Result<Node, Error> {
+    Ok(Node {
+        node: row.try_get(0)?,
+        epoch: row.try_get(1)?,
+        first_seen_at: row.try_get(2)?,
+        last_seen_at: row.try_get(3)?,
+        open_since: row.try_get(4)?,
+        retired_at: row.try_get(5)?,
+        retired_by: row.try_get(6)?,
+        missing: row.try_get(7)?,
+    })
+}
+
+/// A page of nodes, by name.
+pub(crate) async fn list_nodes(
+    client: &impl GenericClient,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<Node>, Error> {
+    let sql = format!("{NODES} where $1::text is null or node > $1 order by node limit $2");
+    let rows = client
+        .query(&sql, &[&after, &(i64::from(limit) + 1)])
+        .await?;
+    rows.iter().map(node).collect()
+}
+
+/// Retires a node; one that is retired stays as it is.
+pub(crate) async fn retire(
+    client: &impl GenericClient,
+    name: &str,
+    actor: &str,
+) -> Result<Option<Node>, Error> {
+    client
+        .execute(
+            "update farebox_private.nodes
+             set retired_at = now(), retired_by = $2
+             where node = $1 and retired_at is null",
+            &[&name, &actor],
+        )
+        .await?;
+    let row = client
+        .query_opt(&format!("{NODES} where node = $1"), &[&name])
+        .await?;
+    row.as_ref().map(node).transpose()
+}
+
+/// What is missing of a node's numbers, run by run.
+pub(crate) async fn holes(
+    client: &impl GenericClient,
+    name: &str,
+    limit: i64,
+) -> Result<Vec<Hole>, Error> {
+    let rows = client
+        .query(
+            "select epoch, first_seq, last_seq
+             from farebox.sequence_holes
+             where node = $1
+             order by epoch, first_seq
+             limit $2",
+            &[&name, &limit],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Hole {
+                epoch: row.try_get(0)?,
+                first_seq: row.try_get(1)?,
+                last_seq: row.try_get(2)?,
+            })
+        })
+        .collect()
+}
+
 /// Issues an ingest token straight into the database, for whoever sets a machine up and has no
 /// operator token yet. The secret is returned once and kept as a hash only.
 pub async fn issue_ingest_token(

@@ -52,6 +52,29 @@ async fn any_month_has_its_partition() -> Result {
 }
 
 #[tokio::test]
+async fn several_collectors_meet_a_new_month_at_once() -> Result {
+    let ledger = Ledger::new().await?;
+    for year in 2031..2036 {
+        let at = format!("{year}-07-15T12:00:00Z");
+        let batches: Vec<Vec<_>> = (0..6)
+            .map(|batch| vec![record(Some("acme"), &at, batch + 1)])
+            .collect();
+        let (a, b, c, d, e, f) = tokio::join!(
+            ledger.ship(&batches[0]),
+            ledger.ship(&batches[1]),
+            ledger.ship(&batches[2]),
+            ledger.ship(&batches[3]),
+            ledger.ship(&batches[4]),
+            ledger.ship(&batches[5]),
+        );
+        for answer in [a?, b?, c?, d?, e?, f?] {
+            assert_eq!(outcomes(&answer), [Accepted]);
+        }
+    }
+    ledger.drop_database().await
+}
+
+#[tokio::test]
 async fn months_are_the_tenants_own_and_closed_ones_are_passed_over() -> Result {
     let ledger = Ledger::new().await?;
     let client = ledger.sql().await?;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::config::ShipCompression;
 use crate::metrics::ShipOutcome;
 use crate::spool::{Position, Requeued, Spooled};
 
@@ -31,6 +32,8 @@ pub(super) enum Source {
 pub(super) struct Record {
     pub(super) source: Source,
     pub(super) event_id: Uuid,
+    /// When it was first appended, in milliseconds since 1970.
+    pub(super) appended_ms: u64,
     epoch: u64,
     seq: u64,
     payload: Vec<u8>,
@@ -41,6 +44,7 @@ impl From<Spooled> for Record {
         Self {
             source: Source::Spool(spooled.position),
             event_id: spooled.event_id,
+            appended_ms: spooled.appended_ms,
             epoch: spooled.epoch,
             seq: spooled.seq,
             payload: spooled.payload,
@@ -53,6 +57,7 @@ impl From<Requeued> for Record {
         let record = &requeued.record;
         Self {
             event_id: record.event_id,
+            appended_ms: record.appended_ms,
             epoch: record.epoch,
             seq: record.seq,
             payload: record.record.clone().into_bytes(),
@@ -97,6 +102,61 @@ fn append(body: &mut Vec<u8>, record: &Record, node: &str) {
         Sha256::digest(&record.payload),
     );
     written.expect("writing into a vector does not fail");
+}
+
+/// How a batch is compressed on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Packing {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+/// Fast, and most of what there is to win: records repeat each other's names.
+const ZSTD_LEVEL: i32 = 1;
+/// A body this short is sent as it is.
+const PACKED_BYTES_MIN: usize = 1_024;
+
+impl Packing {
+    /// By the configuration; a collector on this machine is nearer than any compression is fast.
+    pub(super) fn choose(asked: ShipCompression, host: &str) -> Self {
+        let is_here = || {
+            let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        };
+        match asked {
+            ShipCompression::None => Self::Plain,
+            ShipCompression::Gzip => Self::Gzip,
+            ShipCompression::Zstd => Self::Zstd,
+            ShipCompression::Auto if is_here() => Self::Plain,
+            ShipCompression::Auto => Self::Zstd,
+        }
+    }
+
+    /// The body as it is sent, with its `content-encoding`; plain where packing fails or is no use.
+    pub(super) fn pack(self, body: Bytes) -> (Bytes, Option<&'static str>) {
+        if body.len() < PACKED_BYTES_MIN {
+            return (body, None);
+        }
+        let packed = match self {
+            Self::Plain => return (body, None),
+            Self::Gzip => gzip(&body).map(|packed| (packed, "gzip")),
+            Self::Zstd => zstd::encode_all(&body[..], ZSTD_LEVEL).map(|packed| (packed, "zstd")),
+        };
+        match packed {
+            Ok((packed, encoding)) => (packed.into(), Some(encoding)),
+            Err(error) => {
+                tracing::warn!(%error, "a batch is sent uncompressed");
+                (body, None)
+            }
+        }
+    }
+}
+
+fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body)?;
+    encoder.finish()
 }
 
 /// What the collector says of one record.
@@ -162,6 +222,7 @@ mod tests {
         Record {
             source: Source::Spool(position()),
             event_id: Uuid::from_u128(1),
+            appended_ms: 1,
             epoch: 3,
             seq,
             payload: payload.to_vec(),
@@ -183,6 +244,32 @@ mod tests {
             format!("{:x}", Sha256::digest(first))
         );
         assert_eq!(parsed[1]["seq"], 8);
+    }
+
+    #[test]
+    fn batches_are_packed_where_the_collector_is_elsewhere() {
+        let check = |asked, host, expected| assert_eq!(Packing::choose(asked, host), expected);
+        use ShipCompression::{Auto, Gzip, None, Zstd};
+        check(Auto, "127.0.0.1", Packing::Plain);
+        check(Auto, "[::1]", Packing::Plain);
+        check(Auto, "localhost", Packing::Plain);
+        check(Auto, "collector.example", Packing::Zstd);
+        check(None, "collector.example", Packing::Plain);
+        check(Gzip, "127.0.0.1", Packing::Gzip);
+        check(Zstd, "127.0.0.1", Packing::Zstd);
+        let body = Bytes::from(vec![b' '; PACKED_BYTES_MIN]);
+        let (packed, encoding) = Packing::Zstd.pack(body.clone());
+        assert_eq!(encoding, Some("zstd"));
+        assert_eq!(zstd::decode_all(&packed[..]).unwrap(), body);
+        let (packed, encoding) = Packing::Gzip.pack(body.clone());
+        assert_eq!(encoding, Some("gzip"));
+        let mut plain = Vec::new();
+        std::io::copy(&mut flate2::read::GzDecoder::new(&packed[..]), &mut plain).unwrap();
+        assert_eq!(plain, body);
+        assert_eq!(
+            Packing::Zstd.pack(Bytes::from_static(b"[]")),
+            (Bytes::from_static(b"[]"), Option::None)
+        );
     }
 
     #[test]

@@ -14,8 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::batch::{Receipt, receipts};
-use crate::config::ShipTo;
+use super::batch::{Packing, Receipt, receipts};
+use crate::config::{ShipCompression, ShipTo};
 use crate::tls::Connector;
 
 const PATH: &str = "/ingest/v1/events";
@@ -65,6 +65,7 @@ pub(super) struct Link {
     path: Uri,
     tls: Option<Connector>,
     token: HeaderValue,
+    packing: Packing,
     open: Option<Open>,
     /// Whether the last try failed, so that an outage is logged once.
     is_away: bool,
@@ -82,7 +83,10 @@ impl Drop for Open {
 }
 
 impl Link {
-    pub(super) fn new(ship_to: &ShipTo) -> Result<Self, InvalidTarget> {
+    pub(super) fn new(
+        ship_to: &ShipTo,
+        compression: ShipCompression,
+    ) -> Result<Self, InvalidTarget> {
         let invalid = |why: &'static str| InvalidTarget(why.into());
         let uri: Uri = ship_to
             .collector_url
@@ -117,6 +121,7 @@ impl Link {
             path: path.parse().map_err(|_| invalid("not a path"))?,
             tls,
             token,
+            packing: Packing::choose(compression, authority.host()),
             open: None,
             is_away: false,
         })
@@ -124,6 +129,7 @@ impl Link {
 
     /// Sends a batch and reads what became of it.
     pub(super) async fn post(&mut self, stamp: &Stamp<'_>, body: Bytes, records: usize) -> Sent {
+        let body = self.packing.pack(body);
         // A kept connection may have been closed meanwhile. Sending twice is harmless: the second
         // time every record is a duplicate.
         let was_kept = self.open.is_some();
@@ -154,7 +160,7 @@ impl Link {
     async fn exchange(
         &mut self,
         stamp: &Stamp<'_>,
-        body: Bytes,
+        body: (Bytes, Option<&'static str>),
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         // Taken, so that a call that ends early leaves no connection half used.
         let mut open = match self.open.take() {
@@ -182,7 +188,11 @@ impl Link {
         Ok(answer)
     }
 
-    fn request(&self, stamp: &Stamp<'_>, body: Bytes) -> Result<Request<Full<Bytes>>, Failure> {
+    fn request(
+        &self,
+        stamp: &Stamp<'_>,
+        (body, encoding): (Bytes, Option<&'static str>),
+    ) -> Result<Request<Full<Bytes>>, Failure> {
         let mut request = Request::post(self.path.clone())
             .header(header::HOST, &self.authority)
             .header(header::AUTHORIZATION, &self.token)
@@ -194,6 +204,12 @@ impl Link {
         // A node's name may hold what only the bytes of a header can.
         let node = HeaderValue::from_bytes(stamp.node.as_bytes())?;
         request.headers_mut().insert("x-farebox-node", node);
+        if let Some(encoding) = encoding {
+            let encoding = HeaderValue::from_static(encoding);
+            request
+                .headers_mut()
+                .insert(header::CONTENT_ENCODING, encoding);
+        }
         Ok(request)
     }
 

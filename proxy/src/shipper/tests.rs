@@ -101,6 +101,7 @@ struct Bench {
     address: SocketAddr,
     stop: CancellationToken,
     shipping: Option<tokio::task::JoinHandle<()>>,
+    retry_max: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -114,6 +115,7 @@ impl Bench {
             address,
             stop: CancellationToken::new(),
             shipping: None,
+            retry_max: PATIENCE,
             metrics: Metrics::new(&MetricsConfig::default()),
         }
     }
@@ -155,6 +157,7 @@ impl Bench {
             report: Duration::from_millis(50),
             linger: Duration::from_millis(1),
             hold: Duration::from_millis(50),
+            retry_max: self.retry_max,
         };
         self.shipping = Some(tokio::spawn(shipper.ship(self.stop.clone(), drain)));
     }
@@ -387,6 +390,40 @@ async fn a_record_that_cannot_be_taken_yet_comes_again_and_holds_nobody_up() {
     assert_eq!(seqs.iter().filter(|seq| **seq == 2).count(), 4);
     assert_eq!(seqs.len(), 8);
     assert_eq!(bench.counted("retry"), 3);
+}
+
+#[tokio::test]
+async fn a_record_that_can_never_be_taken_leaves_the_spool_and_may_come_again() {
+    let script: Script = Box::new(|records, log| {
+        // By then somebody has given the collector what it lacked.
+        let is_ready = log.seqs().iter().filter(|seq| **seq == 2).count() >= 4;
+        let outcome = move |seq| match seq {
+            2 if !is_ready => "retry",
+            _ => "accepted",
+        };
+        (200, None, receipts(records, outcome))
+    });
+    let (mut bench, log) = Bench::with(script).await;
+    bench.retry_max = Duration::from_millis(100);
+    bench.append(5);
+    bench.start(PATIENCE);
+    // Nothing of it pins the spool any more.
+    bench.until_shipped().await;
+    let aside = list_failed(bench.folder.path()).unwrap();
+    assert_eq!(aside.len(), 1);
+    assert_eq!(
+        (aside[0].seq, aside[0].reason.as_str()),
+        (2, "retry: by the test")
+    );
+    // Asked for too early it is set aside again, at once; later it is taken.
+    let started = std::time::Instant::now();
+    while bench.counted("accepted") < 5 {
+        requeue(bench.folder.path(), &Selection::All).unwrap();
+        assert!(started.elapsed() < PATIENCE, "{:?}", log.seqs());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    bench.end().await;
+    assert_eq!(list_failed(bench.folder.path()).unwrap(), []);
 }
 
 #[tokio::test]

@@ -1,15 +1,21 @@
 //! What the collector knows of the proxies themselves: their reports and the numbers received.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use deadpool_postgres::{Client, Transaction};
+use uuid::Uuid;
 
-use super::BatchError;
+use super::{BatchError, tenant_of};
+use crate::config::RETENTION_DAYS_MIN;
 use crate::ingest::{BatchContext, Priced};
 use crate::store::StoreError;
 
-/// Notes the node's report, and the numbers of what is stored now.
+/// Nothing younger is ever removed, in milliseconds.
+const REMOVED_AGE_MIN_MS: i64 = RETENTION_DAYS_MIN as i64 * 24 * 60 * 60 * 1_000;
+
+/// Notes the node's report, and the numbers of what is stored now. A retired node that ships again is
+/// live again.
 pub(super) async fn note<'a>(
     transaction: &Transaction<'_>,
     batch: &BatchContext<'_>,
@@ -54,7 +60,9 @@ pub(super) async fn note<'a>(
              set epoch = excluded.epoch,
                  last_seen_at = excluded.last_seen_at,
                  sent_at = excluded.sent_at,
-                 open_since = excluded.open_since
+                 open_since = excluded.open_since,
+                 retired_at = null,
+                 retired_by = null
              where nodes.epoch is null
                  or (excluded.epoch, excluded.sent_at) >= (nodes.epoch, nodes.sent_at)",
         )
@@ -71,6 +79,73 @@ pub(super) async fn note<'a>(
             ],
         )
         .await?;
+    Ok(())
+}
+
+/// Adds what was booked and then removed by retention: its number says that it was there. Only old
+/// events are asked about, and they are rare.
+pub(super) async fn add_removed(
+    transaction: &Transaction<'_>,
+    batch: &BatchContext<'_>,
+    part: &[&Priced],
+    booked_before: &mut HashMap<Uuid, Vec<u8>>,
+) -> Result<(), BatchError> {
+    let removed_at_most = batch.received_at.as_millis() - REMOVED_AGE_MIN_MS;
+    let old: Vec<&Priced> = part
+        .iter()
+        .copied()
+        .filter(|ready| ready.record.event.started_at.as_millis() < removed_at_most)
+        .filter(|ready| !booked_before.contains_key(&ready.record.event.event_id))
+        .collect();
+    if old.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<Uuid> = old
+        .iter()
+        .map(|ready| ready.record.event.event_id)
+        .collect();
+    let tenants: Vec<Option<&str>> = old.iter().map(|ready| tenant_of(ready)).collect();
+    let started: Vec<i64> = old
+        .iter()
+        .map(|ready| ready.record.event.started_at.as_millis())
+        .collect();
+    let nodes: Vec<Option<&str>> = old
+        .iter()
+        .map(|ready| ready.record.place.node.as_deref())
+        .collect();
+    let epochs: Vec<Option<i64>> = old.iter().map(|ready| ready.record.place.epoch).collect();
+    let seqs: Vec<Option<i64>> = old.iter().map(|ready| ready.record.place.seq).collect();
+    let statement = transaction
+        .prepare_cached(
+            "select event_id
+             from unnest($1::uuid[], $2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::bigint[])
+                 as old (event_id, tenant_id, started_ms, node, epoch, seq)
+             join farebox_private.received_sequences as received
+                 on received.node = old.node
+                 and received.epoch = old.epoch
+                 and received.ranges @> old.seq
+             join farebox_private.retained
+                 on retained.tenant_id is not distinct from old.tenant_id
+                 and retained.removed_before
+                     > timestamptz 'epoch' + old.started_ms * interval '1 millisecond'
+             where not exists (
+                 select from farebox_private.usage_events
+                 where usage_events.event_id = old.event_id)",
+        )
+        .await?;
+    let rows = transaction
+        .query(
+            &statement,
+            &[&ids, &tenants, &started, &nodes, &epochs, &seqs],
+        )
+        .await?;
+    let removed: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    for ready in old {
+        let event_id = ready.record.event.event_id;
+        if removed.contains(&event_id) {
+            booked_before.insert(event_id, ready.record.digest.to_vec());
+        }
+    }
     Ok(())
 }
 

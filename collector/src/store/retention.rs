@@ -1,0 +1,218 @@
+//! What is let go: old events by each tenant's own rule, and an end customer's id wherever it is kept.
+//!
+//! Everything here runs as the retention role, which may delete events and nothing of the ledger's
+//! sums, corrections or invoices. What was removed is noted, so that it is known when it comes again.
+
+use deadpool_postgres::Client;
+use serde::Serialize;
+use tokio_postgres::Error;
+use tokio_postgres::types::Json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+/// Most slices of one day that a pass removes of one tenant; the next pass goes on.
+const SLICES_MAX: usize = 4_000;
+
+/// What a pass removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) months: u64,
+    pub(crate) events: u64,
+}
+
+/// Removes what is older than its tenant's rule; `default_days` is the rule of tenants without one.
+/// Several collectors may try at once: one does it.
+pub(crate) async fn pass(client: &mut Client, default_days: Option<i32>) -> Result<Removed, Error> {
+    let mut removed = Removed::default();
+    let rules = client
+        .query(
+            "select tenant_id, days,
+                 (extract(epoch from now() - make_interval(days => days)) * 1000)::bigint
+             from (
+                 select tenant_id, coalesce((settings ->> 'retention_days')::integer, $1) as days
+                 from farebox_private.tenants
+                 union all
+                 select null, $1
+             ) as rules
+             where days is not null
+             order by tenant_id",
+            &[&default_days],
+        )
+        .await?;
+    if rules.is_empty() {
+        return Ok(removed);
+    }
+    let months = client
+        .query(
+            "select to_date(right(relname, 6), 'YYYYMM')::text
+             from pg_inherits
+             join pg_class on pg_class.oid = pg_inherits.inhrelid
+             where inhparent = 'farebox_private.usage_events'::regclass
+                 and to_date(right(relname, 6), 'YYYYMM') + interval '1 month' <= now()
+             order by 1",
+            &[],
+        )
+        .await?;
+    for month in months {
+        let month: &str = month.try_get(0)?;
+        let dropped = client
+            .query_one(
+                "select farebox_private.drop_expired_month($1::text::date, $2)",
+                &[&month, &default_days],
+            )
+            .await?;
+        removed.months += u64::from(dropped.try_get::<_, bool>(0)?);
+    }
+    for rule in rules {
+        let (tenant, before): (Option<String>, i64) = (rule.try_get(0)?, rule.try_get(2)?);
+        for _ in 0..SLICES_MAX {
+            match slice(client, tenant.as_deref(), before).await? {
+                Some(events) => removed.events += events,
+                None => break,
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Removes one day of a tenant's events, the oldest first; `None` when there is none, or another
+/// collector is at it.
+async fn slice(
+    client: &mut Client,
+    tenant: Option<&str>,
+    before_ms: i64,
+) -> Result<Option<u64>, Error> {
+    // `=` uses the index, and a null is found by `is null` alone.
+    let whose = match tenant {
+        Some(_) => "tenant_id = $1::text",
+        None => "tenant_id is null and $1::text is null",
+    };
+    let transaction = client.transaction().await?;
+    let row = transaction
+        .query_one(
+            &format!(
+                "select pg_try_advisory_xact_lock(hashtextextended('farebox_retention', 0)), (
+                     select case
+                         when min(started_at) is not null
+                         then least(min(started_at) + interval '1 day', before)
+                     end::text
+                     from farebox_private.usage_events
+                     where {whose} and started_at < before)
+                 from (select timestamptz 'epoch' + $2::bigint * interval '1 millisecond' as before) as bound"
+            ),
+            &[&tenant, &before_ms],
+        )
+        .await?;
+    let (is_alone, to): (bool, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let Some(to) = to.filter(|_| is_alone) else {
+        return Ok(None);
+    };
+    transaction
+        .execute(
+            "insert into farebox_private.retained as retained (tenant_id, removed_before)
+             values ($1, $2::text::timestamptz)
+             on conflict (tenant_id) do update
+             set removed_before = greatest(retained.removed_before, excluded.removed_before),
+                 removed_at = now()",
+            &[&tenant, &to],
+        )
+        .await?;
+    let events = transaction
+        .execute(
+            &format!(
+                "delete from farebox_private.usage_events
+                 where {whose} and started_at < $2::text::timestamptz"
+            ),
+            &[&tenant, &to],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(events))
+}
+
+/// Where an end customer's id was taken out.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Erased {
+    /// The tenant.
+    pub tenant_id: String,
+    /// What stands for the customer from here on; nothing leads from it back to the id.
+    pub stands_for: String,
+    /// Events it was in.
+    pub events: u64,
+    /// Rows of sums it was in.
+    pub sums: u64,
+    /// Adjustments it was in.
+    pub adjustments: u64,
+}
+
+/// Takes a customer's id out of everything that is kept, amounts untouched; `None` when it is in
+/// nothing.
+pub(crate) async fn erase_customer(
+    client: &mut Client,
+    tenant: &str,
+    customer: &str,
+    actor: &str,
+    request_id: &str,
+) -> Result<Option<Erased>, Error> {
+    let stands_for = format!("erased-{}", Uuid::now_v7().simple());
+    let transaction = client.transaction().await?;
+    let mut counts = Vec::with_capacity(5);
+    for table in [
+        "usage_hourly",
+        "usage_daily",
+        "usage_events",
+        "adjustments",
+        "corrections",
+    ] {
+        let changed = transaction
+            .execute(
+                &format!(
+                    "update farebox_private.{table} set customer_id = $3
+                     where tenant_id = $1 and customer_id = $2"
+                ),
+                &[&tenant, &customer, &stands_for],
+            )
+            .await?;
+        counts.push(changed);
+    }
+    transaction
+        .execute(
+            "update farebox_private.corrections set customer_before = $3
+             where tenant_before = $1 and customer_before = $2",
+            &[&tenant, &customer, &stands_for],
+        )
+        .await?;
+    let known = transaction
+        .execute(
+            "delete from farebox_private.customers where tenant_id = $1 and customer_id = $2",
+            &[&tenant, &customer],
+        )
+        .await?;
+    let erased = Erased {
+        tenant_id: tenant.to_owned(),
+        stands_for,
+        events: counts[2],
+        sums: counts[0] + counts[1],
+        adjustments: counts[3],
+    };
+    if known == 0 && counts.iter().all(|count| *count == 0) {
+        return Ok(None);
+    }
+    let details = serde_json::to_value(&erased).unwrap_or_default();
+    transaction
+        .execute(
+            "insert into farebox_private.audit_log
+                (actor, action, tenant_id, entity_kind, entity_id, request_id, details)
+             values ($1, 'customer.erase', $2, 'customer', $3, $4, $5)",
+            &[
+                &actor,
+                &tenant,
+                &erased.stands_for,
+                &request_id,
+                &Json(details),
+            ],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(Some(erased))
+}

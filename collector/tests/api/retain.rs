@@ -1,0 +1,158 @@
+//! What is let go is gone from the events and from nowhere else.
+
+use std::time::{Duration, Instant};
+
+use farebox_collector::ingest::Outcome::{Accepted, Duplicate};
+use serde_json::{Value, json};
+
+use crate::served::{OPERATOR, Served};
+use crate::support::{Result, outcomes, record};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[tokio::test]
+async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay() -> Result {
+    let first = Served::new().await?;
+    for tenant in ["acme", "globex"] {
+        let body = json!({"tenant_id": tenant});
+        first.done("POST", "/api/v1/tenants", &body).await?;
+    }
+    let records: Vec<Value> = (1..)
+        .zip([
+            ("acme", "2026-05-15T12:00:00Z"),
+            ("acme", "2026-07-15T12:00:00Z"),
+            ("globex", "2026-07-16T12:00:00Z"),
+            ("acme", "2026-11-20T12:00:00Z"),
+        ])
+        .map(|(n, (tenant, at))| record(Some(tenant), at, n))
+        .collect();
+    assert_eq!(outcomes(&first.ledger.ship(&records).await?), [Accepted; 4]);
+    let closed = json!({"tenant": "acme", "month": "2026-07"});
+    let closed = first.done("POST", "/api/v1/invoices", &closed).await?;
+    let sums = "select array_agg(to_jsonb(usage_daily)::text order by day, tenant_id, meter) from farebox.usage_daily";
+    let before: Vec<String> = first.ledger.one(sums).await?;
+
+    let days = |days: &str| json!({"settings": {"retention_days": days}}).to_string();
+    let path = "/api/v1/tenants/acme";
+    let refused = first.ask("PATCH", path, Some(OPERATOR), &days("7")).await?;
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+    let set = first
+        .ask("PATCH", path, Some(OPERATOR), &days("60"))
+        .await?;
+    assert_eq!(set.status(), 200, "{}", set.text());
+
+    // A collector that starts looks at once.
+    let (running, shutdown) = crate::served::start(&first.ledger.url).await?;
+    let started = Instant::now();
+    let left = "select array(select tenant_id || ' ' || period from farebox.usage_events order by event_id)";
+    loop {
+        let rows: Vec<String> = first.ledger.one(left).await?;
+        if rows == ["globex 2026-07-01", "acme 2026-11-01"] {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{rows:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // May had acme's alone, so the whole month went; July has globex's yet.
+    let months: Vec<bool> = first
+        .ledger
+        .one(
+            "select array[to_regclass('farebox_private.usage_events_202605') is null,
+                to_regclass('farebox_private.usage_events_202607') is null]",
+        )
+        .await?;
+    assert_eq!(months, [true, false]);
+    let after: Vec<String> = first.ledger.one(sums).await?;
+    assert_eq!(before, after);
+    let path = "/api/v1/invoices/2026-000001";
+    let invoice = first.done("GET", path, &Value::Null).await?;
+    assert_eq!(invoice, closed);
+    // What comes again was there before, though nothing of it is left.
+    let again = first.ledger.ship(&records).await?;
+    assert_eq!(outcomes(&again), [Duplicate; 4]);
+    assert_eq!(first.ledger.one::<Vec<String>>(sums).await?, before);
+    // Nor are its sums made again from what is left.
+    let rebuilt = first
+        .ledger
+        .sql()
+        .await?
+        .batch_execute("select farebox_private.rebuild_rollups('2026-05-01', '2026-08-01')")
+        .await;
+    assert!(rebuilt.is_err_and(|error| {
+        error
+            .as_db_error()
+            .is_some_and(|db| db.message().contains("retention removed"))
+    }));
+    // The collector's own role cannot remove anything.
+    let collector = first.ledger.sql_as("farebox_collector").await?;
+    assert!(
+        collector
+            .batch_execute("delete from farebox_private.usage_events")
+            .await
+            .is_err()
+    );
+    shutdown.cancel();
+    running.finished().await;
+    first.stop().await
+}
+
+#[tokio::test]
+async fn an_erased_customer_is_named_nowhere_and_its_amounts_stay() -> Result {
+    let served = Served::new().await?;
+    let mut records: Vec<Value> = (1..=3)
+        .map(|n| record(Some("acme"), "2026-09-15T12:00:00Z", n))
+        .collect();
+    records[0]["customer_id"] = "alice@example.com".into();
+    records[1]["customer_id"] = "bob@example.com".into();
+    served.ledger.ship(&records).await?;
+    let retag = json!({"kind": "retag", "reason": "hers", "event_ids": [records[2]["event_id"]],
+        "set": {"customer_id": "alice@example.com"}});
+    served.done("POST", "/api/v1/adjustments", &retag).await?;
+    let month = json!({"tenant": "acme", "month": "2026-09"});
+    let closed = served.done("POST", "/api/v1/invoices", &month).await?;
+
+    let body = json!({"tenant": "acme", "customer": "alice@example.com"});
+    let path = "/api/v1/customers/erase";
+    let erased = served.done("POST", path, &body).await?;
+    assert_eq!(
+        (&erased["events"], &erased["adjustments"].is_u64()),
+        (&json!(1), &true)
+    );
+    let again = served
+        .ask("POST", path, Some(OPERATOR), &body.to_string())
+        .await?;
+    assert_eq!(again.status(), 404);
+    let client = served.ledger.sql().await?;
+    for table in [
+        "usage_events",
+        "usage_hourly",
+        "usage_daily",
+        "adjustments",
+        "corrections",
+        "customers",
+        "audit_log",
+        "idempotency_keys",
+        "invoices",
+        "invoice_lines",
+    ] {
+        let query = format!(
+            "select count(*) from farebox_private.{table} as t where t::text like '%alice%'"
+        );
+        let named: i64 = client.query_one(&query, &[]).await?.get(0);
+        assert_eq!(named, 0, "{table}");
+    }
+    let sums: Vec<String> = served
+        .ledger
+        .one(
+            "select array_agg(sum order by sum) from (
+                 select concat_ws(' ', left(coalesce(customer_id, '-'), 6), trim_scale(sum(billed_usd))) as sum
+                 from farebox.usage_daily group by customer_id having sum(billed_usd) <> 0) as sums",
+        )
+        .await?;
+    assert_eq!(sums, ["bob@ex 0.00021", "erased 0.00042"]);
+    let whole = served
+        .done("GET", "/api/v1/invoices/2026-000001", &Value::Null)
+        .await?;
+    assert_eq!(whole, closed);
+    served.stop().await
+}
