@@ -18,16 +18,6 @@ use crate::say::say;
 /// Longest wait for one connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
 
-/// Proxies that a close waits for, and those of which numbered settlements have not arrived.
-const NODES: &str = "select
-        node || case when is_live then ': live' else ': retired' end
-            || ', last seen ' || to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
-            || case when missing > 0 then ', ' || missing || ' settlements have not arrived' else '' end,
-        missing = 0
-    from farebox.nodes
-    where is_live or missing > 0
-    order by node";
-
 /// What was found, thing by thing.
 #[derive(Default)]
 struct Findings {
@@ -137,29 +127,14 @@ async fn check_database(settings: &Settings, findings: &mut Findings) {
     };
     let asked = async {
         let client = database::connect(url.expose()).await?;
-        let version = client
+        client
             .query_one("show server_version", &[])
             .await
             .and_then(|row| row.try_get::<_, String>(0))
-            .map_err(|error| Failure::No(database::reason(&error)))?;
-        // Before the first migration, or to a login that may not look, there are no nodes to tell of.
-        let nodes = client.query(NODES, &[]).await.unwrap_or_default();
-        let nodes: Vec<Result<String, String>> = nodes
-            .iter()
-            .map(|row| match row.get(1) {
-                true => Ok(row.get(0)),
-                false => Err(row.get(0)),
-            })
-            .collect();
-        Ok::<_, Failure>((version, nodes))
+            .map_err(|error| Failure::No(database::reason(&error)))
     };
     let answer = match tokio::time::timeout(CONNECT_WAIT, asked).await {
-        Ok(Ok((version, nodes))) => {
-            for node in nodes {
-                findings.note("node", node);
-            }
-            Ok(format!("Postgres {version}"))
-        }
+        Ok(Ok(version)) => Ok(format!("Postgres {version}")),
         Ok(Err(failure)) => Err(failure.to_string()),
         Err(_) => Err("no answer in time".to_owned()),
     };
@@ -170,14 +145,15 @@ async fn check_database(settings: &Settings, findings: &mut Findings) {
     }
 }
 
-/// Every live node: a close waits for each of them until it is retired.
+/// Every live node: a close waits for each of them until it is retired. And every one of which
+/// numbered settlements have not arrived.
 async fn check_nodes(url: &str, findings: &mut Findings) {
     let asked = async {
         let client = database::connect(url).await?;
         let failed = |error: tokio_postgres::Error| Failure::No(database::reason(&error));
         let is_migrated: bool = client
             .query_one(
-                "select to_regclass('farebox_private.nodes') is not null",
+                "select to_regclass('farebox.nodes') is not null",
                 &[],
             )
             .await
@@ -190,20 +166,29 @@ async fn check_nodes(url: &str, findings: &mut Findings) {
             .query(
                 "select node || ', last seen ' || to_char(last_seen_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
                     || coalesce(', shipped up to ' || to_char(open_since at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'), '')
-                 from farebox_private.nodes
-                 where retired_at is null
+                    || case when is_live then '' else ', retired' end
+                    || case when missing > 0 then ', ' || missing || ' settlements have not arrived' else '' end,
+                     missing = 0
+                 from farebox.nodes
+                 where is_live or missing > 0
                  order by node",
                 &[],
             )
             .await
             .map_err(failed)?;
-        let nodes: Result<Vec<String>, _> = rows.iter().map(|row| row.try_get(0)).collect();
+        let nodes: Result<Vec<(String, bool)>, _> = rows
+            .iter()
+            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
+            .collect();
         Ok::<_, Failure>(Some(nodes.map_err(failed)?))
     };
     match tokio::time::timeout(CONNECT_WAIT, asked).await {
         Ok(Ok(Some(nodes))) => {
-            for node in nodes {
-                say(&format!("ok       live node: {node}"));
+            for (node, is_whole) in nodes {
+                match is_whole {
+                    true => say(&format!("ok       live node: {node}")),
+                    false => findings.note("node", Err(node)),
+                }
             }
         }
         Ok(Ok(None)) => say("ok       database: not migrated yet; run `farebox migrate`"),
