@@ -152,10 +152,7 @@ async fn check_nodes(url: &str, findings: &mut Findings) {
         let client = database::connect(url).await?;
         let failed = |error: tokio_postgres::Error| Failure::No(database::reason(&error));
         let is_migrated: bool = client
-            .query_one(
-                "select to_regclass('farebox.nodes') is not null",
-                &[],
-            )
+            .query_one("select to_regclass('farebox.nodes') is not null", &[])
             .await
             .and_then(|row| row.try_get(0))
             .map_err(failed)?;

@@ -234,11 +234,16 @@ begin
     if is_kept then
         return false;
     end if;
-    insert into farebox_private.retained (tenant_id, removed_before)
-    select tenant_id, to_at from farebox_private.tenants union all select null, to_at
-    on conflict (tenant_id) do update
-    set removed_before = greatest(retained.removed_before, excluded.removed_before),
-        removed_at = now();
+    execute format(
+        'insert into farebox_private.retained (tenant_id, removed_before)'
+        ' select tenant_id, $1 from ('
+        '     select tenant_id from farebox_private.tenants union all select null) as tenants'
+        ' where exists (select from farebox_private.%1$I as events where events.tenant_id = tenants.tenant_id'
+        '     or (events.tenant_id is null and tenants.tenant_id is null))'
+        ' on conflict (tenant_id) do update'
+        ' set removed_before = greatest(retained.removed_before, excluded.removed_before), removed_at = now()',
+        partition_name
+    ) using to_at;
     execute format('drop table farebox_private.%I', partition_name);
     return true;
 end

@@ -11,7 +11,7 @@ use crate::{Result, chat, fresh, text, with_key};
 
 /// Events of the seeded month; `make soak` asks for a million.
 const EVENTS: &str = "FAREBOX_BOOKS_EVENTS";
-const EVENTS_DEFAULT: usize = 100_000;
+const EVENTS_DEFAULT: usize = 20_000;
 /// September 2026 in UTC: its begin and its length, in milliseconds.
 const SEPTEMBER: u64 = 1_788_220_800_000;
 const SEPTEMBER_MILLIS: u64 = 2_592_000_000;
@@ -239,7 +239,7 @@ async fn a_seeded_month_is_the_same_in_sql_api_cli_and_csv() -> Result {
     let (credit, debit) = (october("acme")?, october("globex")?);
     let credited = text(&credit, "billed_usd");
     assert_eq!(credited, format!("-{}", text(&debit, "billed_usd")));
-    assert!(credited.starts_with("-0.0"), "{credited}");
+    assert!(credited.starts_with('-'), "{credited}");
     let kinds = |answer: &Value| -> Vec<String> {
         let lines = answer["lines"].as_array().into_iter().flatten();
         lines.map(|line| text(line, "kind")).collect()
