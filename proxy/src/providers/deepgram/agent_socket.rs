@@ -18,8 +18,8 @@ use crate::socket::{From, Heard, Socket, Turn};
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: None,
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// What the events call it.

@@ -14,22 +14,24 @@ use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::{Asked, ErrorText};
 use crate::providers::facts::{is_present, keep_response_text};
 use crate::providers::sockets::{self, Pcm, Wav, bounded, larger, only, plus, smaller, times};
-use crate::socket::{From, Heard, KeyProtocol, Socket, Turn};
+use crate::socket::{From, Heard, KeyProtocol, LastWords, Socket, Turn};
 
 /// `/v1/listen`.
 pub(super) static V1: Socket = Socket {
     collect: collect_v1,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"CloseStream"}"#),
+    last_words: LastWords::Session(r#"{"type":"CloseStream"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// `/v2/listen`.
 pub(super) static V2: Socket = Socket {
     collect: collect_v2,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"CloseStream"}"#),
+    last_words: LastWords::Session(r#"{"type":"CloseStream"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// Browsers send `token, KEY` or `bearer, JWT`.

@@ -12,14 +12,15 @@ use super::responses_socket;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::providers::facts::{self, keep_request, missing};
 use crate::providers::sockets::{self, bounded, larger, only, plus};
-use crate::socket::{From, Heard, Socket, Turn};
+use crate::socket::{From, Heard, LastWords, Socket, Turn};
 
 /// `/v1/live/sessions`.
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"session.close"}"#),
+    last_words: LastWords::Session(r#"{"type":"session.close"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {

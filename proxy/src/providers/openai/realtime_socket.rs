@@ -21,8 +21,8 @@ use crate::socket::{From, Heard, KeyProtocol, Socket, Turn};
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: None,
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// Browsers send the key as a subprotocol of its own.
