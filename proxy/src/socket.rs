@@ -122,6 +122,9 @@ pub struct KeyMembers {
     pub removed: &'static [&'static str],
 }
 
+/// Hands on the models that a message names.
+pub type Models = fn(&Heard<'_>, &mut dyn FnMut(&str));
+
 /// What a vendor's file says of a socket.
 ///
 /// `collect` sees every whole message of both sides and keeps facts and counts in the evidence; the
@@ -140,7 +143,7 @@ pub struct Socket {
     pub key_members: Option<KeyMembers>,
     /// Hands on each model that a message of the caller asks for. Where nothing names a model before
     /// the switch, the first message has to, if the key is for some models only.
-    pub models: Option<fn(&Heard<'_>, &mut dyn FnMut(&str))>,
+    pub models: Option<Models>,
     /// How the vendor is asked to end, and to say its last count, when we cut or the caller is gone.
     pub last_words: LastWords,
     /// The message that tells the caller why we cut.
@@ -148,6 +151,15 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Reads one message into the evidence of its part.
+    fn read(&self, heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
+        match heard.from {
+            From::Caller => evidence.counts.sent_frames += 1,
+            From::Upstream => evidence.counts.frames += 1,
+        }
+        (self.collect)(heard, evidence)
+    }
+
     /// Nothing is known of the socket.
     pub const DEFAULT: Self = Self {
         collect: |_, _| Turn::Goes,

@@ -249,7 +249,8 @@ impl Framing {
                 && let Some((data, rest)) = bytes.split_at_checked(len)
                 && len <= MESSAGE_BYTES_MAX
             {
-                let is_start = kind == Kind::Binary && !data.first().is_some_and(|byte| may_be_json(*byte));
+                let is_start =
+                    kind == Kind::Binary && !data.first().is_some_and(|byte| may_be_json(*byte));
                 let kept = if is_start { BINARY_START_BYTES } else { len };
                 on(Message {
                     kind,

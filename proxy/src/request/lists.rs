@@ -46,7 +46,10 @@ pub(super) async fn check_model(
     };
     let Some(model) = model else {
         // Where a socket's messages name it, they are looked at before they go up.
-        if endpoint.socket.is_some_and(|socket| socket.models.is_some()) {
+        if endpoint
+            .socket
+            .is_some_and(|socket| socket.models.is_some())
+        {
             return Ok(());
         }
         return match listing {

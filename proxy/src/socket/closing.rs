@@ -57,7 +57,7 @@ impl Running {
         let held = within(CUT_FRAME_MAX, held).await;
         let is_held = |end: Option<End>| end == Some(End::Held);
         let to_caller = is_held(held.map(|(down, _)| down)) && !self.down.framing.is_broken();
-        let to_upstream = is_held(held.map(|(_, up)| up)) && !self.up.framing.is_broken();
+        let to_upstream = is_held(held.map(|(_, up)| up));
 
         // Whatever happens from here on, what was counted so far is kept.
         self.note_unusual();

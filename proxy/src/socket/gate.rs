@@ -187,3 +187,6 @@ fn judge(
         verdict => Ended::Message(verdict),
     }
 }
+
+#[cfg(test)]
+mod tests;

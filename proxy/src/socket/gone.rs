@@ -68,7 +68,11 @@ impl Running {
             }
             LastWords::Turns { runs, .. } => Until::Quiet(runs),
         };
-        within(ABANDONED_TIME_MAX, self.hear(until, Some(ABANDONED_BYTES_MAX))).await;
+        within(
+            ABANDONED_TIME_MAX,
+            self.hear(until, Some(ABANDONED_BYTES_MAX)),
+        )
+        .await;
         self.close_upstream().await;
     }
 

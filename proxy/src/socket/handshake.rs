@@ -130,7 +130,10 @@ pub async fn answer(
         });
     }
     switch(up);
-    let parameters = call.endpoint.socket.map_or(&[][..], |socket| socket.key_query);
+    let parameters = call
+        .endpoint
+        .socket
+        .map_or(&[][..], |socket| socket.key_query);
     strip_query(&mut handshake_up, parameters, call.credentials);
 
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
@@ -185,13 +188,20 @@ fn strip_query<T>(request: &mut Request<T>, parameters: &[&str], credentials: Cr
     let is_credential = |pair: &&str| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let name = percent_decode_str(name).decode_utf8_lossy();
-        let is_ours = || percent_decode_str(value).decode_utf8_lossy().contains(OWN_KEY);
+        let is_ours = || {
+            percent_decode_str(value)
+                .decode_utf8_lossy()
+                .contains(OWN_KEY)
+        };
         parameters.contains(&&*name) && (credentials == Credentials::Replace || is_ours())
     };
     if !query.split('&').any(|pair| is_credential(&pair)) {
         return;
     }
-    let kept: Vec<&str> = query.split('&').filter(|pair| !is_credential(pair)).collect();
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !is_credential(pair))
+        .collect();
     let path = request.uri().path();
     let path = match kept.as_slice() {
         [] => path.to_owned(),

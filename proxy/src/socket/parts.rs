@@ -116,13 +116,8 @@ impl Parts {
         if !matches!(message.kind, Kind::Text | Kind::Binary) || self.is_finished {
             return;
         }
-        let evidence = &mut self.call.evidence;
-        match from {
-            From::Caller => evidence.counts.sent_frames += 1,
-            From::Upstream => evidence.counts.frames += 1,
-        }
         let heard = heard(from, message);
-        let turn = (self.socket().collect)(&heard, &mut self.call.evidence);
+        let turn = self.socket().read(&heard, &mut self.call.evidence);
         if self.call.clock.first_output.is_none() && self.call.evidence.counts.output_frames > 0 {
             self.call.clock.first_output = Some(Instant::now());
         }
