@@ -29,6 +29,7 @@ use crate::upstream::Incoming;
 mod abandoned;
 
 pub use abandoned::Abandoned;
+pub(crate) use abandoned::{ABANDONED_BYTES_MAX, ABANDONED_TIME_MAX, Place};
 
 /// The answer broke off; the caller's connection ends the same way.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ pub mod cartesia;
 pub mod cerebras;
 pub mod cohere;
 mod compatible;
+mod contexts;
 pub mod deepgram;
 pub mod deepseek;
 pub mod elevenlabs;

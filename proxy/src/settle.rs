@@ -26,6 +26,8 @@ use crate::upstream::Upstream;
 
 mod part;
 
+pub use part::next_part;
+
 /// Most bytes of one record; the spool keeps this much room for every open intent.
 pub const SETTLEMENT_BYTES_MAX: usize = EVIDENCE_BYTES_MAX + 16 * 1024;
 /// Evidence said the answer's framing came to its own end (`[DONE]`, `message_stop`).
@@ -261,9 +263,12 @@ impl Call {
 
     fn record(&mut self) {
         self.shared.metrics.record_event(&self.event, self.cost_usd);
-        let Some(ticket) = self.ticket.take() else {
-            return;
-        };
+        if let Some(ticket) = self.ticket.take() {
+            self.append_settlement(ticket);
+        }
+    }
+
+    fn append_settlement(&mut self, ticket: Ticket) {
         let event_id = self.event.event_id;
         let spool = &self.shared.spool;
         let appended = with_record(&mut self.event, |record| {

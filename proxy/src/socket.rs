@@ -18,10 +18,15 @@ use crate::provider::ErrorText;
 
 mod closing;
 mod flow;
+mod gate;
+mod gone;
 pub mod handshake;
 mod parts;
 mod protocols;
 mod relay;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 pub use handshake::{Handshake, Outcome, answer};
 pub use protocols::KeyProtocol;
@@ -42,6 +47,8 @@ pub const CUT_FRAME_MAX: Duration = Duration::from_millis(250);
 pub const CUT_WRITE_MAX: Duration = Duration::from_millis(250);
 /// After the dialect's terminate message the upstream has this long to say its last count.
 pub const CUT_ANSWER_MAX: Duration = Duration::from_secs(1);
+/// The same where its caller is gone and the tenant wants it stopped at once.
+pub const CANCEL_ANSWER_MAX: Duration = Duration::from_millis(50);
 
 /// Who said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,10 +74,17 @@ pub struct Heard<'a> {
 }
 
 impl Heard<'_> {
-    /// It is JSON, as far as its first byte tells, and all of it is here.
+    /// It is a JSON object, as far as its first byte tells, and all of it is here.
     #[must_use]
     pub fn is_json(&self) -> bool {
-        self.data.len() as u64 == self.len && self.data.first() == Some(&b'{')
+        let first = self.data.iter().find(|byte| !byte.is_ascii_whitespace());
+        self.is_whole() && first == Some(&b'{')
+    }
+
+    /// Nothing of it is missing.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.data.len() as u64 == self.len
     }
 }
 
@@ -82,6 +96,34 @@ pub enum Turn {
     /// It carried the part's own final usage: the part is settled, the next one begins.
     Ends,
 }
+
+/// How a vendor is brought to say its last count.
+#[derive(Clone, Copy, Debug)]
+pub enum LastWords {
+    /// Not at all: it says none, or none that can be asked for.
+    None,
+    /// This message ends the session in order; the count comes before the vendor's own close.
+    Session(&'static str),
+    /// Every turn ends with its own count.
+    Turns {
+        /// The message that stops the turn that runs, which then says its count.
+        stop: Option<&'static str>,
+        /// Whether one runs.
+        runs: fn(&Evidence) -> bool,
+    },
+}
+
+/// Members of a caller's messages that carry a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyMembers {
+    /// The operator's credential takes the place of these.
+    pub swapped: &'static [&'static str],
+    /// These are taken out.
+    pub removed: &'static [&'static str],
+}
+
+/// Hands on the models that a message names.
+pub type Models = fn(&Heard<'_>, &mut dyn FnMut(&str));
 
 /// What a vendor's file says of a socket.
 ///
@@ -95,18 +137,37 @@ pub struct Socket {
     pub collect: fn(&Heard<'_>, &mut Evidence) -> Turn,
     /// How browsers send a key in `sec-websocket-protocol`.
     pub key_protocol: KeyProtocol,
-    /// The message that asks the vendor to end, and to say its last count, when we cut.
-    pub terminate: Option<&'static str>,
+    /// Parameters of the query in which they send one.
+    pub key_query: &'static [&'static str],
+    /// Members of the first messages in which they send one.
+    pub key_members: Option<KeyMembers>,
+    /// Hands on each model that a message of the caller asks for. Where nothing names a model before
+    /// the switch, the first message has to, if the key is for some models only.
+    pub models: Option<Models>,
+    /// How the vendor is asked to end, and to say its last count, when we cut or the caller is gone.
+    pub last_words: LastWords,
     /// The message that tells the caller why we cut.
     pub cut_message: Option<fn(&ErrorText<'_>) -> String>,
 }
 
 impl Socket {
+    /// Reads one message into the evidence of its part.
+    fn read(&self, heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
+        match heard.from {
+            From::Caller => evidence.counts.sent_frames += 1,
+            From::Upstream => evidence.counts.frames += 1,
+        }
+        (self.collect)(heard, evidence)
+    }
+
     /// Nothing is known of the socket.
     pub const DEFAULT: Self = Self {
         collect: |_, _| Turn::Goes,
         key_protocol: KeyProtocol::None,
-        terminate: None,
+        key_query: &[],
+        key_members: None,
+        models: None,
+        last_words: LastWords::None,
         cut_message: None,
     };
 }

@@ -14,6 +14,8 @@ mod outage;
 mod revoke;
 mod scale;
 mod schema;
+mod socket_rules;
+mod socket_vendors;
 mod sockets;
 mod spine;
 mod sql;

@@ -83,6 +83,47 @@ pub fn pick_in<'a, const N: usize>(raw: Raw<'a>, names: [&str; N]) -> Option<Pic
     pick(raw.0, names)
 }
 
+/// One member of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member<'a> {
+    /// Its name, as it is meant.
+    pub name: Cow<'a, str>,
+    /// Its value.
+    pub value: Raw<'a>,
+    /// Name and value, as they came.
+    pub text: &'a [u8],
+}
+
+/// Every member of a whole JSON object; `None` when the text is none, or more follows it.
+#[must_use]
+pub fn members(json: &[u8]) -> Option<Vec<Member<'_>>> {
+    let mut scan = Scan { json, at: 0 };
+    let mut members = Vec::new();
+    scan.expect(b'{')?;
+    if scan.peek()? == b'}' {
+        scan.at += 1;
+        return scan.is_at_end().then_some(members);
+    }
+    loop {
+        scan.skip_space();
+        let begins = scan.at;
+        let name = text_of(Raw(scan.string()?))?;
+        scan.expect(b':')?;
+        scan.skip_space();
+        let value = Raw(scan.value()?);
+        let text = &json[begins..scan.at];
+        members.push(Member { name, value, text });
+        match scan.peek()? {
+            b',' => scan.at += 1,
+            b'}' => {
+                scan.at += 1;
+                return scan.is_at_end().then_some(members);
+            }
+            _ => return None,
+        }
+    }
+}
+
 /// The items of an array, in their order, as far as it is well formed; none where it is no array.
 pub fn items(raw: Raw<'_>) -> impl Iterator<Item = Raw<'_>> {
     let mut scan = Scan { json: raw.0, at: 0 };
@@ -279,6 +320,24 @@ mod tests {
         let texts = picked.members.map(|raw| raw.map(Raw::get));
         assert_eq!(texts, [Some(r#"{"b":[1]}"#), Some("2.50"), None]);
         assert!(picked.is_repeated && !picked.is_empty);
+    }
+
+    #[test]
+    fn members_come_as_they_stand() {
+        let read = members(br#" {"a" : [1,{}], "\u0062":"}" } "#).unwrap();
+        let seen: Vec<_> = read
+            .iter()
+            .map(|member| (&*member.name, member.value.get(), member.text))
+            .collect();
+        let expected: [(&str, &str, &[u8]); 2] = [
+            ("a", "[1,{}]", br#""a" : [1,{}]"#),
+            ("b", "\"}\"", br#""\u0062":"}""#),
+        ];
+        assert_eq!(seen, expected);
+        assert_eq!(members(b"{}"), Some(Vec::new()));
+        for json in ["", "[]", "{", r#"{"a":1,}"#, r#"{"a":1}x"#] {
+            assert_eq!(members(json.as_bytes()), None, "{json}");
+        }
     }
 
     #[test]

@@ -249,7 +249,8 @@ impl Framing {
                 && let Some((data, rest)) = bytes.split_at_checked(len)
                 && len <= MESSAGE_BYTES_MAX
             {
-                let is_start = kind == Kind::Binary && data.first() != Some(&b'{');
+                let is_start =
+                    kind == Kind::Binary && !data.first().is_some_and(|byte| may_be_json(*byte));
                 let kept = if is_start { BINARY_START_BYTES } else { len };
                 on(Message {
                     kind,
@@ -395,7 +396,7 @@ impl Assembly {
         if self.keeps == Keeps::Undecided {
             let mut first = [piece[0]];
             unmask(&mut first, mask, at);
-            self.keeps = if first == *b"{" {
+            self.keeps = if may_be_json(first[0]) {
                 Keeps::All
             } else {
                 Keeps::Start
@@ -422,6 +423,11 @@ impl Assembly {
         self.keeps = Keeps::Nothing;
         self.data = Vec::new();
     }
+}
+
+/// Whether a JSON object may begin so, white space and all.
+fn may_be_json(first: u8) -> bool {
+    first == b'{' || first.is_ascii_whitespace()
 }
 
 /// Bytes of the head that begins so, as far as that can be told yet.

@@ -13,13 +13,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::Observed;
 use crate::Shared;
 use crate::config::OnDownstreamGone;
+use crate::settle::Call;
 
 /// Answers of a process that are read to their end at one time; those of further callers are closed.
 const ABANDONED_MAX: usize = 256;
 /// Most bytes read of one after its caller went.
-const ABANDONED_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(crate) const ABANDONED_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Longest time one is read after its caller went.
-const ABANDONED_TIME_MAX: Duration = Duration::from_secs(120);
+pub(crate) const ABANDONED_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Places of answers that are read to their end.
 pub struct Abandoned(Arc<Semaphore>);
@@ -31,12 +32,19 @@ impl Default for Abandoned {
 }
 
 /// Taken while one is read.
-struct Place {
+pub(crate) struct Place {
     shared: Arc<Shared>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Place {
+    /// One for a call whose tenant wants its answer read to the end, unless the proxy is ending.
+    pub(crate) fn of(call: &Call) -> Option<Self> {
+        let is_wanted = call.on_downstream_gone == OnDownstreamGone::Drain
+            && !call.shared.draining.is_cancelled();
+        is_wanted.then(|| Self::take(&call.shared)).flatten()
+    }
+
     fn take(shared: &Arc<Shared>) -> Option<Self> {
         let permit = Arc::clone(&shared.abandoned.0).try_acquire_owned().ok()?;
         shared.metrics.abandoned_open().inc();
@@ -55,14 +63,10 @@ impl Drop for Place {
 
 /// The caller takes no more of an answer: it is closed, or read on by a task of its own.
 pub(super) fn give_up(observed: Box<Observed>) {
-    let call = &observed.call;
-    let is_wanted = !observed.is_over
-        && call.on_downstream_gone == OnDownstreamGone::Drain
-        && !call.shared.draining.is_cancelled();
-    if !is_wanted {
+    if observed.is_over {
         return;
     }
-    let Some(place) = Place::take(&call.shared) else {
+    let Some(place) = Place::of(&observed.call) else {
         return;
     };
     // Without a runtime the process is ending.

@@ -11,8 +11,10 @@ use crate::provider::{
 };
 use crate::providers::openai::{self, completions};
 use crate::providers::spoken::{self, Charged};
-use crate::providers::{compatible, escape, free, metered_unread, speech, state};
+use crate::providers::{compatible, escape, free, metered_unread, socket, speech, state};
 
+mod speech_socket;
+mod streaming;
 mod transcript;
 
 /// AssemblyAI's own API.
@@ -93,11 +95,23 @@ const ENDPOINTS: &[Endpoint] = &[
     // Sockets.
     Endpoint {
         base_url: SPEECH,
-        ..metered_unread(Get, "/v1/ws", Kind::Speech, Keeps::Nothing)
+        ..socket(
+            "/v1/ws",
+            Kind::Speech,
+            &speech_socket::SOCKET,
+            speech_socket::request_facts,
+            speech_socket::usage_of,
+        )
     },
     Endpoint {
         base_url: STREAMING,
-        ..metered_unread(Get, "/v3/ws", Kind::Transcription, Keeps::Nothing)
+        ..socket(
+            "/v3/ws",
+            Kind::Transcription,
+            &streaming::SOCKET,
+            streaming::request_facts,
+            streaming::usage_of,
+        )
     },
     Endpoint {
         base_url: STREAMING,

@@ -3,12 +3,12 @@
 //! Each resource has a host of its own, so a base URL must be configured. The deployment stands for
 //! the model until the answer names it.
 
-use farebox_pricing::event::{EndpointKind as Kind, MODEL_BYTES_MAX};
+use farebox_pricing::event::MODEL_BYTES_MAX;
 use farebox_pricing::evidence::Evidence;
 
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Asked, Class, Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::{escape, free, metered_unread, openai, state};
+use crate::providers::{escape, free, openai, state};
 
 /// Azure OpenAI.
 pub static PROVIDER: Provider = Provider {
@@ -94,10 +94,10 @@ static ENDPOINTS: &[Endpoint] = &[
     state(Get, "/openai/v1/batches", Keeps::List),
     openai::stored_batch(Get, "/openai/v1/batches/{id}"),
     openai::stored_batch(Post, "/openai/v1/batches/{id}/cancel"),
-    // Sockets; the part of a call that is a handshake is listed, its reader is not built.
-    metered_unread(Get, "/openai/realtime", Kind::Realtime, Keeps::Nothing),
-    metered_unread(Get, "/openai/v1/realtime", Kind::Realtime, Keeps::Nothing),
-    metered_unread(Get, "/openai/v1/responses", Kind::Responses, Keeps::Nothing),
+    // Sockets.
+    openai::realtime("/openai/realtime"),
+    openai::realtime("/openai/v1/realtime"),
+    openai::responses_socket("/openai/v1/responses"),
     escape(Post, "/openai/realtimeapi/sessions"),
     escape(Post, "/openai/v1/realtime/calls"),
     escape(Post, "/openai/v1/realtime/client_secrets"),

@@ -13,8 +13,10 @@ use crate::provider::{
 };
 use crate::providers::facts::{self, is_present, keep_response_text};
 use crate::providers::spoken::{self, CHARACTERS, Charged};
-use crate::providers::{escape, free, metered_unread, speech, state};
+use crate::providers::{escape, free, socket, speech, state};
 
+mod listen_sockets;
+mod speech_socket;
 mod voice_changer;
 
 /// Cartesia's own API.
@@ -44,13 +46,26 @@ const ENDPOINTS: &[Endpoint] = &[
     heard("/stt"),
     heard("/audio/transcriptions"),
     // Sockets.
-    metered_unread(Get, "/tts/websocket", Kind::Speech, Keeps::Nothing),
-    metered_unread(Get, "/stt/websocket", Kind::Transcription, Keeps::Nothing),
-    metered_unread(
-        Get,
+    socket(
+        "/tts/websocket",
+        Kind::Speech,
+        &speech_socket::SOCKET,
+        |_, _| {},
+        speech_socket::usage_of,
+    ),
+    socket(
+        "/stt/websocket",
+        Kind::Transcription,
+        &listen_sockets::WORDS,
+        listen_sockets::request_facts,
+        listen_sockets::usage_of,
+    ),
+    socket(
         "/stt/turns/websocket",
         Kind::Transcription,
-        Keeps::Nothing,
+        &listen_sockets::TURNS,
+        listen_sockets::request_facts,
+        listen_sockets::usage_of,
     ),
     escape(Post, "/access-token"),
     free(Get, "/"),

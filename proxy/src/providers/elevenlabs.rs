@@ -1,5 +1,5 @@
 //! ElevenLabs: speech billed by what the header `character-cost` says, else by the characters of the
-//! request; transcriptions by the second of each channel.
+//! request; transcriptions by the second of each channel. Sockets say no count of their own.
 
 use farebox_pricing::event::EndpointKind as Kind;
 use farebox_pricing::evidence::Evidence;
@@ -8,12 +8,16 @@ use farebox_pricing::usage::{Line, Meter, UsageDraft};
 use crate::framing::json::{items, pick, pick_in};
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
-    Asked, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage, Verb,
+    Asked, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage,
 };
 use crate::providers::facts::{self, keep_request};
 use crate::providers::spoken::{self, CHARACTERS, Charged};
-use crate::providers::{escape, free, metered_unread, speech, state, state_unread};
+use crate::providers::{escape, free, metered_unread, socket, speech, state, state_unread};
+use crate::socket::KeyMembers;
 
+mod agent_socket;
+mod listen_socket;
+mod speech_sockets;
 mod transcription;
 
 /// ElevenLabs' own API.
@@ -74,15 +78,48 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Delete, "/v1/history/{id}", Keeps::Item),
     state(Get, "/v1/history/{id}/audio", Keeps::Item),
     // Sockets.
-    socket("/v1/text-to-speech/{voice}/stream-input", Kind::Speech),
+    socket(
+        "/v1/text-to-speech/{voice}/stream-input",
+        Kind::Speech,
+        &speech_sockets::ONE,
+        speech_sockets::request_facts,
+        speech_sockets::usage_of,
+    ),
     socket(
         "/v1/text-to-speech/{voice}/multi-stream-input",
         Kind::Speech,
+        &speech_sockets::SEVERAL,
+        speech_sockets::request_facts,
+        speech_sockets::usage_of,
     ),
-    socket("/v1/text-to-dialogue/stream-input", Kind::Speech),
-    socket("/v1/text-to-dialogue/multi-stream-input", Kind::Speech),
-    socket("/v1/speech-to-text/realtime", Kind::Transcription),
-    socket("/v1/convai/conversation", Kind::Agent),
+    socket(
+        "/v1/text-to-dialogue/stream-input",
+        Kind::Speech,
+        &speech_sockets::SEVERAL,
+        speech_sockets::request_facts,
+        speech_sockets::usage_of_dialogue,
+    ),
+    socket(
+        "/v1/text-to-dialogue/multi-stream-input",
+        Kind::Speech,
+        &speech_sockets::SEVERAL,
+        speech_sockets::request_facts,
+        speech_sockets::usage_of_dialogue,
+    ),
+    socket(
+        "/v1/speech-to-text/realtime",
+        Kind::Transcription,
+        &listen_socket::SOCKET,
+        listen_socket::request_facts,
+        listen_socket::usage_of,
+    ),
+    socket(
+        "/v1/convai/conversation",
+        Kind::Agent,
+        &agent_socket::SOCKET,
+        |_, _| {},
+        agent_socket::usage_of,
+    ),
     escape(Post, "/v1/single-use-token/{kind}"),
     escape(Get, "/v1/convai/conversation/get-signed-url"),
     escape(Get, "/v1/convai/conversation/token"),
@@ -96,9 +133,11 @@ const ENDPOINTS: &[Endpoint] = &[
     free(Get, "/v1/shared-voices"),
 ];
 
-const fn socket(path: &'static str, kind: Kind) -> Endpoint {
-    metered_unread(Verb::Get, path, kind, Keeps::Nothing)
-}
+/// Credentials in the first message of a socket, in both spellings.
+const KEY_MEMBERS: KeyMembers = KeyMembers {
+    swapped: &["xi-api-key", "xi_api_key"],
+    removed: &["authorization", "single_use_token"],
+};
 
 const fn spoken_text(path: &'static str) -> Endpoint {
     Endpoint {

@@ -8,7 +8,9 @@ use crate::provider::Verb::{Delete, Get, Patch, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{created, escape, free, metered_unread, openai, state, state_unread};
+use crate::providers::{
+    created, escape, free, metered_unread, openai, socket, state, state_unread,
+};
 
 mod batches;
 pub(crate) mod caches;
@@ -17,6 +19,7 @@ pub(crate) mod embeddings;
 pub(crate) mod generate;
 mod interactions;
 pub(crate) mod kept;
+pub(crate) mod live;
 pub(crate) mod media;
 mod modalities;
 pub(crate) mod path;
@@ -127,6 +130,17 @@ pub(crate) const fn cache(path: &'static str) -> Endpoint {
         usage_of: caches::usage_of,
         ..Endpoint::DEFAULT
     }
+}
+
+/// A session that talks and listens, at a path.
+pub(crate) const fn live(path: &'static str) -> Endpoint {
+    socket(
+        path,
+        Kind::Realtime,
+        &live::SOCKET,
+        live::request_facts,
+        live::usage_of,
+    )
 }
 
 const fn interaction(verb: Verb, path: &'static str) -> Endpoint {
@@ -264,7 +278,7 @@ static ENDPOINTS: [Endpoint; 51] = [
         Kind::Embeddings,
     ),
     // A socket, and the tokens that open one past the meter.
-    metered_unread(Get, "/ws/{service}", Kind::Realtime, Keeps::Nothing),
+    live("/ws/{service}"),
     escape(Post, "/v*/auth_tokens"),
 ];
 

@@ -15,7 +15,11 @@ use crate::providers::facts::{
     self, Counted, is_present, keep_request, keep_response_text, keep_usage,
 };
 use crate::providers::openai::{self, chat, embeddings, tokens};
-use crate::providers::{compatible, escape, free, metered_unread, speech, state, state_unread};
+use crate::providers::{
+    compatible, escape, free, metered_unread, socket, speech, state, state_unread,
+};
+
+mod realtime_sockets;
 
 /// Mistral's own API.
 pub static PROVIDER: Provider = Provider {
@@ -71,11 +75,19 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Get, "/v1/conversations/{id}/history", Keeps::Item),
     state(Get, "/v1/conversations/{id}/messages", Keeps::Item),
     // Sockets.
-    metered_unread(
-        Get,
+    socket(
         "/v1/audio/transcriptions/realtime",
         Kind::Transcription,
-        Keeps::Nothing,
+        &realtime_sockets::LISTENS,
+        realtime_sockets::request_facts,
+        realtime_sockets::usage_of_heard,
+    ),
+    socket(
+        "/v1/audio/speech/realtime",
+        Kind::Speech,
+        &realtime_sockets::SPEAKS,
+        realtime_sockets::request_facts,
+        realtime_sockets::usage_of_spoken,
     ),
     escape(Post, "/v1/client/sessions"),
     escape(Post, "/v1/audio/sessions"),
@@ -274,6 +286,10 @@ fn conversation_usage_of(evidence: &Evidence) -> UsageDraft {
 }
 
 fn error_body(error: &ErrorText<'_>) -> Vec<u8> {
+    error_value(error).to_string().into_bytes()
+}
+
+fn error_value(error: &ErrorText<'_>) -> serde_json::Value {
     let kind = match error.status {
         401 | 403 => "authentication_error",
         429 => "rate_limited",
@@ -287,8 +303,6 @@ fn error_body(error: &ErrorText<'_>) -> Vec<u8> {
         "param": null,
         "code": error.code,
     })
-    .to_string()
-    .into_bytes()
 }
 
 fn cut_event(error: &ErrorText<'_>) -> Option<Vec<u8>> {

@@ -15,7 +15,7 @@ pub(crate) mod completions;
 pub(crate) mod embeddings;
 pub(crate) mod images;
 mod live_socket;
-mod realtime_socket;
+pub(crate) mod realtime_socket;
 pub(crate) mod responses;
 mod responses_socket;
 pub(crate) mod runs;
@@ -82,6 +82,28 @@ pub(crate) const fn responses(path: &'static str, keeps: Keeps) -> Endpoint {
         usage_of: responses::usage_of,
         ..Endpoint::DEFAULT
     }
+}
+
+/// Responses over a socket at a path.
+pub(crate) const fn responses_socket(path: &'static str) -> Endpoint {
+    socket(
+        path,
+        Kind::Responses,
+        &responses_socket::SOCKET,
+        |_, _| {},
+        responses_socket::usage_of,
+    )
+}
+
+/// A session that talks and listens, at a path.
+pub(crate) const fn realtime(path: &'static str) -> Endpoint {
+    socket(
+        path,
+        Kind::Realtime,
+        &realtime_socket::SOCKET,
+        realtime_socket::request_facts,
+        realtime_socket::usage_of,
+    )
 }
 
 /// A stored response, fetched or cancelled.
@@ -252,13 +274,7 @@ static ENDPOINTS: &[Endpoint] = &[
     completions("/v1/completions"),
     completions("/completions"),
     responses("/v1/responses", Keeps::Creates),
-    socket(
-        "/v1/responses",
-        Kind::Responses,
-        &responses_socket::SOCKET,
-        |_, _| {},
-        responses_socket::usage_of,
-    ),
+    responses_socket("/v1/responses"),
     free(Post, "/v1/responses/input_tokens"),
     responses("/v1/responses/compact", Keeps::Nothing),
     Endpoint {
@@ -282,13 +298,7 @@ static ENDPOINTS: &[Endpoint] = &[
         request_facts: images::variation_facts,
         ..images("/v1/images/variations")
     },
-    socket(
-        "/v1/realtime",
-        Kind::Realtime,
-        &realtime_socket::SOCKET,
-        realtime_socket::request_facts,
-        realtime_socket::usage_of,
-    ),
+    realtime("/v1/realtime"),
     socket(
         "/v1/realtime/translations",
         Kind::Realtime,

@@ -1,11 +1,17 @@
 //! What the vendors' socket readers have in common: seconds out of bytes and clocks, and drafts for
 //! sockets that never opened or whose vendor reports nothing.
 
-use farebox_pricing::evidence::Evidence;
+use std::borrow::Cow;
+
+use farebox_pricing::event::MODEL_BYTES_MAX;
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Fact};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
+use percent_encoding::percent_decode_str;
 
 use super::facts;
+use crate::framing::json::Raw;
+use crate::provider::Asked;
 
 /// What the vendor switched with.
 const SWITCHED: u64 = 101;
@@ -22,6 +28,181 @@ pub fn not_open(evidence: &Evidence) -> Option<UsageDraft> {
     }
     let draft = facts::refused(evidence);
     Some(draft.unwrap_or_else(|| facts::missing(facts::why_no_usage(evidence), None, None)))
+}
+
+/// The vendor says no quantity by design.
+pub const NOT_REPORTED: &str = "not_reported_by_vendor";
+
+/// The values of a parameter of the query, in their order.
+pub fn query_values<'a>(asked: &Asked<'a>, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+    let pairs = asked.query.unwrap_or_default().split('&');
+    pairs.filter_map(move |pair| {
+        let (found, value) = pair.split_once('=').unwrap_or((pair, ""));
+        if percent_decode_str(found).decode_utf8_lossy() != name {
+            return None;
+        }
+        let value: Cow<'a, str> = match value.contains('+') {
+            true => Cow::Owned(value.replace('+', " ")),
+            false => Cow::Borrowed(value),
+        };
+        Some(match value {
+            Cow::Borrowed(value) => percent_decode_str(value).decode_utf8_lossy(),
+            Cow::Owned(value) => percent_decode_str(&value)
+                .decode_utf8_lossy()
+                .into_owned()
+                .into(),
+        })
+    })
+}
+
+/// Keeps parameters of the query under the names of facts: whole numbers as such, the last one of a name.
+pub fn keep_query(evidence: &mut Evidence, asked: &Asked<'_>, names: &[(&str, &'static str)]) {
+    for (parameter, fact) in names {
+        let Some(value) = query_values(asked, parameter).last() else {
+            continue;
+        };
+        let longest = match *fact {
+            "model" => MODEL_BYTES_MAX,
+            _ => EVIDENCE_TEXT_BYTES_MAX,
+        };
+        match value.parse::<u64>() {
+            Ok(count) if *fact != "model" => evidence.request.insert(*fact, count),
+            _ if !value.is_empty() && value.len() <= longest => {
+                evidence.request.insert(*fact, &*value);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Keeps a format that names its encoding and its rate in one word, `pcm_16000`.
+pub fn keep_format(evidence: &mut Evidence, format: &str) {
+    if let Some((encoding, rate)) = format.split_once('_')
+        && let Ok(rate) = rate.parse::<u64>()
+        && encoding.len() <= EVIDENCE_TEXT_BYTES_MAX
+    {
+        evidence.request.insert("encoding", encoding);
+        evidence.request.insert("sample_rate", rate);
+    }
+}
+
+/// Audio in a binary message of the caller; the head of a WAV file goes before what the query says.
+pub fn add_audio(evidence: &mut Evidence, start: &[u8], len: u64) {
+    let mut bytes = len;
+    if evidence.counts.audio_bytes == 0
+        && let Some(wav) = Wav::read(start)
+    {
+        evidence.request.insert("encoding", wav.encoding);
+        evidence.request.insert("sample_rate", wav.sample_rate);
+        evidence.request.insert("channels", wav.channels);
+        bytes = bytes.saturating_sub(wav.head_bytes);
+    }
+    evidence.counts.audio_bytes += bytes;
+}
+
+/// Audio in base64, in a member of a message of the caller.
+pub fn add_encoded_audio(evidence: &mut Evidence, audio: Option<Raw<'_>>) {
+    evidence.counts.audio_bytes += audio.map_or(0, |raw| base64_bytes(raw.get()));
+}
+
+/// The same of the vendor: generated output.
+pub fn add_encoded_output(evidence: &mut Evidence, audio: Option<Raw<'_>>) {
+    evidence.counts.output_audio_bytes += audio.map_or(0, |raw| base64_bytes(raw.get()));
+    evidence.counts.output_frames += 1;
+}
+
+/// A number that is not below zero.
+#[must_use]
+pub fn decimal(raw: Option<Raw<'_>>) -> Option<Decimal> {
+    let number: Decimal = raw?.get().parse().ok()?;
+    (!number.is_negative()).then_some(number)
+}
+
+/// Keeps how far the vendor has come, which only grows.
+pub fn keep_farthest(evidence: &mut Evidence, name: &'static str, quantity: Decimal) {
+    let before = evidence.response.get(name).and_then(Fact::as_decimal);
+    let farthest = before.map_or(quantity, |before| larger(before, quantity));
+    evidence.response.insert(name, farthest);
+}
+
+/// Seconds of audio that went up, where its format tells.
+#[must_use]
+pub fn sent_seconds(evidence: &Evidence) -> Option<Decimal> {
+    if evidence.counts.audio_bytes == 0 {
+        return Some(Decimal::ZERO);
+    }
+    let encoding = evidence.request_text("encoding")?;
+    let rate = evidence.request.count("sample_rate")?;
+    let channels = evidence.request.count("channels").unwrap_or(1);
+    Some(Pcm::new(encoding, rate, channels)?.seconds(evidence.counts.audio_bytes))
+}
+
+/// The draft of audio that is billed by its length and whose vendor says no sum of it: our own count,
+/// between what the vendor has surely heard and what may follow a checkpoint.
+#[must_use]
+pub fn sent_audio(
+    evidence: &Evidence,
+    line: impl Fn(Decimal) -> Line,
+    heard: Option<Decimal>,
+) -> UsageDraft {
+    let meter = Meter::AudioSeconds;
+    let unseen = unseen_seconds(evidence);
+    let sent = sent_seconds(evidence);
+    let low = heard.unwrap_or(Decimal::ZERO);
+    let open = plus(larger(open_seconds(evidence), low), unseen);
+    let has_failed = evidence.has_flag("error_message");
+    if has_failed && heard.is_none_or(Decimal::is_zero) && evidence.counts.output_frames == 0 {
+        let high = only(meter, sent.unwrap_or(open));
+        return facts::missing(
+            "error_in_answer",
+            Some(only(meter, Decimal::ZERO)),
+            Some(high),
+        );
+    }
+    match (sent, heard) {
+        (Some(sent), _) => {
+            let high = plus(larger(sent, low), unseen);
+            // What the vendor heard may be ahead of the bytes by a rounding of its own.
+            let low = match heard {
+                None if evidence.counts.output_frames > 0 && !has_failed => sent,
+                _ => smaller(low, sent),
+            };
+            let source = UsageSource::Measured;
+            bounded(source, NOT_REPORTED, line(sent), meter, low, Some(high))
+        }
+        (None, Some(heard)) => {
+            let source = UsageSource::Partial;
+            bounded(source, NOT_REPORTED, line(heard), meter, low, Some(open))
+        }
+        (None, None) => {
+            let source = UsageSource::Estimated;
+            let seconds = open_seconds(evidence);
+            bounded(source, NOT_REPORTED, line(seconds), meter, low, Some(open))
+        }
+    }
+}
+
+/// The draft of a session that is billed for the time it was open and whose vendor says no sum of it.
+#[must_use]
+pub fn open_session(
+    evidence: &Evidence,
+    line: impl Fn(Decimal) -> Line,
+    low: Decimal,
+) -> UsageDraft {
+    let open = larger(open_seconds(evidence), low);
+    let high = plus(open, unseen_seconds(evidence));
+    let (source, meter) = (UsageSource::Measured, Meter::SessionSeconds);
+    bounded(source, NOT_REPORTED, line(open), meter, low, Some(high))
+}
+
+/// A part in which nothing ran.
+#[must_use]
+pub fn nothing() -> UsageDraft {
+    UsageDraft {
+        source: UsageSource::None,
+        reason: Some("nothing_generated"),
+        ..UsageDraft::default()
+    }
 }
 
 /// How long the part was open, in seconds.
@@ -118,8 +299,8 @@ impl Pcm {
     #[must_use]
     pub fn new(encoding: &str, sample_rate: u64, channels: u64) -> Option<Self> {
         let bytes = match encoding {
-            "linear16" | "pcm" | "pcm16" | "pcm_s16le" | "audio/pcm" => 2,
-            "linear32" | "pcm_f32le" => 4,
+            "linear16" | "pcm" | "pcm16" | "pcm_s16le" | "pcm_f16le" | "audio/pcm" => 2,
+            "linear32" | "pcm_f32le" | "pcm_s32le" => 4,
             "mulaw" | "alaw" | "g711_ulaw" | "g711_alaw" | "pcm_mulaw" | "pcm_alaw" | "ulaw"
             | "audio/pcmu" | "audio/pcma" => 1,
             _ => return None,
@@ -198,12 +379,20 @@ impl Wav {
     }
 }
 
-/// Bytes that a base64 text holds. Quotes and white space around it are no part of it.
+/// Bytes that a base64 text holds. Quotes around it, escapes and line ends are no part of it.
 #[must_use]
 pub fn base64_bytes(text: &str) -> u64 {
-    let text = text.trim_matches('"');
-    let digits = text.trim_end_matches('=').len() as u64;
-    digits * 3 / 4
+    let text = text.trim_matches('"').trim_end_matches('=');
+    let digits = match memchr::memchr(b'\\', text.as_bytes()) {
+        None => text.len(),
+        // What is escaped is a slash or a line end.
+        Some(_) => {
+            let escapes = text.bytes().filter(|byte| *byte == b'\\').count();
+            let slashes = text.matches("\\/").count();
+            text.len() - 2 * escapes + slashes
+        }
+    };
+    digits as u64 * 3 / 4
 }
 
 #[cfg(test)]
@@ -245,6 +434,26 @@ mod tests {
     }
 
     #[test]
+    fn the_query_is_read_as_it_is_meant() {
+        let asked = Asked {
+            query: Some("model=a%2Fb+c&rate=8000&rate=16000&m%6fdel=last&e="),
+            ..Asked::default()
+        };
+        let mut evidence = Evidence::default();
+        let names = [
+            ("model", "model"),
+            ("rate", "sample_rate"),
+            ("e", "encoding"),
+        ];
+        keep_query(&mut evidence, &asked, &names);
+        assert_eq!(evidence.request_text("model"), Some("last"));
+        assert_eq!(evidence.request.count("sample_rate"), Some(16_000));
+        assert_eq!(evidence.request_text("encoding"), None);
+        let models: Vec<_> = query_values(&asked, "model").collect();
+        assert_eq!(models, ["a/b c", "last"]);
+    }
+
+    #[test]
     fn base64_is_as_long_as_what_it_holds() {
         for (text, bytes) in [
             ("", 0),
@@ -252,6 +461,8 @@ mod tests {
             ("QUI=", 2),
             ("QUJD", 3),
             ("\"QUJDRA\"", 4),
+            ("\"QUJD\\/\\/\\/\\/\"", 6),
+            ("\"QUJD\\r\\nQUJD\\n\"", 6),
         ] {
             assert_eq!(base64_bytes(text), bytes, "{text}");
         }

@@ -59,7 +59,7 @@ fn placed(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {
     draft
 }
 
-static ENDPOINTS: [Endpoint; 38] = [
+static ENDPOINTS: [Endpoint; 39] = [
     generate(
         "/v*/projects/{project}/locations/{location}/publishers/google/models/{model}:generateContent",
     ),
@@ -189,7 +189,8 @@ static ENDPOINTS: [Endpoint; 38] = [
         "/v*/projects/{project}/locations/{location}/batchPredictionJobs/{id}",
         Keeps::Item,
     ),
-    metered_unread(Get, "/ws/{service}", Kind::Realtime, Keeps::Nothing),
+    gemini::live("/ws/{service}"),
+    gemini::live("/ws/{service}/{method}"),
 ];
 
 /// A fetch whose operation stands in its body, so that the path cannot say whose it is.

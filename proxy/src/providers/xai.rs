@@ -11,10 +11,12 @@ use crate::providers::facts::Counted;
 use crate::providers::openai::{self, chat, embeddings, responses};
 use crate::providers::spoken::{self, Charged};
 use crate::providers::{
-    compatible, escape, free, images, metered_unread, speech, state, state_unread,
+    compatible, escape, free, images, metered_unread, socket, speech, state, state_unread,
 };
 
 mod deferred;
+mod realtime_socket;
+mod speech_sockets;
 
 /// xAI's own API.
 pub static PROVIDER: Provider = Provider {
@@ -84,9 +86,27 @@ const ENDPOINTS: &[Endpoint] = &[
         ..speech::transcription("/v1/stt")
     },
     // Sockets.
-    metered_unread(Get, "/v1/realtime", Kind::Realtime, Keeps::Nothing),
-    metered_unread(Get, "/v1/tts", Kind::Speech, Keeps::Nothing),
-    metered_unread(Get, "/v1/stt", Kind::Transcription, Keeps::Nothing),
+    socket(
+        "/v1/realtime",
+        Kind::Realtime,
+        &realtime_socket::SOCKET,
+        realtime_socket::request_facts,
+        realtime_socket::usage_of,
+    ),
+    socket(
+        "/v1/tts",
+        Kind::Speech,
+        &speech_sockets::SPEAKS,
+        |_, _| {},
+        speech_sockets::usage_of_spoken,
+    ),
+    socket(
+        "/v1/stt",
+        Kind::Transcription,
+        &speech_sockets::LISTENS,
+        speech_sockets::heard_facts,
+        speech_sockets::usage_of_heard,
+    ),
     escape(Post, "/v1/realtime/client_secrets"),
     free(Post, "/v1/tokenize-text"),
     free(Get, "/v1/models"),

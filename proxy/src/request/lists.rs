@@ -45,6 +45,13 @@ pub(super) async fn check_model(
         None => model_in(Some(body.hold(worker).await?)),
     };
     let Some(model) = model else {
+        // Where a socket's messages name it, they are looked at before they go up.
+        if endpoint
+            .socket
+            .is_some_and(|socket| socket.models.is_some())
+        {
+            return Ok(());
+        }
         return match listing {
             Some(_) => Err(Refusal::from(Code::ModelNotAllowed)
                 .with_detail("The request names no model, and the key is for some only.")),

@@ -8,25 +8,36 @@ use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::UsageSource;
 
 use super::{Call, Clock, new_event_id, now, with_record};
+use crate::config::OnUnrecordable;
+use crate::failure::Code;
 
 /// The reason of a row that a crash made.
 const INTERRUPTED: &str = "interrupted";
 
+/// What the evidence of the next part begins with: the facts that hold for the session.
+#[must_use]
+pub fn next_part(evidence: &Evidence) -> Evidence {
+    let mut next = Evidence {
+        reader_version: evidence.reader_version,
+        request: evidence.request.clone(),
+        ..Evidence::default()
+    };
+    if let Some(status) = evidence.response.get("status").cloned() {
+        next.response.insert("status", status);
+    }
+    next
+}
+
 impl Call {
-    /// Ends a part that is not the last and begins the next. Facts of the request go over into it.
-    pub fn settle_part(&mut self, settle_interval: Duration) {
+    /// Ends a part that is not the last and begins the next. Without room for the next one's intent the
+    /// tenant's own choice holds: it is counted and runs without one, or, with the code, does not run
+    /// and this part was the last.
+    pub fn settle_part(&mut self, settle_interval: Duration) -> Result<(), Code> {
         let mut next = self.event.clone();
         next.started_at = now();
         next.event_id = new_event_id(next.started_at);
         next.part += 1;
-        let mut next_evidence = Evidence {
-            reader_version: self.evidence.reader_version,
-            request: self.evidence.request.clone(),
-            ..Evidence::default()
-        };
-        if let Some(status) = self.evidence.response.get("status").cloned() {
-            next_evidence.response.insert("status", status);
-        }
+        let next_evidence = next_part(&self.evidence);
         let mut intent = self.as_interrupted(next.clone(), &next_evidence, settle_interval);
         let intent = with_record(&mut intent, <[u8]>::to_vec);
 
@@ -35,35 +46,52 @@ impl Call {
         self.event.ending = Ending::Continues;
         self.event.is_final = false;
         self.fill_end(draft, evidence);
-        self.shared.metrics.record_event(&self.event, self.cost_usd);
         let spool = &self.shared.spool;
-        if let Some(ticket) = self.ticket.take() {
-            let event_id = self.event.event_id;
-            let appended = with_record(&mut self.event, |record| {
-                let next_id = next.event_id;
-                match spool.append_settlement_and_intent(ticket, record, next_id, &intent) {
-                    Ok((_, ticket)) => Ok(ticket),
-                    Err(unsettled) => {
-                        // No room for another call: what was counted has its own.
-                        let refusal = unsettled.refusal;
-                        if let Err(error) = spool.append_settlement(unsettled.ticket, record) {
-                            tracing::error!(%event_id, %error, "part cannot be spooled");
-                        }
-                        Err(refusal)
-                    }
-                }
-            });
-            match appended {
-                Ok(ticket) => self.ticket = Some(ticket),
-                Err(refusal) => {
+        let next_id = next.event_id;
+        let appended = match self.ticket.take() {
+            Some(ticket) => with_record(&mut self.event, |record| {
+                spool
+                    .append_settlement_and_intent(ticket, record, next_id, &intent)
+                    .map(|(_, ticket)| ticket)
+                    .map_err(|unsettled| (Some(unsettled.ticket), unsettled.refusal))
+            }),
+            // This part ran without an intent; there may be room again.
+            None => spool
+                .append_intent(next_id, &intent)
+                .map_err(|refusal| (None, refusal)),
+        };
+        let mut ending = Ok(());
+        match appended {
+            Ok(ticket) => self.ticket = Some(ticket),
+            Err((ticket, refusal)) => {
+                if self.refuses_unrecorded() {
+                    ending = Err(Code::CannotRecord);
+                    self.event.ending = Ending::Cut;
+                    self.event.is_final = true;
+                    self.is_settled = true;
+                } else {
                     self.shared.unrecorded.count(&next, &refusal);
                     self.shared.metrics.unrecorded(next.tenant_id.as_ref());
                 }
+                // No room for another call: what was counted has its own.
+                if let Some(ticket) = ticket {
+                    self.append_settlement(ticket);
+                }
             }
         }
-        self.event = next;
-        self.clock = Clock::start();
-        self.cost_usd = None;
+        self.shared.metrics.record_event(&self.event, self.cost_usd);
+        if ending.is_ok() {
+            self.event = next;
+            self.clock = Clock::start();
+            self.cost_usd = None;
+        }
+        ending
+    }
+
+    fn refuses_unrecorded(&self) -> bool {
+        let tenant = self.event.tenant_id.as_ref();
+        let tenant = tenant.and_then(|tenant| self.shared.directory.tenant(tenant.as_str()));
+        tenant.is_some_and(|tenant| tenant.settings().on_unrecordable == OnUnrecordable::Refuse)
     }
 
     /// Replaces what a crash would say of the present part. Refused only where the spool is nearly

@@ -14,7 +14,7 @@ use crate::framing::websocket::write::{self, To};
 use crate::provider::ErrorText;
 
 /// An end in order (RFC 6455 section 7.4.1).
-const NORMAL: u16 = 1000;
+pub(super) const NORMAL: u16 = 1000;
 /// Going away: nothing passed for too long.
 const GOING_AWAY: u16 = 1001;
 /// A policy of ours.
@@ -28,14 +28,16 @@ impl Running {
         match stop {
             Stop::Cut(code) => self.cut(stop, POLICY, code).await,
             Stop::Late => self.cut(stop, GOING_AWAY, Code::UpstreamTimeout).await,
-            Stop::Closed | Stop::CallerGone | Stop::UpstreamGone => {
+            Stop::CallerGone => {
+                self.leave_upstream().await;
+                self.note_unusual();
+                self.parts.finish(self.ending(stop));
+                return part_from(&mut self.upstream).await;
+            }
+            Stop::Closed | Stop::UpstreamGone => {
                 self.note_unusual();
                 self.parts.finish(self.ending(stop));
             }
-        }
-        // A caller that is gone has its upstream stopped at once, as its own hanging up would.
-        if stop == Stop::CallerGone {
-            return;
         }
         tokio::join!(part_from(&mut self.upstream), part_from(&mut self.caller));
     }
@@ -55,7 +57,7 @@ impl Running {
         let held = within(CUT_FRAME_MAX, held).await;
         let is_held = |end: Option<End>| end == Some(End::Held);
         let to_caller = is_held(held.map(|(down, _)| down)) && !self.down.framing.is_broken();
-        let to_upstream = is_held(held.map(|(_, up)| up)) && !self.up.framing.is_broken();
+        let to_upstream = is_held(held.map(|(_, up)| up));
 
         // Whatever happens from here on, what was counted so far is kept.
         self.note_unusual();
@@ -78,43 +80,14 @@ impl Running {
             within(CUT_WRITE_MAX, put(&mut self.caller, &last)).await;
         }
         if to_upstream {
-            if let Some(terminate) = self.parts.socket().terminate
-                && !self.up.framing.is_in_message()
-                && !self.is_upstream_through
-            {
-                let message = write::text(To::Upstream, terminate.as_bytes());
-                within(CUT_WRITE_MAX, put(&mut self.upstream, &message)).await;
-                within(CUT_ANSWER_MAX, self.hear_the_rest()).await;
-            }
-            let message = write::close(To::Upstream, NORMAL, "");
-            within(CUT_WRITE_MAX, put(&mut self.upstream, &message)).await;
+            self.say_last_words(CUT_ANSWER_MAX).await;
         }
         self.note_unusual();
         self.parts.finish(self.ending(stop));
     }
-
-    /// Reads what the upstream still says; the caller has had its close.
-    async fn hear_the_rest(&mut self) {
-        let mut nowhere = tokio::io::sink();
-        poll_fn(|cx| {
-            let parts = &mut self.parts;
-            let is_through = &mut self.is_upstream_through;
-            let heard =
-                self.down
-                    .poll(cx, &mut self.upstream, &mut nowhere, false, &mut |passed| {
-                        *is_through |= parts.heard_last(&passed);
-                    });
-            if *is_through {
-                Poll::Ready(End::Read)
-            } else {
-                heard
-            }
-        })
-        .await;
-    }
 }
 
-async fn put(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
+pub(super) async fn put(to: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) {
     // A side that takes nothing more is gone; there is nobody to tell.
     if to.write_all(bytes).await.is_ok() {
         let _ = to.flush().await;

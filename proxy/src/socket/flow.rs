@@ -10,6 +10,8 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::From;
+use super::gate::{Gate, Verdict};
+use crate::failure::Code;
 use crate::framing::websocket::{Framing, Message};
 
 /// Read at a time, by all sockets of a worker in turn.
@@ -28,6 +30,8 @@ pub(super) enum End {
     Write,
     /// It stands between two frames, as was asked for.
     Held,
+    /// A message may not pass.
+    Refused(Code),
 }
 
 /// One direction.
@@ -35,6 +39,8 @@ pub(super) struct Flow {
     from: From,
     /// Reads the copy.
     pub(super) framing: Framing,
+    /// Holds each message until it is known whether it may pass, where that has to be.
+    gate: Option<Gate>,
     /// Read and not yet written.
     pending: Vec<u8>,
     written: usize,
@@ -44,10 +50,11 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    pub(super) fn new(from: From, framing: Framing) -> Self {
+    pub(super) fn new(from: From, framing: Framing, is_gated: bool) -> Self {
         Self {
             from,
             framing,
+            gate: is_gated.then(Gate::default),
             pending: Vec::new(),
             written: 0,
             needs_flush: false,
@@ -60,6 +67,21 @@ impl Flow {
         self.pending.is_empty() && !self.needs_flush
     }
 
+    /// What was written ends between two frames, so that a close may follow it.
+    pub(super) fn is_between_frames(&self) -> bool {
+        let is_between = match &self.gate {
+            Some(gate) if gate.is_between() => true,
+            _ => !self.framing.is_broken() && self.framing.wanted().is_none(),
+        };
+        is_between && self.pending.is_empty()
+    }
+
+    /// What was written ends between two messages, so that one of ours may follow it.
+    pub(super) fn is_between_messages(&self) -> bool {
+        let is_gated = self.gate.as_ref().is_some_and(Gate::is_between);
+        self.is_between_frames() && (is_gated || !self.framing.is_in_message())
+    }
+
     /// Moves what can be moved; `on` gets each message and the number of bytes of each piece.
     pub(super) fn poll(
         &mut self,
@@ -67,7 +89,7 @@ impl Flow {
         from: &mut (impl AsyncRead + Unpin),
         to: &mut (impl AsyncWrite + Unpin),
         is_holding: bool,
-        on: &mut dyn FnMut(Passed<'_>),
+        on: &mut dyn FnMut(Passed<'_>) -> Verdict,
     ) -> Poll<End> {
         loop {
             if self.poll_pending(cx, to).is_err() {
@@ -76,7 +98,17 @@ impl Flow {
             if !self.pending.is_empty() {
                 return Poll::Pending;
             }
-            let wanted = if is_holding {
+            if let Some(code) = self.gate.as_ref().and_then(Gate::refused) {
+                return Poll::Ready(if is_holding {
+                    End::Held
+                } else {
+                    End::Refused(code)
+                });
+            }
+            let is_gated = self.gate.as_ref().is_some_and(Gate::is_between);
+            let wanted = if is_holding && is_gated {
+                return Poll::Ready(End::Held);
+            } else if is_holding {
                 match self.framing.wanted() {
                     _ if self.framing.is_broken() => return Poll::Ready(End::Held),
                     None => return Poll::Ready(End::Held),
@@ -99,9 +131,15 @@ impl Flow {
                 on(Passed::Bytes(bytes.len()));
                 // What the upstream says is settled before the caller can see it; what the caller
                 // says goes up first.
+                if let Some(gate) = &mut self.gate {
+                    gate.push(bytes, &mut self.framing, &mut self.pending, on);
+                    self.needs_flush = true;
+                    return None;
+                }
                 if self.from == From::Upstream {
-                    self.framing
-                        .push(bytes, &mut |message| on(Passed::Message(message)));
+                    self.framing.push(bytes, &mut |message| {
+                        on(Passed::Message(message));
+                    });
                 }
                 let taken = match Pin::new(&mut *to).poll_write(cx, bytes) {
                     Poll::Ready(Ok(taken)) if taken > 0 => taken,
@@ -110,8 +148,9 @@ impl Flow {
                 };
                 self.needs_flush = true;
                 if self.from == From::Caller {
-                    self.framing
-                        .push(bytes, &mut |message| on(Passed::Message(message)));
+                    self.framing.push(bytes, &mut |message| {
+                        on(Passed::Message(message));
+                    });
                 }
                 if taken < bytes.len() {
                     self.pending.extend_from_slice(&bytes[taken..]);
@@ -164,6 +203,10 @@ impl Flow {
 pub(super) enum Passed<'a> {
     /// So many bytes passed.
     Bytes(usize),
-    /// A message ended in them.
+    /// A message that is held; what becomes of it is asked.
+    Asked(Message<'a>),
+    /// A message ended in them, and passes.
     Message(Message<'a>),
+    /// What comes cannot be held or read, for this reason; whether it may pass is asked.
+    Unreadable(Code),
 }

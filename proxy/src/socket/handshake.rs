@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
 use hyper::upgrade::OnUpgrade;
+use percent_encoding::percent_decode_str;
 
 use super::protocols::{KeyProtocol, Offer};
 use super::relay::Relay;
@@ -17,7 +18,7 @@ use crate::Worker;
 use crate::body::RequestBody;
 use crate::failure::{Code, Refusal};
 use crate::framing::websocket::inflate::Extensions;
-use crate::headers;
+use crate::headers::{self, Credentials};
 use crate::observe::AnswerBody;
 use crate::provider::{Credential, Endpoint};
 use crate::request;
@@ -26,6 +27,8 @@ use crate::upstream::{Answer, SendFailure, Shaken};
 
 /// Bytes of the nonce in `sec-websocket-key`.
 const NONCE_BYTES: usize = 16;
+/// How virtual keys begin.
+const OWN_KEY: &str = "vk_";
 /// The protocol's only version.
 const VERSION: &str = "13";
 
@@ -127,6 +130,11 @@ pub async fn answer(
         });
     }
     switch(up);
+    let parameters = call
+        .endpoint
+        .socket
+        .map_or(&[][..], |socket| socket.key_query);
+    strip_query(&mut handshake_up, parameters, call.credentials);
 
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     call.clock.sent = Some(std::time::Instant::now());
@@ -171,8 +179,62 @@ pub async fn answer(
     Outcome::Switched(Response::from_parts(head, body))
 }
 
+/// Takes the caller's credentials out of the query: all of them where the operator's takes their place,
+/// else those that are ours. The rest stays as it is.
+fn strip_query<T>(request: &mut Request<T>, parameters: &[&str], credentials: Credentials) {
+    let Some(query) = request.uri().query().filter(|_| !parameters.is_empty()) else {
+        return;
+    };
+    let is_credential = |pair: &&str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        let is_ours = || {
+            percent_decode_str(value)
+                .decode_utf8_lossy()
+                .contains(OWN_KEY)
+        };
+        parameters.contains(&&*name) && (credentials == Credentials::Replace || is_ours())
+    };
+    if !query.split('&').any(|pair| is_credential(&pair)) {
+        return;
+    }
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !is_credential(pair))
+        .collect();
+    let path = request.uri().path();
+    let path = match kept.as_slice() {
+        [] => path.to_owned(),
+        kept => format!("{path}?{}", kept.join("&")),
+    };
+    // It was a path and query of a valid URI, less some whole parameters.
+    if let Ok(uri) = path.parse() {
+        *request.uri_mut() = uri;
+    }
+}
+
 /// Names the switch: these headers belong to the hop and are made anew on each.
 fn switch(headers: &mut HeaderMap) {
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_taken_out_of_the_query() {
+        let check = |credentials, uri: &str, expected: &str| {
+            let mut request = Request::get(uri).body(()).unwrap();
+            strip_query(&mut request, &["api_key", "token"], credentials);
+            assert_eq!(request.uri(), expected, "{uri}");
+        };
+        let (replace, own) = (Credentials::Replace, Credentials::KeepOwn);
+        check(replace, "/a?x=%20&api_key=1&token&y", "/a?x=%20&y");
+        check(replace, "/a?a%70i_key=1", "/a");
+        check(replace, "/a?api_keys=1", "/a?api_keys=1");
+        check(replace, "/a", "/a");
+        check(own, "/a?api_key=1&token=%76k_A", "/a?api_key=1");
+    }
 }

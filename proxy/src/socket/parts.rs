@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 use farebox_pricing::event::{Ending, Event, Transport};
 
 use super::flow::Passed;
+use super::gate::Verdict;
+use super::rules::{Moment, Rules};
 use super::{From, Heard, Socket, Turn};
 use crate::Shared;
+use crate::failure::Code;
 use crate::framing::websocket::inflate::Failure;
 use crate::framing::websocket::{Kind, Message, Unusual};
 use crate::providers::READER_VERSION;
@@ -25,6 +28,9 @@ pub(super) struct Parts {
     checkpoint_at: Instant,
     is_open: bool,
     is_finished: bool,
+    rules: Rules,
+    /// Why the socket has to end, once it has to.
+    cut: Option<Code>,
 }
 
 impl Parts {
@@ -35,6 +41,8 @@ impl Parts {
         call.evidence.reader_version = READER_VERSION;
         call.evidence.response.insert("status", 101_u64);
         Self {
+            rules: Rules::new(&call),
+            cut: None,
             call,
             settle_interval,
             began: now,
@@ -54,6 +62,10 @@ impl Parts {
         &self.call.shared
     }
 
+    pub(super) fn call(&self) -> &Call {
+        &self.call
+    }
+
     pub(super) fn event(&self) -> &Event {
         &self.call.event
     }
@@ -71,28 +83,47 @@ impl Parts {
         }
     }
 
+    /// Whether messages of the caller are looked at before they go up.
+    pub(super) fn holds_messages(&self) -> bool {
+        Rules::holds_messages(self.socket(), &self.call)
+    }
+
+    /// What becomes of a message of the caller that is held.
+    pub(super) fn judge(&mut self, message: &Message<'_>) -> Verdict {
+        let socket = self.socket();
+        let heard = heard(From::Caller, message);
+        self.rules.before(socket, &self.call, &heard)
+    }
+
+    /// What becomes of bytes of the caller that cannot be read.
+    pub(super) fn unreadable(&self, code: Code) -> Verdict {
+        Rules::unreadable(self.socket(), &self.call, code)
+    }
+
+    /// Why the socket has to end, if it has to.
+    pub(super) fn wanted_cut(&self) -> Option<Code> {
+        self.cut
+    }
+
+    fn ask(&mut self, moment: Moment) {
+        if self.cut.is_none() && !self.is_finished {
+            self.cut = self.rules.after(&self.call, moment);
+        }
+    }
+
     /// A message passed.
     pub(super) fn heard(&mut self, from: From, message: &Message<'_>) {
         if !matches!(message.kind, Kind::Text | Kind::Binary) || self.is_finished {
             return;
         }
-        let evidence = &mut self.call.evidence;
-        match from {
-            From::Caller => evidence.counts.sent_frames += 1,
-            From::Upstream => evidence.counts.frames += 1,
-        }
-        let heard = Heard {
-            from,
-            is_text: message.kind == Kind::Text,
-            data: message.data,
-            len: message.len,
-        };
-        let turn = (self.socket().collect)(&heard, &mut self.call.evidence);
+        let heard = heard(from, message);
+        let turn = self.socket().read(&heard, &mut self.call.evidence);
         if self.call.clock.first_output.is_none() && self.call.evidence.counts.output_frames > 0 {
             self.call.clock.first_output = Some(Instant::now());
         }
-        if turn == Turn::Ends {
-            self.turn();
+        match turn {
+            Turn::Ends => self.turn(),
+            Turn::Goes => self.ask(Moment::Heard),
         }
     }
 
@@ -102,6 +133,8 @@ impl Parts {
             Passed::Bytes(bytes) => self.passed(From::Upstream, *bytes),
             Passed::Message(message) if message.kind == Kind::Close => return true,
             Passed::Message(message) => self.heard(From::Upstream, message),
+            // Only what the caller says is held.
+            Passed::Asked(_) | Passed::Unreadable(_) => {}
         }
         false
     }
@@ -131,9 +164,15 @@ impl Parts {
     fn turn(&mut self) {
         let now = Instant::now();
         self.seal(now);
-        self.call.settle_part(self.settle_interval);
+        if let Err(code) = self.call.settle_part(self.settle_interval) {
+            // The next part does not run: this one was the last.
+            self.is_finished = true;
+            self.cut = Some(code);
+            return;
+        }
         self.began = now;
         self.checkpoint_at = now + self.settle_interval;
+        self.ask(Moment::Part);
     }
 
     pub(super) fn next_checkpoint(&self) -> Instant {
@@ -146,6 +185,7 @@ impl Parts {
         if !self.is_finished {
             self.seal(now);
             self.call.checkpoint(self.settle_interval);
+            self.ask(Moment::Checkpoint);
         }
     }
 
@@ -167,6 +207,15 @@ impl Parts {
     fn seal(&mut self, now: Instant) {
         let open = now.saturating_duration_since(self.began).as_millis();
         self.call.evidence.counts.open_ms = u64::try_from(open).unwrap_or(u64::MAX);
+    }
+}
+
+fn heard<'a>(from: From, message: &Message<'a>) -> Heard<'a> {
+    Heard {
+        from,
+        is_text: message.kind == Kind::Text,
+        data: message.data,
+        len: message.len,
     }
 }
 

@@ -15,11 +15,12 @@ use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
 use super::flow::{End, Flow, Passed};
+use super::gate::Verdict;
 use super::parts::Parts;
 use super::{BLOCKED_MAX, CLOSE_ANSWER_MAX, From, IDLE_MAX};
 use crate::failure::Code;
 use crate::framing::websocket::inflate::{Extensions, Inflater};
-use crate::framing::websocket::{Framing, Kind};
+use crate::framing::websocket::{Framing, Kind, Message};
 use crate::settle::Call;
 use crate::upstream::UpstreamSocket;
 
@@ -68,11 +69,12 @@ impl Relay {
             ),
             Extensions::Unknown => (Framing::unread(), Framing::unread()),
         };
+        let is_gated = self.parts.holds_messages();
         let mut running = Box::new(Running {
             caller: TokioIo::new(upgraded),
             upstream: self.upstream,
-            up: Flow::new(From::Caller, caller_framing),
-            down: Flow::new(From::Upstream, upstream_framing),
+            up: Flow::new(From::Caller, caller_framing, is_gated),
+            down: Flow::new(From::Upstream, upstream_framing, false),
             cut: CutWatch::default(),
             timer: None,
             last_byte: Instant::now(),
@@ -113,7 +115,7 @@ pub(super) struct Running {
     /// From the upstream to the caller.
     pub(super) down: Flow,
     pub(super) parts: Parts,
-    cut: CutWatch,
+    pub(super) cut: CutWatch,
     /// The armed timer and when it wakes us.
     timer: Option<(Pin<Box<Sleep>>, Instant)>,
     last_byte: Instant,
@@ -121,11 +123,11 @@ pub(super) struct Running {
     closed_by: Option<(From, Option<u16>)>,
     closing_since: Option<Instant>,
     /// The caller's close has gone up.
-    is_caller_through: bool,
+    pub(super) is_caller_through: bool,
     /// The upstream's close has come.
     pub(super) is_upstream_through: bool,
     /// The upstream takes nothing more; what it still says is read.
-    is_upstream_deaf: bool,
+    pub(super) is_upstream_deaf: bool,
 }
 
 impl Running {
@@ -138,6 +140,9 @@ impl Running {
             Poll::Ready(_) => return Poll::Ready(Stop::UpstreamGone),
             Poll::Pending => {}
         }
+        if let Some(code) = self.parts.wanted_cut() {
+            return Poll::Ready(Stop::Cut(code));
+        }
         if !self.is_upstream_deaf {
             match self.poll_up(cx, false) {
                 Poll::Ready(End::Write) => {
@@ -145,8 +150,12 @@ impl Running {
                     self.is_upstream_deaf = true;
                     self.closing_since.get_or_insert_with(Instant::now);
                 }
+                Poll::Ready(End::Refused(code)) => return Poll::Ready(Stop::Cut(code)),
                 Poll::Ready(_) => return Poll::Ready(Stop::CallerGone),
                 Poll::Pending => {}
+            }
+            if let Some(code) = self.parts.wanted_cut() {
+                return Poll::Ready(Stop::Cut(code));
             }
         }
         let is_answered = self.is_caller_through && self.is_upstream_through;
@@ -193,6 +202,9 @@ impl Running {
             if now >= checkpoint {
                 self.note_unusual();
                 self.parts.checkpoint(now);
+                if let Some(code) = self.parts.wanted_cut() {
+                    return Poll::Ready(Stop::Cut(code));
+                }
                 continue;
             }
             let late = [
@@ -261,19 +273,21 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    fn saw(&mut self, passed: Passed<'_>) {
-        let message = match passed {
+    fn saw(&mut self, passed: Passed<'_>) -> Verdict {
+        match passed {
             Passed::Bytes(bytes) => {
                 *self.last_byte = Instant::now();
                 self.parts.passed(self.from, bytes);
-                return;
             }
-            Passed::Message(message) => message,
-        };
-        if message.kind != Kind::Close {
-            self.parts.heard(self.from, &message);
-            return;
+            Passed::Asked(message) => return self.parts.judge(&message),
+            Passed::Unreadable(code) => return self.parts.unreadable(code),
+            Passed::Message(message) if message.kind == Kind::Close => self.saw_close(&message),
+            Passed::Message(message) => self.parts.heard(self.from, &message),
         }
+        Verdict::Goes
+    }
+
+    fn saw_close(&mut self, message: &Message<'_>) {
         *self.is_through = true;
         self.closed_by
             .get_or_insert((self.from, message.close_code()));
@@ -292,13 +306,13 @@ impl Watch<'_> {
 
 /// Looks whether a socket has to end, whenever somebody says that one may have to.
 #[derive(Default)]
-struct CutWatch {
+pub(super) struct CutWatch {
     notified: Option<Pin<Box<OwnedNotified>>>,
     seen: u64,
 }
 
 impl CutWatch {
-    fn poll(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Option<Code> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, parts: &Parts) -> Option<Code> {
         let shared = parts.shared();
         let cuts = shared.cuts();
         if self.notified.is_some() && self.seen == cuts {

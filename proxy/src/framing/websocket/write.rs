@@ -1,6 +1,6 @@
-//! The few frames that we write ourselves, when we end a socket.
+//! The few frames that we write ourselves: when we end a socket, or take a credential out of a message.
 
-use super::{CLOSE, CONTROL_BYTES_MAX, TEXT, unmask};
+use super::{BINARY, CLOSE, CONTROL_BYTES_MAX, TEXT, unmask};
 
 /// Who a frame goes to: only what goes to an upstream is masked (RFC 6455 section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,12 @@ pub enum To {
 #[must_use]
 pub fn text(to: To, payload: &[u8]) -> Vec<u8> {
     frame(to, TEXT, payload)
+}
+
+/// A binary message in one frame.
+#[must_use]
+pub fn binary(to: To, payload: &[u8]) -> Vec<u8> {
+    frame(to, BINARY, payload)
 }
 
 /// A close with its code and a reason, which is cut to what a control frame can hold.

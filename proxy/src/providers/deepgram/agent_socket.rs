@@ -4,22 +4,21 @@
 //! `Settings` holds others' secrets: nothing of it is kept but which providers it names.
 
 use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft, UsageSource};
+use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft};
 
 use super::listen_socket::{KEY_PROTOCOL, cut_message};
-use serde_json::value::RawValue;
-
-use crate::framing::json::{Raw, pick, pick_in, text_of};
-use crate::providers::facts::{is_present, keep_response_text};
-use crate::providers::sockets::{self, bounded, only, plus};
+use crate::framing::json::{Raw, items, pick, pick_in, text_of};
+use crate::providers::facts::{is_present, keep_response_text, member};
+use crate::providers::sockets::{self, only};
 use crate::socket::{From, Heard, Socket, Turn};
 
 /// The agent.
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: None,
+    models: Some(models),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// What the events call it.
@@ -74,18 +73,39 @@ fn from_caller(heard: &Heard<'_>, evidence: &mut Evidence) {
     }
 }
 
+/// The models of every part that `Settings` or an update names.
+fn models(heard: &Heard<'_>, on: &mut dyn FnMut(&str)) {
+    const PARTS: [&str; 3] = ["listen", "think", "speak"];
+    if !heard.is_text {
+        return;
+    }
+    let Some([agent, listen, think, speak]) =
+        pick(heard.data, ["agent", PARTS[0], PARTS[1], PARTS[2]]).map(|picked| picked.members)
+    else {
+        return;
+    };
+    let inner = agent.and_then(|raw| pick_in(raw, PARTS));
+    let inner = inner.map_or([None; 3], |picked| picked.members);
+    for part in [listen, think, speak].into_iter().chain(inner).flatten() {
+        let is_list = part.get().starts_with('[');
+        let alternatives = is_list.then(|| items(part)).into_iter().flatten();
+        for part in (!is_list).then_some(part).into_iter().chain(alternatives) {
+            let model = member(member(Some(part), "provider"), "model");
+            if let Some(model) = model.and_then(text_of) {
+                on(&model);
+            }
+        }
+    }
+}
+
 /// Whether a part of the agent is the customer's own: it has an endpoint of its own, or is of a vendor
 /// that is reached through one. Several may be named in order of preference; the first counts.
 fn keep_own(evidence: &mut Evidence, name: &'static str, part: Option<Raw<'_>>, is_llm: bool) {
     let Some(part) = part else {
         return;
     };
-    let mut part = part.get();
-    if let Some(items) = part.strip_prefix('[') {
-        let mut items = serde_json::Deserializer::from_str(items).into_iter::<&RawValue>();
-        part = items.next().and_then(Result::ok).map_or("", RawValue::get);
-    }
-    let picked = pick(part.as_bytes(), ["endpoint", "provider"]);
+    let first = items(part).next();
+    let picked = pick_in(first.unwrap_or(part), ["endpoint", "provider"]);
     let [endpoint, provider] = picked.map_or([None; 2], |picked| picked.members);
     let is_own = is_own(endpoint, provider, is_llm);
     evidence.request.insert(name, is_own);
@@ -107,7 +127,6 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     if let Some(draft) = sockets::not_open(evidence) {
         return draft;
     }
-    let open = sockets::open_seconds(evidence);
     let own = |name| evidence.request.is_set(name);
     let mode = match (own("own_llm"), own("own_tts")) {
         (false, false) => "standard",
@@ -115,19 +134,10 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
         (true, false) => "own_llm",
         (true, true) => "own_llm_and_tts",
     };
-    let line = Line {
+    let line = |open| Line {
         model: MODEL.to_owned(),
         conditions: Conditions::from([("mode".to_owned(), mode.to_owned())]),
         usage: only(Meter::SessionSeconds, open),
     };
-    let high = plus(open, sockets::unseen_seconds(evidence));
-    let (source, meter) = (UsageSource::Measured, Meter::SessionSeconds);
-    bounded(
-        source,
-        "not_reported_by_vendor",
-        line,
-        meter,
-        open,
-        Some(high),
-    )
+    sockets::open_session(evidence, line, sockets::open_seconds(evidence))
 }

@@ -5,7 +5,7 @@
 //! duration; where it was never said, by how far the final results reach, else by the bytes. The second
 //! never says a duration: the bytes are what is billed, the last window is a lower bound.
 
-use farebox_pricing::evidence::{Evidence, Fact, Kept};
+use farebox_pricing::evidence::{Evidence, Kept};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft, UsageSource};
 
@@ -13,23 +13,27 @@ use super::listen;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::{Asked, ErrorText};
 use crate::providers::facts::{is_present, keep_response_text};
-use crate::providers::sockets::{self, Pcm, Wav, bounded, larger, only, plus, smaller, times};
-use crate::socket::{From, Heard, KeyProtocol, Socket, Turn};
+use crate::providers::sockets::{
+    self, bounded, decimal, keep_farthest, larger, only, plus, sent_seconds, times,
+};
+use crate::socket::{From, Heard, KeyProtocol, LastWords, Socket, Turn};
 
 /// `/v1/listen`.
 pub(super) static V1: Socket = Socket {
     collect: collect_v1,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"CloseStream"}"#),
+    last_words: LastWords::Session(r#"{"type":"CloseStream"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// `/v2/listen`.
 pub(super) static V2: Socket = Socket {
     collect: collect_v2,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"CloseStream"}"#),
+    last_words: LastWords::Session(r#"{"type":"CloseStream"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// Browsers send `token, KEY` or `bearer, JWT`.
@@ -89,18 +93,7 @@ fn collect_v2(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
 /// Audio in binary messages, whatever they begin with; a text may switch the keyterm add-on on.
 fn from_caller(heard: &Heard<'_>, evidence: &mut Evidence) {
     if !heard.is_text {
-        let mut bytes = heard.len;
-        if evidence.counts.audio_bytes == 0
-            && let Some(wav) = Wav::read(heard.data)
-        {
-            // The file's own word goes before the query's.
-            evidence.request.insert("encoding", wav.encoding);
-            evidence.request.insert("sample_rate", wav.sample_rate);
-            evidence.request.insert("channels", wav.channels);
-            bytes = bytes.saturating_sub(wav.head_bytes);
-        }
-        evidence.counts.audio_bytes += bytes;
-        return;
+        return sockets::add_audio(evidence, heard.data, heard.len);
     }
     let Some(picked) = pick(heard.data, ["type", "keyterms"]) else {
         return;
@@ -174,7 +167,7 @@ impl<'a> Message<'a> {
                 if let (true, Some(start), Some(duration)) =
                     (is_final, decimal(self.start), decimal(self.duration))
                 {
-                    keep_farthest(evidence, plus(start, duration));
+                    keep_farthest(evidence, "heard_seconds", plus(start, duration));
                 }
             }
             "Metadata" => {
@@ -201,43 +194,13 @@ impl<'a> Message<'a> {
                     keep_response_text(evidence, "id", self.request_id);
                 }
                 if let Some(end) = decimal(self.window_end) {
-                    keep_farthest(evidence, end);
+                    keep_farthest(evidence, "heard_seconds", end);
                 }
             }
             "Error" => evidence.flag("error_message"),
             _ => {}
         }
     }
-}
-
-fn decimal(raw: Option<Raw<'_>>) -> Option<Decimal> {
-    let number: Decimal = raw?.get().parse().ok()?;
-    (!number.is_negative()).then_some(number)
-}
-
-/// How far into the audio the vendor has come, whichever channel it was.
-fn keep_farthest(evidence: &mut Evidence, seconds: Decimal) {
-    let before = evidence.response.get("heard_seconds");
-    let before = before.and_then(Fact::as_decimal);
-    let is_farther = before.is_none_or(|before| {
-        seconds
-            .checked_sub(before)
-            .is_some_and(|more| !more.is_negative())
-    });
-    if is_farther {
-        evidence.response.insert("heard_seconds", seconds);
-    }
-}
-
-/// Seconds of audio that went up, where its format tells.
-fn sent_seconds(evidence: &Evidence) -> Option<Decimal> {
-    if evidence.counts.audio_bytes == 0 {
-        return Some(Decimal::ZERO);
-    }
-    let encoding = evidence.request_text("encoding")?;
-    let rate = evidence.request.count("sample_rate")?;
-    let channels = evidence.request.count("channels").unwrap_or(1);
-    Some(Pcm::new(encoding, rate, channels)?.seconds(evidence.counts.audio_bytes))
 }
 
 /// How often each second is billed.
@@ -313,42 +276,11 @@ pub(super) fn usage_of_v2(evidence: &Evidence) -> UsageDraft {
         conditions: streaming(),
         usage: only(Meter::AudioSeconds, seconds),
     };
-    let heard = heard_seconds(evidence);
-    let low = heard.unwrap_or(Decimal::ZERO);
-    let unseen = unseen(evidence);
-    match (sent_seconds(evidence), heard) {
-        (Some(sent), _) => {
-            let high = plus(larger(sent, low), unseen);
-            // A window may be ahead of the bytes by a rounding of the vendor's.
-            let low = smaller(low, sent);
-            let (source, meter) = (UsageSource::Measured, Meter::AudioSeconds);
-            bounded(source, COUNTED, line(sent), meter, low, Some(high))
-        }
-        (None, Some(heard)) => {
-            let high = plus(larger(sockets::open_seconds(evidence), heard), unseen);
-            let (source, meter) = (UsageSource::Partial, Meter::AudioSeconds);
-            bounded(source, COUNTED, line(heard), meter, heard, Some(high))
-        }
-        (None, None) => {
-            let open = sockets::open_seconds(evidence);
-            let (source, meter) = (UsageSource::Estimated, Meter::AudioSeconds);
-            let high = plus(open, unseen);
-            bounded(
-                source,
-                COUNTED,
-                line(open),
-                meter,
-                Decimal::ZERO,
-                Some(high),
-            )
-        }
-    }
+    sockets::sent_audio(evidence, line, heard_seconds(evidence))
 }
 
 /// The vendor never said its final duration.
 const NO_METADATA: &str = "no_final_metadata";
-/// The vendor says none at all.
-const COUNTED: &str = "not_reported_by_vendor";
 
 fn heard_seconds(evidence: &Evidence) -> Option<Decimal> {
     evidence.response.get("heard_seconds")?.as_decimal()

@@ -12,14 +12,15 @@ use crate::framing::json::{pick, text_of};
 use crate::provider::Asked;
 use crate::providers::facts::keep_response_text;
 use crate::providers::sockets::{self, bounded, only};
-use crate::socket::{From, Heard, Socket, Turn};
+use crate::socket::{From, Heard, LastWords, Socket, Turn};
 
 /// Both versions.
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"Close"}"#),
+    last_words: LastWords::Session(r#"{"type":"Close"}"#),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 /// The vendor's voice when the query names none.

@@ -205,6 +205,12 @@ fn usage_of(evidence: &Evidence) -> UsageDraft {
 
 fn conditions(evidence: &Evidence) -> Conditions {
     let mut conditions = Conditions::new();
+    key_terms(evidence, &mut conditions);
+    conditions
+}
+
+/// What costs more: key terms, and edited transcripts.
+pub(super) fn key_terms(evidence: &Evidence, conditions: &mut Conditions) {
     if let Some(terms) = request_count(evidence, "keyterms") {
         let how = if terms > KEY_TERMS_MANY {
             "over_100"
@@ -216,5 +222,4 @@ fn conditions(evidence: &Evidence) -> Conditions {
     if evidence.request.is_set("transcript_edit") {
         conditions.insert("transcript_edit".into(), "true".into());
     }
-    conditions
 }

@@ -83,7 +83,7 @@ pub(crate) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
 }
 
 /// An object without a count says nothing and does not replace one that has some.
-fn keep_counts(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
+pub(super) fn keep_counts(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
     let object = usage.filter(|raw| raw.get().starts_with('{'));
     let Some(value) = object.and_then(|raw| Kept::of(raw.get())) else {
         return;
@@ -123,22 +123,45 @@ fn read_candidates(evidence: &mut Evidence, candidates: Option<Raw<'_>>) -> bool
             keep_response_text(evidence, "finish_reason", reason);
             evidence.response.insert("finished", true);
         }
-        let names = ["webSearchQueries", "groundingChunks"];
-        let Some(grounding) = grounding.and_then(|raw| pick_in(raw, names)) else {
-            continue;
-        };
-        let [searched, chunks] = grounding.members.map(|raw| raw.into_iter().flat_map(items));
-        let searched = searched.count() as u64;
-        queries += searched;
-        grounded |= u64::from(searched > 0 || chunks.count() > 0);
+        let searched = searched(grounding);
+        queries += searched.0;
+        grounded |= searched.1;
     }
-    // Chunks repeat what was searched so far.
+    keep_searches(evidence, queries, grounded);
+    has_output
+}
+
+/// Queries of one grounding, and whether it grounded anything.
+fn searched(grounding: Option<Raw<'_>>) -> (u64, u64) {
+    let names = ["webSearchQueries", "groundingChunks"];
+    let Some(grounding) = grounding.and_then(|raw| pick_in(raw, names)) else {
+        return (0, 0);
+    };
+    let [searched, chunks] = grounding.members.map(|raw| raw.into_iter().flat_map(items));
+    let searched = searched.count() as u64;
+    (searched, u64::from(searched > 0 || chunks.count() > 0))
+}
+
+/// Chunks repeat what was searched so far.
+fn keep_searches(evidence: &mut Evidence, queries: u64, grounded: u64) {
     for (name, count) in [("web_search_queries", queries), ("grounded", grounded)] {
         if count > facts::response_count(evidence, name).unwrap_or(0) {
             evidence.response.insert(name, count);
         }
     }
-    has_output
+}
+
+/// Notes what one grounding searched.
+pub(super) fn note_searches(evidence: &mut Evidence, grounding: Option<Raw<'_>>) {
+    let (queries, grounded) = searched(grounding);
+    keep_searches(evidence, queries, grounded);
+}
+
+/// Adds what was searched to a line.
+pub(super) fn set_searches(evidence: &Evidence, line: &mut Line) {
+    if let Some(searches) = searches(evidence, &line.model) {
+        line.usage.set(Meter::WebSearches, searches);
+    }
 }
 
 /// The lines of one answer.
@@ -152,17 +175,14 @@ pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
 
 fn reported(evidence: &Evidence, object: Json<'_>) -> Option<UsageDraft> {
     let mut counted = Counted::new(object);
-    let mut usage = tokens(&mut counted)?;
-    let model = facts::model(evidence);
-    if let Some(searches) = searches(evidence, &model) {
-        usage.set(Meter::WebSearches, searches);
-    }
+    let usage = tokens(&mut counted)?;
     let (conditions, is_assumed) = conditions(evidence, object);
-    let line = Line {
-        model,
+    let mut line = Line {
+        model: facts::model(evidence),
         conditions,
         usage,
     };
+    set_searches(evidence, &mut line);
     // A stream ends with a reason; its last byte alone says nothing.
     if !facts::is_set(evidence, "finished") || facts::is_set(evidence, "error") {
         return Some(partial(evidence, line));
@@ -226,7 +246,7 @@ fn searches(evidence: &Evidence, model: &str) -> Option<u64> {
 }
 
 /// The tier of the answer; where it names none, the one asked for, and that it was assumed.
-fn conditions(evidence: &Evidence, object: Json<'_>) -> (Conditions, bool) {
+pub(super) fn conditions(evidence: &Evidence, object: Json<'_>) -> (Conditions, bool) {
     let named = |name| object.get(name).and_then(Json::str);
     let header = ANSWER_HEADERS
         .iter()

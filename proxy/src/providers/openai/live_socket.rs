@@ -7,19 +7,21 @@ use farebox_pricing::evidence::{Evidence, Fact};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft, UsageSource};
 
-use super::realtime_socket::{KEY_PROTOCOL, cut_message};
-use super::responses_socket;
+use super::realtime_socket::{KEY_PROTOCOL, cut_message, models};
+use super::{responses, responses_socket};
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::providers::facts::{self, keep_request, missing};
-use crate::providers::sockets::{self, bounded, larger, only, plus};
-use crate::socket::{From, Heard, Socket, Turn};
+use crate::providers::sockets::{self, bounded, decimal, larger, only, plus};
+use crate::socket::{From, Heard, LastWords, Socket, Turn};
 
 /// `/v1/live/sessions`.
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: Some(r#"{"type":"session.close"}"#),
+    last_words: LastWords::Session(r#"{"type":"session.close"}"#),
+    models: Some(models),
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
 fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
@@ -57,8 +59,7 @@ fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
 /// A running total: it holds for the session, whatever part it comes in.
 fn keep_seconds(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
     let seconds = usage.and_then(|raw| pick_in(raw, ["seconds"]));
-    let seconds: Option<Decimal> = seconds.and_then(|of| of.members[0]?.get().parse().ok());
-    if let Some(seconds) = seconds.filter(|seconds| !seconds.is_negative()) {
+    if let Some(seconds) = decimal(seconds.and_then(|of| of.members[0])) {
         evidence.request.insert("session_seconds", seconds);
     }
 }
@@ -77,6 +78,9 @@ fn keep_delegated(evidence: &mut Evidence, event: Option<Raw<'_>>, name: &str) -
         return Turn::Goes;
     }
     responses_socket::keep_terminal(evidence, whole);
+    if name == "decision" {
+        evidence.response.insert("decision", true);
+    }
     Turn::Ends
 }
 
@@ -91,8 +95,11 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
         return draft;
     }
     if evidence.response.is_set("done") {
-        let reported = responses_socket::reported(evidence);
-        return reported.unwrap_or_else(|| missing("no_usage_in_answer", None, None));
+        let draft = responses_socket::ended(evidence);
+        return match evidence.response.is_set("decision") {
+            true => responses::as_decision(draft),
+            false => draft,
+        };
     }
     let open = plus(
         sockets::open_seconds(evidence),

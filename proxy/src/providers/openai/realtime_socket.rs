@@ -12,28 +12,61 @@ use super::error_value;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::{Asked, ErrorText};
 use crate::providers::facts::{
-    self, Counted, keep_request, keep_response_text, keep_usage, missing,
+    self, Counted, keep_request, keep_response_text, keep_usage, member, missing,
 };
 use crate::providers::sockets::{self, Pcm, base64_bytes, bounded, only, plus};
-use crate::socket::{From, Heard, KeyProtocol, Socket, Turn};
+use crate::socket::{From, Heard, KeyProtocol, LastWords, Socket, Turn};
 
 /// `/v1/realtime`.
 pub(super) static SOCKET: Socket = Socket {
     collect,
     key_protocol: KEY_PROTOCOL,
-    terminate: None,
+    key_query: &["api-key", "api_key"],
+    models: Some(models),
+    last_words: LastWords::Turns {
+        stop: Some(CANCEL),
+        runs,
+    },
     cut_message: Some(cut_message),
+    ..Socket::DEFAULT
 };
 
+/// Stops the response that runs, which then says its counts.
+pub(crate) const CANCEL: &str = r#"{"type":"response.cancel"}"#;
+
+/// A response runs.
+pub(crate) fn runs(evidence: &Evidence) -> bool {
+    evidence.response.is_set("in_progress")
+}
+
+/// The model of the session and the one of its transcriptions.
+pub(crate) fn models(heard: &Heard<'_>, on: &mut dyn FnMut(&str)) {
+    let Some(picked) = pick(heard.data, ["session", "response"]) else {
+        return;
+    };
+    let [session, response] = picked.members;
+    let audio = member(member(session, "audio"), "input");
+    for of in [
+        session,
+        response,
+        member(audio, "transcription"),
+        member(session, "input_audio_transcription"),
+    ] {
+        if let Some(model) = member(of, "model").and_then(text_of) {
+            on(&model);
+        }
+    }
+}
+
 /// Browsers send the key as a subprotocol of its own.
-pub(super) const KEY_PROTOCOL: KeyProtocol = KeyProtocol::Prefix("openai-insecure-api-key.");
+pub(crate) const KEY_PROTOCOL: KeyProtocol = KeyProtocol::Prefix("openai-insecure-api-key.");
 /// Transcriptions kept in one part; with the last of them the part ends.
 const TRANSCRIPTIONS_MAX: usize = 16;
 /// Audio is 24 kHz where no format says otherwise.
 const DEFAULT_RATE: u64 = 24_000;
 
 /// Its error event.
-pub(super) fn cut_message(error: &ErrorText<'_>) -> String {
+pub(crate) fn cut_message(error: &ErrorText<'_>) -> String {
     let mut event = error_value(error);
     event["type"] = "error".into();
     event.to_string()
@@ -43,7 +76,9 @@ pub(super) fn cut_message(error: &ErrorText<'_>) -> String {
 pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     for pair in asked.query.unwrap_or_default().split('&') {
         match pair.split_once('=') {
-            Some(("model", model)) if model.len() <= farebox_pricing::event::MODEL_BYTES_MAX => {
+            Some(("model" | "deployment", model))
+                if model.len() <= farebox_pricing::event::MODEL_BYTES_MAX =>
+            {
                 evidence.request.insert("model", model);
             }
             Some(("intent", "transcription")) => evidence.request.insert("transcribes", true),
@@ -54,7 +89,8 @@ pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     }
 }
 
-fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
+/// Reads one message.
+pub(crate) fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
     const NAMES: [&str; 6] = ["type", "session", "response", "usage", "delta", "audio"];
     if !heard.is_json() {
         return Turn::Goes;

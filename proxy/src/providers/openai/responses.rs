@@ -127,7 +127,8 @@ const ENDS: [&str; 4] = [
     "response.cancelled",
 ];
 
-fn read_response(evidence: &mut Evidence, json: &[u8]) -> bool {
+/// Keeps what a response object says; whether it is one.
+pub(super) fn read_response(evidence: &mut Evidence, json: &[u8]) -> bool {
     const NAMES: [&str; 10] = [
         "id",
         "model",
@@ -171,12 +172,7 @@ fn read_response(evidence: &mut Evidence, json: &[u8]) -> bool {
 
 /// The lines of one response: its tokens, and what hosted tools did.
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let reported = evidence
-        .object("usage")
-        .and_then(|object| tokens::reported(evidence, object));
-    if let Some(mut draft) = reported {
-        background(evidence, &mut draft);
-        tools::add(evidence, &mut draft);
+    if let Some(draft) = reported(evidence) {
         return draft;
     }
     if let Some(draft) = facts::refused(evidence) {
@@ -208,9 +204,21 @@ pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     }
 }
 
+/// What a response object reported.
+pub(super) fn reported(evidence: &Evidence) -> Option<UsageDraft> {
+    let mut draft = tokens::reported(evidence, evidence.object("usage")?)?;
+    background(evidence, &mut draft);
+    tools::add(evidence, &mut draft);
+    Some(draft)
+}
+
 /// The lines of one decision: the same usage; what it puts out has its own price.
 pub(crate) fn decision_usage_of(evidence: &Evidence) -> UsageDraft {
-    let mut draft = usage_of(evidence);
+    as_decision(usage_of(evidence))
+}
+
+/// The same usage, at a decision's price.
+pub(super) fn as_decision(mut draft: UsageDraft) -> UsageDraft {
     for line in &mut draft.lines {
         line.conditions.insert("mode".into(), "decisions".into());
     }
