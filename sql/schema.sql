@@ -578,6 +578,21 @@ COMMENT ON COLUMN farebox.limits.created_at IS 'When it was made.';
 COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
+CREATE TABLE farebox_private.late_settlements (
+    settling_event_id uuid NOT NULL,
+    pending_event_id uuid NOT NULL,
+    tenant_id text
+);
+
+ALTER TABLE ONLY farebox_private.late_settlements FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.late_settlements IS 'Events whose usage was told by one that was booked before them: what usage_events shows as settles where the event itself could not know.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.settling_event_id IS 'The event that tells the usage.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.pending_event_id IS 'The pending event whose usage it is.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.tenant_id IS 'The settling event''s tenant.';
 
 CREATE TABLE farebox_private.usage_events (
     event_id uuid NOT NULL,
@@ -830,7 +845,9 @@ CREATE VIEW farebox.usage_events AS
     events.call_id,
     events.part,
     events.is_final,
-    events.settles,
+    COALESCE(events.settles, ( SELECT told.pending_event_id
+           FROM farebox_private.late_settlements told
+          WHERE (told.settling_event_id = events.event_id))) AS settles,
     events.schema,
     events.tenant_id,
     events.customer_id,
@@ -1599,9 +1616,11 @@ CREATE VIEW farebox.unpriced_usage AS
            FROM farebox_private.corrections
           WHERE (corrections.event_id = events.event_id)
           ORDER BY corrections.number DESC
-         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
+         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND ((EXISTS ( SELECT
            FROM farebox_private.usage_events later
-          WHERE (later.settles = events.event_id))))));
+          WHERE (later.settles = events.event_id))) OR (EXISTS ( SELECT
+           FROM farebox_private.late_settlements told
+          WHERE (told.pending_event_id = events.event_id)))))));
 
 COMMENT ON VIEW farebox.unpriced_usage IS 'Events whose amount is not, or not wholly, known: unpriced and partial ones block the close, unknown ones do not.';
 
@@ -4099,6 +4118,31 @@ COMMENT ON COLUMN farebox_private.nodes.retired_at IS 'When the operator retired
 
 COMMENT ON COLUMN farebox_private.nodes.retired_by IS 'Who retired it.';
 
+CREATE TABLE farebox_private.objects (
+    provider text NOT NULL,
+    account text NOT NULL,
+    object_id text NOT NULL,
+    tenant_id text,
+    event_id uuid NOT NULL,
+    part_of text
+);
+
+ALTER TABLE ONLY farebox_private.objects FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.objects IS 'Things that vendors keep (files, batches, responses), by the tenant that made them. The first row of a thing stays.';
+
+COMMENT ON COLUMN farebox_private.objects.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.objects.account IS 'The credential''s id; of a caller''s own credential, tenant/ and the tenant.';
+
+COMMENT ON COLUMN farebox_private.objects.object_id IS 'The vendor''s name of it: an id, or the last two parts of a resource''s name.';
+
+COMMENT ON COLUMN farebox_private.objects.tenant_id IS 'The tenant that made it; null: made without a tenant.';
+
+COMMENT ON COLUMN farebox_private.objects.event_id IS 'The call that made it, or first told of it.';
+
+COMMENT ON COLUMN farebox_private.objects.part_of IS 'Of a batch''s file of results: the batch.';
+
 CREATE TABLE farebox_private.periods (
     tenant_id text,
     period date NOT NULL,
@@ -4146,18 +4190,21 @@ COMMENT ON COLUMN farebox_private.received_sequences.ranges IS 'Numbers booked.'
 CREATE TABLE farebox_private.response_claims (
     claim uuid NOT NULL,
     charged_event_id uuid,
-    pending_event_id uuid
+    pending_event_id uuid,
+    charged_is_original boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE ONLY farebox_private.response_claims FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE farebox_private.response_claims IS 'Which event was charged for an answer of a provider, so that it is charged once.';
 
-COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over tenant, upstream and response id.';
+COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over provider, account and response id.';
 
 COMMENT ON COLUMN farebox_private.response_claims.charged_event_id IS 'The event that was charged for it.';
 
 COMMENT ON COLUMN farebox_private.response_claims.pending_event_id IS 'The event that waits for its usage.';
+
+COMMENT ON COLUMN farebox_private.response_claims.charged_is_original IS 'The charged event made the answer itself: another one that did so is no repeat of it.';
 
 CREATE TABLE farebox_private.retained (
     tenant_id text,
@@ -4222,6 +4269,9 @@ ALTER TABLE ONLY farebox_private.invoice_lines
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT invoices_pkey PRIMARY KEY (invoice_id);
 
+ALTER TABLE ONLY farebox_private.late_settlements
+    ADD CONSTRAINT late_settlements_pkey PRIMARY KEY (settling_event_id);
+
 ALTER TABLE ONLY farebox_private.limit_events
     ADD CONSTRAINT limit_events_pkey PRIMARY KEY (limit_event_id);
 
@@ -4233,6 +4283,9 @@ ALTER TABLE ONLY farebox_private.nodes
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT number_is_unique UNIQUE (number);
+
+ALTER TABLE ONLY farebox_private.objects
+    ADD CONSTRAINT objects_pkey PRIMARY KEY (provider, account, object_id);
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT one_invoice_a_month UNIQUE (tenant_id, period);
@@ -4301,6 +4354,8 @@ CREATE INDEX audit_log_at ON farebox_private.audit_log USING btree (at DESC);
 CREATE INDEX corrections_of_batch ON farebox_private.corrections USING btree (batch_id, event_id);
 
 CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
+
+CREATE INDEX late_settlements_pending ON farebox_private.late_settlements USING btree (pending_event_id);
 
 CREATE INDEX limit_events_of_tenant ON farebox_private.limit_events USING btree (tenant_id, at DESC);
 
@@ -4372,11 +4427,15 @@ ALTER TABLE farebox_private.invoice_lines ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.invoices ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.late_settlements ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.limit_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.nodes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.objects ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY operator_rows ON farebox_private.audit_log USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4387,6 +4446,8 @@ CREATE POLICY operator_rows ON farebox_private.idempotency_keys USING (( SELECT 
 CREATE POLICY operator_rows ON farebox_private.ingest_tokens USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.nodes USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.objects USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.rate_card_revisions USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4411,6 +4472,8 @@ CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_pri
 CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.late_settlements USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.limit_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -4499,6 +4562,8 @@ GRANT SELECT ON TABLE farebox.limit_events TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
 GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
 GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
+GRANT SELECT,INSERT ON TABLE farebox_private.late_settlements TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.late_settlements TO farebox_retention;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
@@ -4683,6 +4748,9 @@ GRANT DELETE ON TABLE farebox_private.idempotency_keys TO farebox_retention;
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.nodes TO farebox_collector;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.objects TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.objects TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.periods TO farebox_retention;

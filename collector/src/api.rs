@@ -11,6 +11,7 @@ mod ingest_tokens;
 mod keys;
 mod limits;
 mod operation;
+mod owners;
 mod page;
 mod params;
 mod reconcile;
@@ -123,6 +124,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", "/metrics", Metrics, get(health::metrics)),
         route("GET", "/openapi.json", Read, get(health::openapi)),
         route("POST", "/ingest/v1/events", Ingest, post(ingest::ingest)),
+        route("POST", "/ingest/v1/owners", Ingest, post(owners::find)),
         route("GET", "/api/v1/usage", Read, get(usage::usage)),
         route("GET", "/api/v1/events", Read, get(events::list)),
         route("GET", "/api/v1/events/{event_id}", Read, get(events::show)),
@@ -286,6 +288,7 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         health::metrics,
         health::openapi,
         ingest::ingest,
+        owners::find,
         usage::usage,
         events::list,
         events::show,

@@ -34,6 +34,7 @@ mod records {
     pub(crate) mod keys;
     pub(crate) mod limits;
     pub(crate) mod nodes;
+    pub(crate) mod owners;
     pub(crate) mod reconciliations;
     pub(crate) mod runs;
     pub(crate) mod sessions;

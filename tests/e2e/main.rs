@@ -11,12 +11,14 @@ mod limits;
 mod lists;
 mod metrics;
 mod outage;
+mod reread;
 mod revoke;
 mod scale;
 mod schema;
 mod sockets;
 mod spine;
 mod sql;
+mod state;
 mod surfaces;
 mod tidy;
 

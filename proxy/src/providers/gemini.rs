@@ -91,6 +91,7 @@ pub(crate) const fn predict_long(path: &'static str) -> Endpoint {
         path,
         kind: Kind::Video,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         is_read: true,
         request_facts: media::request_facts,
         collect: media::collect_operation,
@@ -120,6 +121,7 @@ pub(crate) const fn cache(path: &'static str) -> Endpoint {
     Endpoint {
         class: Class::State,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         path,
         is_read: true,
         request_facts: caches::request_facts,
@@ -149,6 +151,7 @@ const fn batch(path: &'static str) -> Endpoint {
         path,
         kind: Kind::Batch,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         is_read: true,
         request_facts: batches::request_facts,
         collect: batches::collect,
@@ -177,6 +180,7 @@ const fn download(path: &'static str) -> Endpoint {
 
 const fn made(path: &'static str) -> Endpoint {
     Endpoint {
+        made: &[kept::OBJECT],
         collect: kept::collect,
         ..created(path)
     }
@@ -241,6 +245,7 @@ static ENDPOINTS: [Endpoint; 51] = [
         verb: Get,
         class: Class::State,
         keeps: Keeps::Item,
+        made: &[batches::RESULTS_FILE],
         usage_of: batches::usage_of,
         ..batch("/v*/batches/{id}")
     },

@@ -21,6 +21,7 @@ impl Call {
         next.part += 1;
         let mut next_evidence = Evidence {
             reader_version: self.evidence.reader_version,
+            route: self.evidence.route.clone(),
             request: self.evidence.request.clone(),
             ..Evidence::default()
         };
