@@ -5,6 +5,7 @@ pub(crate) mod ingest_token;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod reconcile;
+pub(crate) mod reread;
 pub(crate) mod runs;
 pub(crate) mod spool;
 pub(crate) mod tenant;
