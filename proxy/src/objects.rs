@@ -21,7 +21,7 @@ pub const NAMED_MAX: usize = 256;
 const SIDEBAND_PARAMETER: &str = "call_id=";
 /// Members at a body's top, and of its tools, whose texts name things. `conversation` may be an object
 /// with an `id`.
-const NAMING: [&str; 11] = [
+const NAMING: [&str; 12] = [
     "previous_response_id",
     "previous_interaction_id",
     "conversation",
@@ -32,6 +32,7 @@ const NAMING: [&str; 11] = [
     "validation_file",
     "cachedContent",
     "cached_content",
+    "transcript_ids",
     "vector_store_ids",
 ];
 /// Members anywhere in what a model is given.
@@ -102,16 +103,13 @@ pub fn named_in_path(endpoint: &Endpoint, path: &str) -> Option<Vec<String>> {
     if decoded.contains('/') {
         return Some(vec![normal(&decoded).into_owned()]);
     }
-    let mut segments = path.split('/');
-    let mut before = "";
-    let collection = segments.find_map(|segment| {
-        let is_it = segment
-            .strip_prefix(id)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(':'));
-        let found = is_it.then_some(before);
-        before = segment;
-        found
-    });
+    let mut wanted = endpoint.path.split('/');
+    let is_id = |segment: &str| segment.starts_with("{id");
+    let at = wanted.clone().position(is_id);
+    let at = at.or_else(|| wanted.position(|segment| segment.starts_with('{')))?;
+    let collection = at
+        .checked_sub(1)
+        .and_then(|before| path.split('/').nth(before));
     let mut forms = vec![decoded.clone().into_owned()];
     if let Some(collection) = collection.filter(|collection| !collection.is_empty()) {
         forms.push(format!("{collection}/{decoded}"));
@@ -131,11 +129,9 @@ pub fn named_in_member(body: &[u8], member: &str) -> Option<String> {
 #[must_use]
 pub fn named_in_body(body: &[u8]) -> Option<Vec<String>> {
     let holds = |name: &&str| memmem::find(body, name.as_bytes()).is_some();
-    if !NAMING
-        .iter()
-        .chain(&NAMING_ANYWHERE)
-        .any(|name| holds(name))
-    {
+    // A letter of a name may be written as an escape.
+    let may_hold = NAMING.iter().chain(&NAMING_ANYWHERE).any(holds) || holds(&"\\u00");
+    if !may_hold {
         return Some(Vec::new());
     }
     let Ok(Value::Object(members)) = serde_json::from_slice::<Value>(body) else {
@@ -167,7 +163,10 @@ fn walk(value: &Value, found: &mut Vec<String>) {
             for (name, member) in members {
                 if NAMING_ANYWHERE.contains(&name.as_str()) {
                     take_names(member, found);
-                } else if !OWN_JSON.contains(&name.as_str()) && !(is_tool_use && name == "input") {
+                    continue;
+                }
+                let is_own = OWN_JSON.contains(&name.as_str()) || (is_tool_use && name == "input");
+                if !is_own {
                     walk(member, found);
                 }
             }
@@ -382,6 +381,13 @@ mod tests {
     }
 
     #[test]
+    fn a_thing_named_as_its_collection_is_found_too() {
+        let path = "/v1beta/files/files:download";
+        let named = named_in_path(endpoint("gemini", Method::GET, path), path).unwrap();
+        assert_eq!(named, ["files", "files/files"]);
+    }
+
+    #[test]
     fn every_call_that_makes_something_reads_its_name() {
         for provider in ALL {
             for endpoint in provider.endpoints {
@@ -457,6 +463,8 @@ mod tests {
             json!({"file_id": "top", "metadata": {"file_id": "mine"}}),
             &["top"],
         );
+        let escaped = br#"{"previous_response\u005fid":"resp_1"}"#;
+        assert_eq!(named_in_body(escaped), Some(vec!["resp_1".to_owned()]));
         let many: Vec<String> = (0..=NAMED_MAX).map(|n| format!("f{n}")).collect();
         assert_eq!(
             named_in_body(json!({"x": {"file_ids": many}}).to_string().as_bytes()),
