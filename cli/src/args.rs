@@ -12,11 +12,13 @@ use uuid::Uuid;
 use crate::price::PriceVerb;
 
 mod reads;
+mod reread;
 
 pub(crate) use reads::{
     EventsArgs, ExportArgs, ExportFormat, ReconcileArgs, RunsArgs, SessionsArgs, TraceArgs,
     UsageArgs,
 };
+pub(crate) use reread::RereadArgs;
 
 /// Meters the AI-provider traffic of tenants: proxy, collector, and the verbs to run them.
 ///
@@ -72,6 +74,9 @@ pub(crate) enum Verb {
     Export(ExportArgs),
     /// Compare the ledger with a vendor's own usage and cost reports; exit 1 when they differ.
     Reconcile(ReconcileArgs),
+    /// Read stored evidence again with this version's readers, and show what differs from what was
+    /// booked.
+    Reread(RereadArgs),
     /// Rate cards on this machine: what they say, what usage would cost, whether they are sound.
     #[command(subcommand)]
     Price(PriceVerb),

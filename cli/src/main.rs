@@ -66,6 +66,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Trace(args) => verbs::trace::run(args),
         Verb::Export(args) => verbs::export::run(args),
         Verb::Reconcile(args) => verbs::reconcile::run(args),
+        Verb::Reread(args) => verbs::reread::run(args),
         Verb::Price(verb) => price::run(verb),
         Verb::Invoice(verb) => verbs::invoice::run(verb),
         Verb::Retag(args) => verbs::retag::run(args),

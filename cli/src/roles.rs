@@ -20,11 +20,10 @@ use crate::simulate;
 /// The role by which a proxy reads its directory.
 pub(crate) const PROXY_ROLE: &str = "farebox_proxy";
 
-/// Upstreams that need no configuration.
+/// Upstreams whose dialect need not be configured; of some the address must be.
 pub(crate) fn built_in_upstreams() -> Vec<&'static str> {
     farebox_proxy::provider::ALL
         .iter()
-        .filter(|provider| !provider.base_url.is_empty())
         .map(|provider| provider.name)
         .collect()
 }

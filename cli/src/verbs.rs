@@ -6,6 +6,7 @@ pub(crate) mod invoice;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod reconcile;
+pub(crate) mod reread;
 pub(crate) mod retag;
 pub(crate) mod runs;
 pub(crate) mod spool;

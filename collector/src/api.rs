@@ -14,6 +14,7 @@ mod keys;
 mod limits;
 mod nodes;
 mod operation;
+mod owners;
 mod page;
 mod params;
 mod reconcile;
@@ -145,6 +146,7 @@ pub(crate) fn routes() -> Vec<Route> {
         route("GET", "/metrics", Metrics, get(health::metrics)),
         route("GET", "/openapi.json", Read, get(health::openapi)),
         route("POST", "/ingest/v1/events", Ingest, post(ingest::ingest)),
+        route("POST", "/ingest/v1/owners", Ingest, post(owners::find)),
         route("GET", "/api/v1/usage", Read, get(usage::usage)),
         route("GET", "/api/v1/events", Read, get(events::list)),
         route("GET", "/api/v1/events/{event_id}", Read, get(events::show)),
@@ -347,6 +349,7 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         health::metrics,
         health::openapi,
         ingest::ingest,
+        owners::find,
         usage::usage,
         events::list,
         events::show,

@@ -35,6 +35,7 @@ mod records {
     pub(crate) mod keys;
     pub(crate) mod limits;
     pub(crate) mod nodes;
+    pub(crate) mod owners;
     pub(crate) mod reconciliations;
     pub(crate) mod retention;
     pub(crate) mod runs;

@@ -18,6 +18,10 @@ use crate::usage::{Line, Meter, Usage, UsageSource};
 pub const SCHEMA: u32 = 1;
 /// Longest model name kept, in bytes.
 pub const MODEL_BYTES_MAX: usize = 256;
+/// Most things kept by a vendor that one event names.
+pub const OBJECTS_MAX: usize = 8;
+/// Longest name of one of them, in bytes; a longer one is left out.
+pub const OBJECT_BYTES_MAX: usize = 256;
 
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident $text:literal,)+ }) => {
@@ -401,6 +405,13 @@ pub struct Event {
     /// The id in the answer's body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_id: Option<String>,
+    /// The call made its answer itself; one without this may have fetched what another call made.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub original: bool,
+    /// What the vendor keeps since this call, or belongs to what the call asked for: files, batches,
+    /// responses. At most [`OBJECTS_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<String>,
 
     // Added by the shipper from the record's place in the spool.
     /// The proxy.

@@ -44,6 +44,9 @@ pub fn is_storable(number: &str) -> bool {
 pub struct Evidence {
     /// Version of the reader that collected this.
     pub reader_version: u32,
+    /// Whose reader that is: a route of the vendor's table, `POST /v1/chat/completions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Cow<'static, str>>,
     /// Facts of the request that can decide a price: `model`, `stream`, `service_tier`,
     /// `max_output_tokens`, query parameters such as `multichannel`.
     #[serde(default, skip_serializing_if = "Facts::is_empty")]

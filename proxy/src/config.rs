@@ -213,6 +213,8 @@ pub struct ProxyConfig {
     pub upstream_keepalive_ms: u64,
     /// Idle upstream connections kept for each worker and upstream.
     pub upstream_idle_max: usize,
+    /// Longest wait for the collector to say who owns something kept by a vendor.
+    pub state_lookup_ms: u64,
     /// Between two checkpoints of a running WebSocket.
     pub socket_settle_seconds: u64,
     /// Running streams may finish this long after SIGTERM.
@@ -255,6 +257,7 @@ impl Default for ProxyConfig {
             upstream_idle_timeout_ms: 600_000,
             upstream_keepalive_ms: 60_000,
             upstream_idle_max: 256,
+            state_lookup_ms: 1_000,
             socket_settle_seconds: 60,
             drain_seconds: 30,
             drain_ship_seconds: 5,

@@ -82,6 +82,7 @@ codes! {
     UnknownUpstream 404 "unknown_upstream" Downstream false "No upstream of this name is configured.";
     UnknownTenant 404 "unknown_tenant" Downstream false "The tenant is not known.";
     UnknownRoute 404 "unknown_route" Downstream false "This route is not known for the upstream.";
+    UnknownObject 404 "unknown_object" Downstream false "No such object is kept for this tenant.";
     RequestTimeout 408 "request_timeout" Downstream true "The request did not arrive in time.";
     RequestTooLarge 413 "request_too_large" Downstream false "The request body is larger than a decision on it allows.";
     HeadTooLarge 431 "head_too_large" Downstream false "The request head is too large.";

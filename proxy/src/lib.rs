@@ -34,13 +34,16 @@ pub mod framing;
 pub mod headers;
 pub mod identity;
 pub mod metrics;
+pub mod objects;
 pub mod observe;
 pub mod ops;
+pub mod owners;
 pub mod process;
 pub mod provider;
 pub mod providers;
 pub mod reader;
 pub mod request;
+pub mod reread;
 pub mod route;
 pub mod settle;
 pub mod shipper;
@@ -57,6 +60,7 @@ use downstream::Seat;
 use identity::Identity;
 use metrics::Metrics;
 use observe::Abandoned;
+use owners::Owners;
 use route::Upstreams;
 use spool::{Orphan, Spool, SpoolOptions};
 use unrecorded::Unrecorded;
@@ -91,6 +95,8 @@ pub struct Shared {
     pub unrecorded: Unrecorded,
     /// Answers that are read to their end without their callers.
     pub abandoned: Abandoned,
+    /// Who owns what vendors keep.
+    pub owners: Owners,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// New calls are refused from here on.
@@ -192,6 +198,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         spool,
         unrecorded: Unrecorded::default(),
         abandoned: Abandoned::default(),
+        owners: Owners::new(Duration::from_millis(config.proxy.state_lookup_ms)),
         metrics,
         draining: CancellationToken::new(),
         cut: Arc::new(Notify::new()),
@@ -439,6 +446,7 @@ fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
     );
     tokio::spawn(ops::serve(ops, Arc::clone(shared), stop.clone()));
     let shipper = tokio::spawn(shipper::run(Arc::clone(shared), stop.clone()));
+    tokio::spawn(owners::answer(Arc::clone(shared), stop.clone()));
     let minute = Arc::clone(shared);
     tokio::spawn(async move {
         loop {

@@ -184,6 +184,9 @@ impl Observed {
                 self.queue.extend(out);
             }
         }
+        if let Some(reader) = self.reader.as_ref().filter(|reader| reader.is_stream()) {
+            self.call.learn_early(reader.evidence());
+        }
         if self.call.clock.first_output.is_none()
             && self.reader.as_ref().is_some_and(Reader::has_output)
         {

@@ -135,8 +135,12 @@ pub enum Keeps {
     Nothing,
     /// The answer's `id` names something new that belongs to the caller's tenant.
     Creates,
+    /// As [`Self::Creates`], where the request says `store`.
+    Stores,
     /// The first `{…}` of the path names something that must belong to the caller's tenant.
     Item,
+    /// A member of the request's body does.
+    Told(&'static str),
     /// Lists what every tenant made.
     List,
 }
@@ -155,6 +159,17 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// As in a request line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Patch => "PATCH",
+            Self::Delete => "DELETE",
+        }
+    }
+
     fn is(self, method: &Method) -> bool {
         match self {
             Self::Get => *method == Method::GET,
@@ -224,10 +239,15 @@ pub struct Endpoint {
     pub class: Class,
     /// What it does with things kept by the vendor.
     pub keeps: Keeps,
+    /// Facts or headers of its answer that name what is the caller's from now on, where that is not
+    /// the `id` of what was created.
+    pub made: &'static [&'static str],
     /// Whether its usage is read. Where it is not, the draft says so: `missing`, never zero.
     pub is_read: bool,
     /// Makes a streaming request ask for its usage.
     pub amend_request: Option<AmendRequest>,
+    /// Whether a request with this query may be made to.
+    pub amends_when: fn(Option<&str>) -> bool,
     /// Keeps the facts of a request that can decide its price.
     pub request_facts: fn(&mut Evidence, &Asked<'_>),
     /// Looks at one event of a stream without parsing it.
@@ -279,8 +299,10 @@ impl Endpoint {
         kind: EndpointKind::Other,
         class: Class::Metered,
         keeps: Keeps::Nothing,
+        made: &[],
         is_read: false,
         amend_request: None,
+        amends_when: |_| true,
         request_facts: |_, _| {},
         glance: |_| Glance::Dull,
         form: Form::Json,
@@ -295,6 +317,18 @@ impl Endpoint {
             high: None,
         },
     };
+
+    /// What evidence calls it: `POST /v1/chat/completions`.
+    #[must_use]
+    pub fn route(&self) -> String {
+        format!("{} {}", self.verb.name(), self.path)
+    }
+
+    /// Whether its answers name something that is the caller's from now on.
+    #[must_use]
+    pub fn names_things(&self) -> bool {
+        !self.made.is_empty() || matches!(self.keeps, Keeps::Creates | Keeps::Stores)
+    }
 
     /// What stands at `{id}`, else at the first `{…}`, of the endpoint's path.
     #[must_use]

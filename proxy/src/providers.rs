@@ -55,6 +55,10 @@ const fn unread(
         kind,
         class,
         keeps,
+        collect: match keeps {
+            Keeps::Creates => facts::collect_id,
+            _ => Endpoint::DEFAULT.collect,
+        },
         request_facts: facts::model_of_request,
         usage_of,
         ..Endpoint::DEFAULT

@@ -84,8 +84,9 @@ impl Reader {
         evidence.reader_version = READER_VERSION;
         evidence.response.insert("status", u64::from(status));
         let media_type = content_type.map_or("", media_type);
-        let is_stream = media_type.eq_ignore_ascii_case("text/event-stream");
-        let mut body = if endpoint.is_read {
+        // Of some only the name of what was made is read.
+        let is_looked_at = endpoint.is_read || endpoint.names_things();
+        let mut body = if is_looked_at {
             Body::of(endpoint.form, media_type, status)
         } else {
             Body::Unread
@@ -96,11 +97,12 @@ impl Reader {
         {
             evidence.flag("unknown_type");
         }
+        let is_stream = body.is_stream(endpoint.form, media_type, &evidence);
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
         let decoder = encoding
-            .filter(|_| endpoint.is_read)
+            .filter(|_| is_looked_at)
             .and_then(|encoding| Decoder::new(encoding, DECODED_BYTES_MAX));
-        if encoding.is_some() && decoder.is_none() && endpoint.is_read {
+        if encoding.is_some() && decoder.is_none() && is_looked_at {
             evidence.flag("unknown_encoding");
             body = Body::Unread;
         }
@@ -126,10 +128,16 @@ impl Reader {
         }
     }
 
-    /// The answer is a stream of events.
+    /// The answer is a stream of events, whatever they are framed by.
     #[must_use]
     pub fn is_stream(&self) -> bool {
         self.is_stream
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
     }
 
     /// Some generated output has come.
@@ -277,9 +285,9 @@ impl Body {
     /// How an answer is read, by its type; where that says little, by what the endpoint sends.
     fn of(form: Form, media_type: &str, status: u16) -> Self {
         let is = |name: &str| media_type.eq_ignore_ascii_case(name);
-        if is("text/event-stream") {
+        if is(SSE) {
             Self::Events(SseFraming::default())
-        } else if is("application/vnd.amazon.eventstream") {
+        } else if is(AWS) {
             Self::Messages(AwsFraming::default())
         } else if LINES.iter().any(|name| is(name)) || is_by_the_line(form, media_type, status) {
             Self::Lines(LinesFraming::default())
@@ -289,6 +297,28 @@ impl Body {
             Self::Elements(ArrayFraming::default())
         } else {
             Self::Whole(Bytes::new())
+        }
+    }
+}
+
+impl Body {
+    /// Whether what is read piece by piece also came so: a file of lines and a text are no streams, an
+    /// array is one where it was asked for as one.
+    fn is_stream(&self, form: Form, media_type: &str, evidence: &Evidence) -> bool {
+        match self {
+            Self::Events(_) | Self::Messages(_) => true,
+            Self::Lines(_) => {
+                let is_typed = LINES
+                    .iter()
+                    .any(|name| media_type.eq_ignore_ascii_case(name));
+                is_typed && form != Form::Lines
+            }
+            Self::Elements(_) => evidence.request.is_set("stream"),
+            Self::Whole(_) | Self::Pieces(_) | Self::Pruned(_) => false,
+            // Not read, and yet known by its name.
+            Self::Unread => [SSE, AWS]
+                .iter()
+                .any(|name| media_type.eq_ignore_ascii_case(name)),
         }
     }
 }
@@ -304,6 +334,10 @@ fn is_by_the_line(form: Form, media_type: &str, status: u16) -> bool {
     status < 400 && (form == Form::Lines || (form == Form::JsonOrText && is_text()))
 }
 
+/// The type of server-sent events.
+const SSE: &str = "text/event-stream";
+/// The type of AWS messages.
+const AWS: &str = "application/vnd.amazon.eventstream";
 /// Types of JSON lines.
 const LINES: [&str; 6] = [
     "application/stream+json",

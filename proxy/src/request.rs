@@ -29,7 +29,7 @@ use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
 use crate::identity;
 use crate::observe::AnswerBody;
-use crate::provider::{Class, Endpoint, Keeps, Provider};
+use crate::provider::{Endpoint, Provider};
 use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
 use crate::socket::{self, Handshake, Outcome};
@@ -39,12 +39,14 @@ use crate::upstream::{Answer, SendFailure, Upstream};
 mod answer;
 mod held;
 mod lists;
+mod ownership;
 mod record;
 
 pub(crate) use answer::mark;
 use answer::{observe, say_no};
 use held::Body;
 use lists::check_model;
+use ownership::{check_class, check_owner};
 use record::{asked, begin_event, content_length, content_type};
 
 /// Times a call is sent upstream at most; the second time only when no byte of the first was written.
@@ -143,6 +145,10 @@ async fn walk(
             .await
             .map_err(|refusal| stop.no(refusal))?;
     }
+
+    check_owner(worker, &route, &caller, &passage, &mut body)
+        .await
+        .map_err(|refusal| stop.no(refusal))?;
 
     // Intend: the row it becomes if nothing else is ever said of it.
     let mut call = intend(worker, head, &route, caller, passage, &mut body, clock)
@@ -388,7 +394,9 @@ fn admit(
         Some(setting) => setting == StreamUsage::Ask,
         None => upstream.stream_usage == StreamUsage::Ask,
     };
-    let is_asking = asks && endpoint.amend_request.is_some();
+    let may_ask =
+        endpoint.amend_request.is_some() && (endpoint.amends_when)(route.query.as_deref());
+    let is_asking = asks && may_ask;
     Ok(Passage {
         upstream: Arc::clone(upstream.serving(endpoint)),
         endpoint,
@@ -398,19 +406,6 @@ fn admit(
         is_asking,
         transport: Transport::Http,
     })
-}
-
-fn check_class(endpoint: &Endpoint, upstream: &Upstream, paid_by: PaidBy) -> Result<(), Refusal> {
-    match endpoint.class {
-        Class::Metered | Class::Free => Ok(()),
-        Class::Escape if upstream.forwards_escape_routes => Ok(()),
-        Class::Escape => Err(Code::RouteNotAllowed.into()),
-        // With the caller's own credential the vendor decides who owns what.
-        Class::State if paid_by != PaidBy::Operator || upstream.has_shared_state => Ok(()),
-        Class::State if endpoint.keeps == Keeps::List => Err(Code::RouteNotAllowed.into()),
-        Class::State => Err(Refusal::from(Code::RouteNotAllowed)
-            .with_detail("Stored objects need upstreams.X.shared_state = true.")),
-    }
 }
 
 /// Puts the intent into the spool. Without room the tenant's own choice holds.
@@ -431,6 +426,7 @@ async fn intend(
         .unwrap_or_default();
     let mut evidence = Evidence::default();
     if passage.endpoint.is_read || passage.endpoint.socket.is_some() {
+        evidence.route = Some(passage.endpoint.route().into());
         let asked = asked(head, route, body.known());
         (passage.endpoint.request_facts)(&mut evidence, &asked);
     }
@@ -439,7 +435,13 @@ async fn intend(
         None => content_length(&head.headers).unwrap_or(0),
     };
     let bounds = (passage.endpoint.usage_of)(&evidence);
-    let mut event = begin_event(settle::now(), caller, &passage, &evidence);
+    let mut event = begin_event(
+        settle::now(),
+        caller,
+        &passage,
+        &evidence,
+        route.query.as_deref(),
+    );
     event.usage_low = bounds.low;
     // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
     event.usage_high = bounds.high.map(|high| {

@@ -20,7 +20,8 @@ use crate::body::Upload;
 use crate::config::OnDownstreamGone;
 use crate::failure::Code;
 use crate::headers::Credentials;
-use crate::provider::{Asked, Endpoint, Provider};
+use crate::objects;
+use crate::provider::{Asked, Endpoint, Keeps, Provider};
 use crate::spool::Ticket;
 use crate::upstream::Upstream;
 
@@ -219,7 +220,17 @@ impl Call {
                     .and_then(|line| line.conditions.get("service_tier").cloned())
             });
         event.response_id = evidence.response_text("id").map(str::to_owned);
+        event.objects = objects::made(self.endpoint, &evidence);
+        self.shared.owners.learn(&self.event);
         self.fill_usage(draft, evidence);
+    }
+
+    /// A stream that goes on has named what it made: its caller may work on that at once.
+    pub fn learn_early(&mut self, evidence: &Evidence) {
+        if self.event.objects.is_empty() && self.endpoint.keeps == Keeps::Creates {
+            self.event.objects = objects::made(self.endpoint, evidence);
+            self.shared.owners.learn(&self.event);
+        }
     }
 
     /// No upstream was reached, so there is nothing to bill.

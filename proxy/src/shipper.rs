@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_pricing::time::Timestamp;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +22,7 @@ use crate::metrics::{Metrics, ShipOutcome};
 use crate::spool::{Position, Spool};
 
 mod batch;
-mod link;
+pub(crate) mod link;
 
 use batch::{Receipt, Record, Source};
 use link::{Link, Sent, Stamp};
@@ -68,7 +69,10 @@ pub async fn run(shared: Arc<Shared>, stop: CancellationToken) {
         &config.spool,
     );
     let shipper = match shipper {
-        Ok(shipper) => shipper,
+        Ok(shipper) => Shipper {
+            urgent: shared.owners.urgent(),
+            ..shipper
+        },
         Err(error) => {
             tracing::error!(%error, "nothing can be shipped");
             stop.cancelled().await;
@@ -89,6 +93,8 @@ struct Shipper {
     /// In flight in the spool, to be released at their time, the earliest first.
     held: Vec<(Instant, Position)>,
     back_off: Duration,
+    /// What is there is wanted at the collector at once.
+    urgent: Arc<Notify>,
 }
 
 /// The collector is away, or does not want us now.
@@ -113,6 +119,7 @@ impl Shipper {
             pace: PACE,
             held: Vec::new(),
             back_off: BACK_OFF_FIRST,
+            urgent: Arc::default(),
         })
     }
 
@@ -150,6 +157,7 @@ impl Shipper {
                 if !draining {
                     tokio::select! {
                         () = sleep(self.pace.linger) => {}
+                        () = self.urgent.notified() => {}
                         () = stop.cancelled() => {}
                     }
                 }

@@ -4,7 +4,11 @@ select
     events.call_id,
     events.part,
     events.is_final,
-    events.settles,
+    coalesce(events.settles, (
+        select told.pending_event_id
+        from farebox_private.late_settlements as told
+        where told.settling_event_id = events.event_id
+    )) as settles,
     events.schema,
     events.tenant_id,
     events.customer_id,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{Result, fresh, shared, text};
 
 /// A record as a proxy ships it, one second ago.
-async fn record(stack: &Stack, node: &str, tenant: &str, seq: u64) -> Result<Value> {
+pub(crate) async fn record(stack: &Stack, node: &str, tenant: &str, seq: u64) -> Result<Value> {
     let row = stack
         .sql()
         .await?
@@ -40,7 +40,7 @@ async fn record(stack: &Stack, node: &str, tenant: &str, seq: u64) -> Result<Val
     }))
 }
 
-async fn ship(stack: &Stack, node: &str, records: &[Value]) -> Result<Message> {
+pub(crate) async fn ship(stack: &Stack, node: &str, records: &[Value]) -> Result<Message> {
     let now = records
         .first()
         .map(|record| text(record, "started_at"))

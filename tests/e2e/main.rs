@@ -11,6 +11,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod outage;
+mod reread;
 mod revoke;
 mod scale;
 mod schema;
@@ -19,6 +20,7 @@ mod socket_vendors;
 mod sockets;
 mod spine;
 mod sql;
+mod state;
 mod surfaces;
 mod tidy;
 

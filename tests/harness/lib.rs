@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows how the product works inside; it uses what users use.
 
+pub mod beside;
 pub mod binary;
 pub mod http2;
 pub mod measure;
 pub mod postgres;
 pub mod process;
 pub mod replay;
+pub mod shelf;
 pub mod socket;
 pub mod stack;
 pub mod tls;

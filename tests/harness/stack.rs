@@ -109,7 +109,7 @@ impl World {
     }
 }
 
-fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
     for _ in 0..PORTS {
@@ -399,7 +399,7 @@ impl Stack {
         }
     }
 
-    fn role(&self, role: &str) -> Command {
+    pub(crate) fn role(&self, role: &str) -> Command {
         let mut command = self.command();
         command.arg(role);
         command

@@ -60,6 +60,15 @@ impl Request {
         .with("content-type", "application/json")
     }
 
+    /// A request of another method, without a body.
+    #[must_use]
+    pub fn with_method(method: &str, path: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            ..Self::get(path)
+        }
+    }
+
     /// With one header more.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {

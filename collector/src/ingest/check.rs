@@ -238,6 +238,10 @@ fn sanitise(event: &mut Event) {
             .as_mut()
             .is_some_and(|label| sanitise_text(label, scalars_max));
     }
+    event.objects.truncate(farebox_pricing::event::OBJECTS_MAX);
+    for object in &mut event.objects {
+        is_changed |= sanitise_text(object, farebox_pricing::event::OBJECT_BYTES_MAX);
+    }
     for line in &mut event.lines {
         is_changed |= sanitise_text(&mut line.model, farebox_pricing::event::MODEL_BYTES_MAX);
         is_changed |= replace_nul_in_map(&mut line.conditions, sanitise_nul);

@@ -60,6 +60,14 @@ pub(super) fn digest(event: &Event, content: &Fields) -> [u8; 32] {
         hash.update([u8::from(text.is_some())]);
         hash.update(text.unwrap_or_default());
     }
+    // As columns that are added later.
+    if event.original {
+        hash.update("original");
+    }
+    for object in &event.objects {
+        hash.update((object.len() as u64).to_be_bytes());
+        hash.update(object);
+    }
     if !is_usage_of_lines(event) {
         let mut usage = Vec::new();
         json::usage(&mut usage, &event.usage);

@@ -22,6 +22,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0004_intake.sql"),
     ),
     (
+        "0005_state.sql",
+        include_str!("../../../sql/migrations/0005_state.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),

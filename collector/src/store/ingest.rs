@@ -1,7 +1,7 @@
 //! One transaction books a batch: claims on provider ids, `COPY` by `event_id`, roll-ups, the node's
 //! report, commit.
 //!
-//! Locks are taken in one order by every collector: tenants, customers, months, claims, events by id,
+//! Locks are taken in one order by every collector: tenants, customers, months, objects, claims, events by id,
 //! hours, days, activity, the node. A month stays open while its events are booked (`for share`; closing
 //! takes `for update`).
 
@@ -19,6 +19,7 @@ use crate::ingest::{BatchContext, Priced};
 
 mod claims;
 mod events;
+mod objects;
 mod reports;
 pub(crate) mod sums;
 pub(crate) mod tenants;

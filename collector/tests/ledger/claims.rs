@@ -19,17 +19,23 @@ async fn a_provider_id_is_charged_once() -> Result {
     background["lines"] = json!([]);
     background["usage_source"] = "pending".into();
     background["claimed_usd"] = json!(null);
+    background["credential_id"] = "openai".into();
     let poll = |number: u64, at: &str| {
         let mut poll = record(Some("acme"), at, number);
         poll["response_id"] = "chatcmpl-1".into();
+        poll["credential_id"] = "openai".into();
         poll
     };
-    // In one batch, in another, and by another tenant, who is not told of it.
+    // In one batch, in another, and by another tenant with a credential of its own, for whom the same
+    // id is another answer.
     let same_batch = [poll(2, AT), poll(3, AT)];
     ledger.ship(&[background]).await?;
     assert_eq!(outcomes(&ledger.ship(&same_batch).await?), [Accepted; 2]);
     let mut stranger = poll(5, AT);
     stranger["tenant_id"] = "globex".into();
+    stranger["paid_by"] = "caller".into();
+    stranger["credential_id"] = json!(null);
+    stranger["claimed_usd"] = "0".into();
     let later = [poll(4, "2026-12-03T00:00:00Z"), stranger];
     let answer = ledger.ship(&later).await?;
     assert_eq!(outcomes(&answer), [Accepted; 2]);
@@ -49,7 +55,7 @@ async fn a_provider_id_is_charged_once() -> Result {
             "2 priced 0.00021 1",
             "3 repeat 0 1 2",
             "4 repeat 0 1 2",
-            "5 priced 0.00021"
+            "5 priced 0"
         ]
     );
     let calls_and_tokens: String = ledger
@@ -197,5 +203,145 @@ async fn an_old_answer_is_no_longer_known() -> Result {
         )
         .await?;
     assert_eq!(repeats, ["priced", "repeat 1", "priced", "repeat 3"]);
+    ledger.drop_database().await
+}
+
+/// Vendors give every answer an id of its own; servers that do not are charged for every answer.
+#[tokio::test]
+async fn calls_that_made_their_answers_are_no_repeats_of_each_other() -> Result {
+    let ledger = Ledger::new().await?;
+    let original = |number: u64| {
+        let mut call = fetch(number, AT);
+        call["original"] = true.into();
+        call
+    };
+    // In one batch, in another; a fetch of either is a repeat, whichever call came first.
+    ledger
+        .ship(&[original(1), original(2), fetch(3, AT)])
+        .await?;
+    ledger.ship(&[original(4), fetch(5, AT)]).await?;
+    let mut early = fetch(6, AT);
+    let mut late = original(7);
+    for event in [&mut early, &mut late] {
+        event["response_id"] = "chatcmpl-of-another".into();
+    }
+    ledger.ship(&[early]).await?;
+    ledger.ship(&[late]).await?;
+    let rows: Vec<String> = ledger
+        .one(
+            "select array(select concat_ws(' ', seq, pricing, right(repeats::text, 1))
+                 from farebox.usage_events order by seq)",
+        )
+        .await?;
+    assert_eq!(
+        rows,
+        [
+            "1 priced",
+            "2 priced",
+            "3 repeat 1",
+            "4 priced",
+            "5 repeat 1",
+            "6 priced",
+            "7 repeat 6"
+        ]
+    );
+    ledger.drop_database().await
+}
+
+/// The events of one batch: made, asked for when it had ended, and its results.
+fn batch(number: u64, what: &str) -> Value {
+    let mut event = record(Some("acme"), AT, number);
+    event["endpoint"] = "batch".into();
+    event["credential_id"] = "openai".into();
+    event["response_id"] = "batch_1".into();
+    match what {
+        "made" => {
+            event["original"] = true.into();
+            event["objects"] = json!(["batch_1"]);
+            event["usage_source"] = "pending".into();
+        }
+        "asked" => {
+            event["objects"] = json!(["file-out", "file-err"]);
+            event["usage_source"] = "none".into();
+            event["usage_reason"] = "results_in_file".into();
+        }
+        _ => {
+            event["response_id"] = "file-out".into();
+            return event;
+        }
+    }
+    event["lines"] = json!([]);
+    event["usage"] = json!({});
+    event["claimed_usd"] = json!(null);
+    event
+}
+
+/// Results do not name their batch: whoever asked for the batch told which file is its.
+#[tokio::test]
+async fn a_file_of_results_is_charged_as_its_batch_whatever_is_booked_first() -> Result {
+    for order in [
+        ["made", "asked", "results", "results"],
+        ["results", "made", "asked", "results"],
+        ["made", "results", "asked", "results"],
+        ["asked", "results", "results", "made"],
+    ] {
+        for in_one_batch in [false, true] {
+            let ledger = Ledger::new().await?;
+            let events: Vec<Value> = order
+                .iter()
+                .zip(1..)
+                .map(|(what, number)| batch(number, what))
+                .collect();
+            let size = if in_one_batch { events.len() } else { 1 };
+            for part in events.chunks(size) {
+                ledger.ship(part).await?;
+            }
+            let priced: String = ledger
+                .one(
+                    "select count(*) filter (where pricing = 'priced') || ' '
+                         || count(*) filter (where pricing = 'repeat') || ' '
+                         || sum(billed_usd)
+                     from farebox.usage_events",
+                )
+                .await?;
+            assert_eq!(priced, "1 1 0.00021", "{order:?} {in_one_batch}");
+            let settled: i64 = ledger
+                .one(
+                    "select count(distinct made.event_id)
+                     from farebox.usage_events as made
+                     join farebox.usage_events as told on told.settles = made.event_id
+                     where made.usage_source = 'pending' and told.pricing in ('priced', 'repeat')",
+                )
+                .await?;
+            assert_eq!(settled, 1, "{order:?} {in_one_batch}");
+            let left: i64 = ledger
+                .one("select count(*) from farebox.unpriced_usage")
+                .await?;
+            assert_eq!(left, 0, "{order:?} {in_one_batch}");
+            ledger.drop_database().await?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_poll_that_finds_nothing_yet_settles_nothing() -> Result {
+    let ledger = Ledger::new().await?;
+    let mut poll = batch(2, "asked");
+    poll["objects"] = json!([]);
+    poll["usage_reason"] = "not_finished".into();
+    ledger.ship(&[batch(1, "made"), poll.clone()]).await?;
+    let left: i64 = ledger
+        .one("select count(*) from farebox.unpriced_usage")
+        .await?;
+    assert_eq!(left, 1);
+    poll["event_id"] = batch(3, "asked")["event_id"].clone();
+    poll["call_id"] = poll["event_id"].clone();
+    poll["usage_reason"] = "failed".into();
+    ledger.ship(&[poll]).await?;
+    let left: i64 = ledger
+        .one("select count(*) from farebox.unpriced_usage")
+        .await?;
+    assert_eq!(left, 0);
     ledger.drop_database().await
 }

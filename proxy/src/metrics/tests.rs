@@ -73,6 +73,8 @@ fn event(tenant: Option<&str>, model: &str) -> Event {
         node: None,
         epoch: None,
         seq: None,
+        original: true,
+        objects: Vec::new(),
         content_sha256: None,
     }
 }

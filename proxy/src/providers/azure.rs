@@ -73,6 +73,7 @@ static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         class: Class::State,
         keeps: Keeps::Item,
+        made: &["id"],
         ..openai::video("/openai/v1/videos/{id}/remix")
     },
     state(Get, "/openai/v1/videos/{id}/content", Keeps::Item),
@@ -107,11 +108,21 @@ static ENDPOINTS: &[Endpoint] = &[
     free(Get, "/openai/v1/models/{model}"),
 ];
 
-/// Legacy paths take usage options only from some api-version on, which stands in the query: they are
-/// not asked for usage.
+/// The first api-version whose legacy paths take `stream_options`; earlier ones answer 400.
+const ASKING_SINCE: &str = "2024-09-01";
+
+/// Legacy paths take usage options from some api-version on, which stands in the query. Versions are
+/// dates, with `-preview` behind some; what is no date is not asked.
+fn knows_stream_options(query: Option<&str>) -> bool {
+    let mut pairs = query.unwrap_or_default().split('&');
+    let version = pairs.find_map(|pair| pair.strip_prefix("api-version="));
+    let date = version.and_then(|version| version.get(..ASKING_SINCE.len()));
+    date.is_some_and(|date| date.as_bytes()[0].is_ascii_digit() && date >= ASKING_SINCE)
+}
+
 const fn deployed_chat(path: &'static str) -> Endpoint {
     Endpoint {
-        amend_request: None,
+        amends_when: knows_stream_options,
         request_facts: |evidence, asked| {
             openai::chat::request_facts(evidence, asked);
             deployment(evidence, asked);
@@ -122,7 +133,7 @@ const fn deployed_chat(path: &'static str) -> Endpoint {
 
 const fn deployed_completions(path: &'static str) -> Endpoint {
     Endpoint {
-        amend_request: None,
+        amends_when: knows_stream_options,
         request_facts: |evidence, asked| {
             openai::completions::request_facts(evidence, asked);
             deployment(evidence, asked);
@@ -159,5 +170,28 @@ fn deployment(evidence: &mut Evidence, asked: &Asked<'_>) {
         .and_then(|_| segments.next());
     if let Some(name) = name.filter(|name| name.len() <= MODEL_BYTES_MAX) {
         evidence.request.insert("model", name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legacy_paths_are_asked_from_the_version_that_knows_the_option() {
+        for (query, expected) in [
+            (None, false),
+            (Some("api-version=2024-06-01"), false),
+            (Some("api-version=2024-08-01-preview"), false),
+            (Some("api-version=2024-09-01-preview"), true),
+            (Some("a=b&api-version=2024-10-21"), true),
+            (Some("api-version=preview"), false),
+            (Some("api-version=2025-01-01-preview&x"), true),
+        ] {
+            assert_eq!(knows_stream_options(query), expected, "{query:?}");
+        }
+        let chat = "/openai/deployments/d/chat/completions";
+        let endpoint = PROVIDER.endpoint(&http::Method::POST, chat).unwrap();
+        assert!(endpoint.amend_request.is_some());
     }
 }

@@ -37,7 +37,9 @@ pub static PROVIDER: Provider = Provider {
 /// Credits charged; an older name counted characters.
 const COST: &str = "character-cost";
 const COUNT: &str = "x-character-count";
-const HEADERS: &[&str] = &[COST, COUNT];
+/// What an answer is called in the history.
+const HISTORY: &str = "history-item-id";
+const HEADERS: &[&str] = &[COST, COUNT, HISTORY];
 
 const ENDPOINTS: &[Endpoint] = &[
     spoken_text("/v1/text-to-speech/{voice}"),
@@ -158,6 +160,7 @@ const fn made(path: &'static str, usage_of: fn(&Evidence) -> UsageDraft) -> Endp
     Endpoint {
         path,
         kind: Kind::Speech,
+        made: &[HISTORY],
         is_read: true,
         form: Form::Opaque,
         answer_headers: HEADERS,

@@ -57,11 +57,23 @@ fn scalar(raw: Raw<'_>, longest: usize) -> Option<Fact> {
     }
 }
 
-/// Keeps the `id` of an answer and nothing else.
+/// Keeps the name of what an answer says was made, and nothing else: its `id`, or what stands for it.
 pub fn collect_id(frame: &Frame<'_>, evidence: &mut Evidence) {
-    if let Some(picked) = pick(frame.data, ["id"]) {
-        keep_response_text(evidence, "id", picked.members[0]);
-    }
+    const NAMES: [&str; 6] = [
+        "id",
+        "job_id",
+        "request_id",
+        "dubbing_id",
+        "invocationArn",
+        "name",
+    ];
+    const AROUND: [&str; 2] = ["job", "batch"];
+    let named = |json| pick(json, NAMES)?.members.into_iter().flatten().next();
+    let name = named(frame.data).or_else(|| {
+        let around = pick(frame.data, AROUND)?.members;
+        named(around.into_iter().flatten().next()?.bytes())
+    });
+    keep_response_text(evidence, "id", name);
 }
 
 /// One member of a member that is an object.

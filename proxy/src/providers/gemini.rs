@@ -94,6 +94,7 @@ pub(crate) const fn predict_long(path: &'static str) -> Endpoint {
         path,
         kind: Kind::Video,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         is_read: true,
         request_facts: media::request_facts,
         collect: media::collect_operation,
@@ -123,6 +124,7 @@ pub(crate) const fn cache(path: &'static str) -> Endpoint {
     Endpoint {
         class: Class::State,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         path,
         is_read: true,
         request_facts: caches::request_facts,
@@ -163,6 +165,7 @@ const fn batch(path: &'static str) -> Endpoint {
         path,
         kind: Kind::Batch,
         keeps: Keeps::Creates,
+        made: &[kept::OBJECT],
         is_read: true,
         request_facts: batches::request_facts,
         collect: batches::collect,
@@ -191,6 +194,7 @@ const fn download(path: &'static str) -> Endpoint {
 
 const fn made(path: &'static str) -> Endpoint {
     Endpoint {
+        made: &[kept::OBJECT],
         collect: kept::collect,
         ..created(path)
     }
@@ -255,6 +259,7 @@ static ENDPOINTS: [Endpoint; 51] = [
         verb: Get,
         class: Class::State,
         keeps: Keeps::Item,
+        made: &[batches::RESULTS_FILE],
         usage_of: batches::usage_of,
         ..batch("/v*/batches/{id}")
     },

@@ -1,7 +1,6 @@
 //! Groq: OpenAI's dialect. A stream's last chunk holds usage in `x_groq`, whether asked or not, and
 //! again beside it when asked; compound systems divide it by model.
 
-use farebox_pricing::event::EndpointKind as Kind;
 use farebox_pricing::evidence::{Evidence, Json};
 use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
 
@@ -11,7 +10,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
 use crate::providers::facts::{Counted, is_present, keep_usage};
 use crate::providers::openai::{self, chat, tokens};
-use crate::providers::{compatible, free, metered_unread, speech, state, state_unread};
+use crate::providers::{compatible, free, speech, state};
 
 /// Groq's own API. The vendor's clients add `/openai/v1` themselves.
 pub static PROVIDER: Provider = Provider {
@@ -40,20 +39,15 @@ const ENDPOINTS: &[Endpoint] = &[
     openai::speech("/openai/v1/audio/speech"),
     free(Get, "/openai/v1/models"),
     free(Get, "/openai/v1/models/{model}"),
-    metered_unread(Post, "/openai/v1/batches", Kind::Batch, Keeps::Creates),
+    openai::batch("/openai/v1/batches"),
     state(Get, "/openai/v1/batches", Keeps::List),
-    state_unread(Get, "/openai/v1/batches/{id}", Keeps::Item, Kind::Batch),
-    state(Post, "/openai/v1/batches/{id}/cancel", Keeps::Item),
+    openai::stored_batch(Get, "/openai/v1/batches/{id}"),
+    openai::stored_batch(Post, "/openai/v1/batches/{id}/cancel"),
     state(Post, "/openai/v1/files", Keeps::Creates),
     state(Get, "/openai/v1/files", Keeps::List),
     state(Get, "/openai/v1/files/{id}", Keeps::Item),
     state(Delete, "/openai/v1/files/{id}", Keeps::Item),
-    state_unread(
-        Get,
-        "/openai/v1/files/{id}/content",
-        Keeps::Item,
-        Kind::Batch,
-    ),
+    openai::file_content("/openai/v1/files/{id}/content"),
 ];
 
 /// Where a stream's own usage is kept; the answer's usual place goes before, and both say the same.

@@ -15,9 +15,7 @@ use crate::providers::facts::{
     self, Counted, is_present, keep_request, keep_response_text, keep_usage,
 };
 use crate::providers::openai::{self, chat, embeddings, tokens};
-use crate::providers::{
-    compatible, escape, free, metered_unread, socket, speech, state, state_unread,
-};
+use crate::providers::{compatible, escape, free, socket, speech, state};
 
 mod realtime_sockets;
 
@@ -58,7 +56,10 @@ const ENDPOINTS: &[Endpoint] = &[
     },
     speech::transcription("/v1/audio/transcriptions"),
     openai::speech("/v1/audio/speech"),
-    conversation("/v1/conversations", Keeps::Creates),
+    Endpoint {
+        made: &[CONVERSATION],
+        ..conversation("/v1/conversations", Keeps::Creates)
+    },
     state(Get, "/v1/conversations", Keeps::List),
     Endpoint {
         class: Class::State,
@@ -68,6 +69,7 @@ const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         class: Class::State,
         request_facts: append_facts,
+        made: &[CONVERSATION],
         ..conversation("/v1/conversations/{id}/restart", Keeps::Item)
     },
     state(Get, "/v1/conversations/{id}", Keeps::Item),
@@ -91,20 +93,23 @@ const ENDPOINTS: &[Endpoint] = &[
     ),
     escape(Post, "/v1/client/sessions"),
     escape(Post, "/v1/audio/sessions"),
-    metered_unread(Post, "/v1/batch/jobs", Kind::Batch, Keeps::Creates),
+    openai::batch("/v1/batch/jobs"),
     state(Get, "/v1/batch/jobs", Keeps::List),
-    state_unread(Get, "/v1/batch/jobs/{id}", Keeps::Item, Kind::Batch),
-    state(Post, "/v1/batch/jobs/{id}/cancel", Keeps::Item),
+    openai::stored_batch(Get, "/v1/batch/jobs/{id}"),
+    openai::stored_batch(Post, "/v1/batch/jobs/{id}/cancel"),
     state(Post, "/v1/files", Keeps::Creates),
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),
-    state_unread(Get, "/v1/files/{id}/content", Keeps::Item, Kind::Batch),
+    openai::file_content("/v1/files/{id}/content"),
     state(Get, "/v1/files/{id}/url", Keeps::Item),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),
     free(Get, "/v1/audio/voices"),
 ];
+
+/// The fact of the conversation that an answer belongs to.
+const CONVERSATION: &str = "conversation_id";
 
 const fn mistral_chat(path: &'static str) -> Endpoint {
     Endpoint {
@@ -231,6 +236,7 @@ fn collect_conversation(frame: &Frame<'_>, evidence: &mut Evidence) {
         let model = pick_in(output, ["model"]).and_then(|picked| picked.members[0]);
         keep_response_text(evidence, "model", model);
     }
+    keep_response_text(evidence, CONVERSATION, id);
     if !evidence.request.is_set("append") {
         keep_response_text(evidence, "id", id);
     }

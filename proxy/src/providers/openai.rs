@@ -6,7 +6,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{escape, facts, free, socket, state};
+use crate::providers::{escape, facts, free, socket, state, state_unread};
 
 mod audio_length;
 pub(crate) mod batches;
@@ -44,6 +44,7 @@ pub(crate) const fn chat(path: &'static str) -> Endpoint {
     Endpoint {
         path,
         kind: Kind::Chat,
+        keeps: Keeps::Stores,
         is_read: true,
         amend_request: Some(crate::amend::ask_for_stream_usage),
         request_facts: chat::request_facts,
@@ -86,13 +87,16 @@ pub(crate) const fn responses(path: &'static str, keeps: Keeps) -> Endpoint {
 
 /// Responses over a socket at a path.
 pub(crate) const fn responses_socket(path: &'static str) -> Endpoint {
-    socket(
-        path,
-        Kind::Responses,
-        &responses_socket::SOCKET,
-        |_, _| {},
-        responses_socket::usage_of,
-    )
+    Endpoint {
+        keeps: Keeps::Creates,
+        ..socket(
+            path,
+            Kind::Responses,
+            &responses_socket::SOCKET,
+            |_, _| {},
+            responses_socket::usage_of,
+        )
+    }
 }
 
 /// A session that talks and listens, at a path.
@@ -221,6 +225,7 @@ pub(crate) const fn stored_batch(verb: Verb, path: &'static str) -> Endpoint {
         verb,
         class: Class::State,
         keeps: Keeps::Item,
+        made: &batches::FILES,
         request_facts: |evidence, _| evidence.request.insert("poll", true),
         ..batch(path)
     }
@@ -348,7 +353,15 @@ static ENDPOINTS: &[Endpoint] = &[
     state(Post, "/v1/conversations/{id}/items", Keeps::Item),
     state(Get, "/v1/conversations/{id}/items/{item}", Keeps::Item),
     state(Delete, "/v1/conversations/{id}/items/{item}", Keeps::Item),
-    // Files and batches.
+    // Files, in one piece or in parts, and batches.
+    state(Post, "/v1/uploads", Keeps::Creates),
+    state(Post, "/v1/uploads/{id}/parts", Keeps::Item),
+    state(Post, "/v1/uploads/{id}/cancel", Keeps::Item),
+    Endpoint {
+        made: &[batches::FILE],
+        collect: batches::collect_upload,
+        ..state(Post, "/v1/uploads/{id}/complete", Keeps::Item)
+    },
     state(Post, "/v1/files", Keeps::Creates),
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
@@ -358,6 +371,43 @@ static ENDPOINTS: &[Endpoint] = &[
     state(Get, "/v1/batches", Keeps::List),
     stored_batch(Get, "/v1/batches/{id}"),
     stored_batch(Post, "/v1/batches/{id}/cancel"),
+    // Stores to search in: what is kept in them is billed by the day, which no answer counts.
+    state(Post, "/v1/vector_stores", Keeps::Creates),
+    state(Get, "/v1/vector_stores", Keeps::List),
+    state(Get, "/v1/vector_stores/{id}", Keeps::Item),
+    state(Post, "/v1/vector_stores/{id}", Keeps::Item),
+    state(Delete, "/v1/vector_stores/{id}", Keeps::Item),
+    state_unread(
+        Post,
+        "/v1/vector_stores/{id}/search",
+        Keeps::Item,
+        Kind::Other,
+    ),
+    state_unread(
+        Post,
+        "/v1/vector_stores/{id}/files",
+        Keeps::Item,
+        Kind::Other,
+    ),
+    state(Get, "/v1/vector_stores/{id}/files", Keeps::Item),
+    state(Get, "/v1/vector_stores/{id}/files/{file}", Keeps::Item),
+    state(Delete, "/v1/vector_stores/{id}/files/{file}", Keeps::Item),
+    state_unread(
+        Post,
+        "/v1/vector_stores/{id}/file_batches",
+        Keeps::Item,
+        Kind::Other,
+    ),
+    state(
+        Get,
+        "/v1/vector_stores/{id}/file_batches/{batch}",
+        Keeps::Item,
+    ),
+    state(
+        Post,
+        "/v1/vector_stores/{id}/file_batches/{batch}/cancel",
+        Keeps::Item,
+    ),
     // Videos.
     video("/v1/videos"),
     video("/v1/videos/edits"),
@@ -368,12 +418,16 @@ static ENDPOINTS: &[Endpoint] = &[
     Endpoint {
         class: Class::State,
         keeps: Keeps::Item,
+        made: &["id"],
         ..video("/v1/videos/{id}/remix")
     },
     state(Get, "/v1/videos/{id}/content", Keeps::Item),
     // Threads.
     state(Post, "/v1/threads", Keeps::Creates),
-    run("/v1/threads/runs", Class::Metered, Keeps::Creates),
+    Endpoint {
+        made: &["thread_id"],
+        ..run("/v1/threads/runs", Class::Metered, Keeps::Creates)
+    },
     state(Get, "/v1/threads/{id}", Keeps::Item),
     state(Post, "/v1/threads/{id}", Keeps::Item),
     state(Delete, "/v1/threads/{id}", Keeps::Item),

@@ -5,7 +5,7 @@
 //! sum says with the condition `input_at_most` how much each of its results had at most; a result
 //! with more than [`SMALL_INPUT_TOKENS`] has a line of its own, as long as there is room for one.
 
-use farebox_pricing::evidence::{Evidence, Json, Kept};
+use farebox_pricing::evidence::{EVIDENCE_TEXT_BYTES_MAX, Evidence, Json, Kept};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::rate_card::{INPUT_AT_MOST, WHOLE_INPUT};
 use farebox_pricing::usage::{Conditions, Line, Usage, UsageDraft, UsageSource};
@@ -195,17 +195,37 @@ fn added(left: &Usage, right: &Usage) -> Option<Usage> {
     Some(sum)
 }
 
-/// A line as evidence keeps it; `None` for one whose names are too long for that.
+/// A line as evidence keeps it; `None` for one whose names are too long for that. A model's name, such
+/// as a fine-tuned one has, is kept in pieces where it is longer than a text of evidence.
 fn kept(line: &Line) -> Option<Kept> {
-    let value = Kept::of(&serde_json::to_string(line).ok()?)?;
-    (line_of(value.json()).model == line.model).then_some(value)
+    let mut json = serde_json::to_value(line).ok()?;
+    if line.model.len() > EVIDENCE_TEXT_BYTES_MAX {
+        *json.get_mut("model")? = pieces(&line.model).into();
+    }
+    let value = Kept::of(&json.to_string())?;
+    (line_of(value.json()) == *line).then_some(value)
+}
+
+/// A text in pieces that evidence keeps.
+fn pieces(mut text: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    while !text.is_empty() {
+        let (piece, rest) = text.split_at(text.floor_char_boundary(EVIDENCE_TEXT_BYTES_MAX));
+        pieces.push(piece);
+        text = rest;
+    }
+    pieces
 }
 
 fn line_of(object: Json<'_>) -> Line {
     let text = |value: Json<'_>| value.str().map(std::borrow::Cow::into_owned);
     let members = |name| object.get(name).into_iter().flat_map(Json::members);
+    let model = object.get("model").map(|model| match text(model) {
+        Some(model) => model,
+        None => model.items().filter_map(text).collect(),
+    });
     Line {
-        model: object.get("model").and_then(text).unwrap_or_default(),
+        model: model.unwrap_or_default(),
         conditions: members("conditions")
             .filter_map(|(name, value)| Some((name.into_owned(), text(value)?)))
             .collect::<Conditions>(),
@@ -314,8 +334,21 @@ mod tests {
         let (lines, evidence) = read(&results);
         assert!(lines.is_empty());
         assert_eq!(usage_of(&evidence).reason, Some("incomplete_results"));
-        let long = "x".repeat(65);
-        assert!(read(&[result(&long, 1, 1)]).0.is_empty());
+    }
+
+    #[test]
+    fn a_fine_tuned_models_long_name_is_kept_whole() {
+        let long = format!(
+            "ft:gpt-4.1-mini-2025-04-14:{}:\u{e9}x",
+            "organisation".repeat(12)
+        );
+        let (lines, _) = read(&[result(&long, 1, 1), result(&long, 2, 1), result("m", 1, 1)]);
+        assert_eq!(shape(&lines).last().map(|line| line.2), Some(1));
+        assert!(
+            lines
+                .iter()
+                .any(|line| line.model == long && line.usage == facts::text_tokens(3, 2))
+        );
     }
 
     proptest! {

@@ -46,15 +46,15 @@ const ENDPOINTS: &[Endpoint] = &[
     state_unread(Get, "/v2/videos/{id}", Keeps::Item, Kind::Video),
     free(Get, "/v1/models"),
     free(Get, "/v1/voices"),
-    metered_unread(Post, "/v1/batches", Kind::Batch, Keeps::Creates),
+    openai::batch("/v1/batches"),
     state(Get, "/v1/batches", Keeps::List),
-    state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
-    state(Post, "/v1/batches/{id}/cancel", Keeps::Item),
+    openai::stored_batch(Get, "/v1/batches/{id}"),
+    openai::stored_batch(Post, "/v1/batches/{id}/cancel"),
     state(Post, "/v1/files", Keeps::Creates),
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),
-    state_unread(Get, "/v1/files/{id}/content", Keeps::Item, Kind::Batch),
+    openai::file_content("/v1/files/{id}/content"),
 ];
 
 fn with_cached(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {

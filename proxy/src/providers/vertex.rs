@@ -196,8 +196,7 @@ static ENDPOINTS: [Endpoint; 39] = [
 /// A fetch whose operation stands in its body, so that the path cannot say whose it is.
 const fn fetch_operation(path: &'static str) -> Endpoint {
     Endpoint {
-        keeps: Keeps::Nothing,
-        class: crate::provider::Class::Metered,
+        keeps: Keeps::Told("operationName"),
         ..gemini::operation(Post, path)
     }
 }

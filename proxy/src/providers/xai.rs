@@ -37,6 +37,8 @@ const TICKS: &str = "cost_in_usd_ticks";
 
 const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
+        keeps: Keeps::Nothing,
+        made: &[deferred::PROMISED],
         collect: deferred::collect,
         usage_of: deferred::created_usage_of,
         ..compatible::chat("/v1/chat/completions")

@@ -207,3 +207,125 @@ fn a_draft_says_why_there_is_no_usage() {
         (UsageSource::Missing, Some("no_answer"))
     );
 }
+
+#[test]
+fn streams_are_told_by_their_frames_and_files_of_lines_are_none() {
+    let check = |provider: &str, method: Method, path: &str, asked: bool, kind: &str, expected| {
+        let endpoint = find(provider)
+            .and_then(|provider| provider.endpoint(&method, path))
+            .expect(path);
+        let mut evidence = Evidence::default();
+        if asked {
+            evidence.request.insert("stream", true);
+        }
+        let reader = Reader::new(endpoint, evidence, 200, Some(kind), None);
+        assert_eq!(reader.is_stream(), expected, "{path} {kind}");
+    };
+    let generate = "/v1beta/models/m:streamGenerateContent";
+    check(
+        "gemini",
+        Method::POST,
+        generate,
+        true,
+        "application/json",
+        true,
+    );
+    check(
+        "gemini",
+        Method::POST,
+        generate,
+        true,
+        "text/event-stream",
+        true,
+    );
+    let generate = "/v1beta/models/m:generateContent";
+    check(
+        "gemini",
+        Method::POST,
+        generate,
+        false,
+        "application/json",
+        false,
+    );
+    let converse = "/model/m/converse-stream";
+    let aws = "application/vnd.amazon.eventstream";
+    check("bedrock", Method::POST, converse, false, aws, true);
+    check(
+        "cohere",
+        Method::POST,
+        "/v1/chat",
+        true,
+        "application/stream+json",
+        true,
+    );
+    check(
+        "cohere",
+        Method::POST,
+        "/v1/chat",
+        true,
+        "application/json",
+        false,
+    );
+    let file = "/v1/files/f/content";
+    check(
+        "openai",
+        Method::GET,
+        file,
+        false,
+        "application/jsonl",
+        false,
+    );
+    let transcription = "/v1/audio/transcriptions";
+    check(
+        "openai",
+        Method::POST,
+        transcription,
+        false,
+        "text/plain",
+        false,
+    );
+    // Known by its name where it is not read.
+    let realtime = "/model/m/invoke-with-bidirectional-stream";
+    check("bedrock", Method::POST, realtime, false, aws, true);
+}
+
+#[test]
+fn the_first_output_of_other_framings_is_noticed_too() {
+    let check = |provider: &str, path: &str, kind: &str, asked: bool, pieces: &[&[u8]]| {
+        let endpoint = find(provider)
+            .and_then(|provider| provider.endpoint(&Method::POST, path))
+            .expect(path);
+        let mut evidence = Evidence::default();
+        if asked {
+            evidence.request.insert("stream", true);
+        }
+        let mut reader = Reader::new(endpoint, evidence, 200, Some(kind), None);
+        let (last, before) = pieces.split_last().expect("there are pieces");
+        for piece in before {
+            reader.push(&Bytes::copy_from_slice(piece));
+            assert!(!reader.has_output(), "{path}");
+        }
+        reader.push(&Bytes::copy_from_slice(last));
+        assert!(reader.has_output(), "{path}");
+    };
+    check(
+        "gemini",
+        "/v1beta/models/m:streamGenerateContent",
+        "application/json",
+        true,
+        &[
+            b"[",
+            br#"{"candidates":[{"content":{"parts":[{"text":"Hi"}]}}],"usageMetadata":{"promptTokenCount":1}}"#,
+        ],
+    );
+    check(
+        "cohere",
+        "/v1/chat",
+        "application/stream+json",
+        true,
+        &[
+            b"{\"event_type\":\"stream-start\",\"generation_id\":\"g\"}\n",
+            b"{\"event_type\":\"text-generation\",\"text\":\"Hi\"}\n",
+        ],
+    );
+}

@@ -35,7 +35,6 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
         .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
     if is_sse {
         event.transport = Transport::Sse;
-        event.streaming = true;
     }
     // What goes down is the caller's own answer: it has no bound of ours and is not kept.
     let decoder = encoding
@@ -78,6 +77,7 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
         reader_encoding.as_deref(),
     );
     reader.keep_headers(&head.headers);
+    call.event.streaming = reader.is_stream();
     mark(&mut head.headers, &call);
     call.clock.answered = Some(std::time::Instant::now());
     let mut observed = Observed::new(call, incoming, reader, rewrite);

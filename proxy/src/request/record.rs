@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap};
 use http::request::Parts;
 
 use super::{Caller, Passage, Route};
+use crate::objects;
 use crate::provider::Asked;
 use crate::settle;
 
@@ -48,6 +49,7 @@ pub(super) fn begin_event(
     caller: Caller,
     passage: &Passage,
     evidence: &Evidence,
+    query: Option<&str>,
 ) -> Event {
     let event_id = settle::new_event_id(started_at);
     let labels = caller.labels;
@@ -116,6 +118,8 @@ pub(super) fn begin_event(
         rate_cards: RateCards::default(),
         upstream_request_id: None,
         response_id: None,
+        original: objects::is_original(passage.endpoint, query),
+        objects: Vec::new(),
         node: None,
         epoch: None,
         seq: None,

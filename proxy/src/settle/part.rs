@@ -19,6 +19,7 @@ const INTERRUPTED: &str = "interrupted";
 pub fn next_part(evidence: &Evidence) -> Evidence {
     let mut next = Evidence {
         reader_version: evidence.reader_version,
+        route: evidence.route.clone(),
         request: evidence.request.clone(),
         ..Evidence::default()
     };

@@ -18,7 +18,8 @@ use super::batch::{Packing, Receipt, receipts};
 use crate::config::{ShipCompression, ShipTo};
 use crate::tls::Connector;
 
-const PATH: &str = "/ingest/v1/events";
+const EVENTS: &str = "/ingest/v1/events";
+const OWNERS: &str = "/ingest/v1/owners";
 /// Connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From a batch's first byte out to its receipts.
@@ -30,7 +31,7 @@ const REFUSAL_CHARS_MAX: usize = 1_000;
 
 /// The collector's address cannot be used.
 #[derive(Debug)]
-pub(super) struct InvalidTarget(Cow<'static, str>);
+pub(crate) struct InvalidTarget(Cow<'static, str>);
 
 impl fmt::Display for InvalidTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -58,11 +59,12 @@ pub(super) enum Sent {
 }
 
 /// The connection, made when it is needed.
-pub(super) struct Link {
+pub(crate) struct Link {
     host: String,
     port: u16,
     authority: HeaderValue,
-    path: Uri,
+    events: Uri,
+    owners: Uri,
     tls: Option<Connector>,
     token: HeaderValue,
     packing: Packing,
@@ -83,7 +85,7 @@ impl Drop for Open {
 }
 
 impl Link {
-    pub(super) fn new(
+    pub(crate) fn new(
         ship_to: &ShipTo,
         compression: ShipCompression,
     ) -> Result<Self, InvalidTarget> {
@@ -111,14 +113,18 @@ impl Link {
         let mut token = HeaderValue::from_str(&token)
             .map_err(|_| invalid("the ingest token holds characters that no header may"))?;
         token.set_sensitive(true);
-        let path = format!("{}{PATH}", uri.path().trim_end_matches('/'));
+        let at = |path: &str| {
+            let path = format!("{}{path}", uri.path().trim_end_matches('/'));
+            path.parse().map_err(|_| invalid("not a path"))
+        };
         Ok(Self {
             host: authority.host().to_owned(),
             port: authority
                 .port_u16()
                 .unwrap_or(if is_https { 443 } else { 80 }),
             authority: HeaderValue::from_str(authority.as_str()).map_err(|_| invalid("no host"))?,
-            path: path.parse().map_err(|_| invalid("not a path"))?,
+            events: at(EVENTS)?,
+            owners: at(OWNERS)?,
             tls,
             token,
             packing: Packing::choose(compression, authority.host()),
@@ -130,13 +136,11 @@ impl Link {
     /// Sends a batch and reads what became of it.
     pub(super) async fn post(&mut self, stamp: &Stamp<'_>, body: Bytes, records: usize) -> Sent {
         let body = self.packing.pack(body);
-        // A kept connection may have been closed meanwhile. Sending twice is harmless: the second
-        // time every record is a duplicate.
-        let was_kept = self.open.is_some();
-        let mut answer = self.exchange(stamp, body.clone()).await;
-        if answer.is_err() && was_kept {
-            answer = self.exchange(stamp, body).await;
-        }
+        // Sending twice is harmless: the second time every record is a duplicate.
+        let answer = match self.request(stamp, body) {
+            Ok(request) => self.exchange_again(request).await,
+            Err(failure) => Err(failure),
+        };
         let sent = match answer {
             Ok((status, headers, answer)) => understood(status, &headers, &answer, records),
             Err(failure) => Err((failure, None)),
@@ -157,10 +161,35 @@ impl Link {
         }
     }
 
+    /// Asks who owns what; status and answer. The caller bounds the time.
+    pub(crate) async fn ask_owners(&mut self, body: Bytes) -> Result<(StatusCode, Bytes), Failure> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = self.owners.clone();
+        let headers = request.headers_mut();
+        headers.insert(header::HOST, self.authority.clone());
+        headers.insert(header::AUTHORIZATION, self.token.clone());
+        let json = HeaderValue::from_static("application/json");
+        headers.insert(header::CONTENT_TYPE, json);
+        let (status, _, answer) = self.exchange_again(request).await?;
+        Ok((status, answer))
+    }
+
+    /// A kept connection may have been closed meanwhile; then a new one is tried.
+    async fn exchange_again(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
+        let was_kept = self.open.is_some();
+        match self.exchange(request.clone()).await {
+            Err(_) if was_kept => self.exchange(request).await,
+            answer => answer,
+        }
+    }
+
     async fn exchange(
         &mut self,
-        stamp: &Stamp<'_>,
-        body: (Bytes, Option<&'static str>),
+        request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, HeaderMap, Bytes), Failure> {
         // Taken, so that a call that ends early leaves no connection half used.
         let mut open = match self.open.take() {
@@ -170,7 +199,6 @@ impl Link {
                 Err(_) => return Err("connecting took too long".into()),
             },
         };
-        let request = self.request(stamp, body)?;
         let exchange = async {
             open.sender.ready().await?;
             let answer = open.sender.send_request(request).await?;
@@ -193,7 +221,7 @@ impl Link {
         stamp: &Stamp<'_>,
         (body, encoding): (Bytes, Option<&'static str>),
     ) -> Result<Request<Full<Bytes>>, Failure> {
-        let mut request = Request::post(self.path.clone())
+        let mut request = Request::post(self.events.clone())
             .header(header::HOST, &self.authority)
             .header(header::AUTHORIZATION, &self.token)
             .header(header::CONTENT_TYPE, "application/json")
@@ -224,7 +252,7 @@ impl Link {
     }
 }
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 async fn shake_hands<S>(stream: S) -> Result<Open, Failure>
 where

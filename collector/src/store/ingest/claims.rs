@@ -3,30 +3,42 @@
 //! Each answer has one row in `response_claims`: the event that was charged for it, and the one that
 //! waits for its usage. Two collectors that book the same answer at the same time meet in the row's
 //! primary key; the second waits for the first to commit and then sees whom it charged. Rows are
-//! taken in the order of their keys. Attempts and parts of one call are never each other's repeats.
+//! taken in the order of their keys. Attempts and parts of one call are never each other's repeats, nor
+//! are two calls that each made an answer, whatever id the vendor gave both. A file of a batch's results
+//! answers for the batch, from when it is known to belong to it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use deadpool_postgres::Transaction;
-use farebox_pricing::event::Pricing;
+use farebox_pricing::event::{Event, Pricing};
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::UsageSource;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{BatchError, Known, Placement, tenant_of};
+use super::{BatchError, Known, Placement, objects, tenant_of};
 use crate::ingest::Priced;
 
 /// How long after a call its result may be fetched again and still be known as the same: vendors keep
 /// stored answers for thirty days.
 const REPEAT_DAYS_MAX: i64 = 35;
 const DAY_MILLIS: i64 = 86_400_000;
+/// Why a result that was fetched costs nothing, now and later.
+const NOTHING_TO_BILL: [&str; 2] = ["failed", "no_results"];
 
 /// An event and its call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner {
     event_id: Uuid,
     call_id: Uuid,
+    is_original: bool,
+}
+
+/// An event whose usage was told by one that was booked before it.
+struct Late<'a> {
+    settling: Uuid,
+    pending: Uuid,
+    tenant: Option<&'a str>,
 }
 
 /// Who stands for an answer.
@@ -44,10 +56,14 @@ pub(super) async fn take(
     placements: &mut [Placement],
     known: Known,
 ) -> Result<(), BatchError> {
+    adopt(transaction, part, objects::note(transaction, part).await?).await?;
+    let parts = objects::parts(transaction, part).await?;
     // In the order of the keys; the places of one key in the order of the events.
     let mut answers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
     for (place, ready) in part.iter().enumerate() {
-        if let Some(claim) = claim_of(ready) {
+        let whole = parts.get(&place).map(String::as_str);
+        let id = whole.or(ready.record.event.response_id.as_deref());
+        if let Some(claim) = id.and_then(|id| claim_of(ready, id)) {
             answers.entry(claim).or_default().push(place);
         }
     }
@@ -55,17 +71,19 @@ pub(super) async fn take(
         return Ok(());
     }
     let mut wanted = Vec::with_capacity(answers.len());
+    let mut late = Vec::new();
     for (claim, places) in &answers {
         let mut new = Claim::default();
-        stand(&mut new, part, placements, places);
+        stand(&mut new, part, placements, places, &mut late);
         if new != Claim::default() {
             wanted.push((*claim, new));
         }
     }
     let inserted = insert(transaction, &wanted, known).await?;
     if inserted == answers.len() as u64 {
-        return Ok(());
+        return note_late(transaction, &late).await;
     }
+    late.clear();
     // Somebody was there before, or an event only asks.
     let held = held(transaction, part, &answers).await?;
     for (claim, places) in &answers {
@@ -76,50 +94,80 @@ pub(super) async fn take(
             (placements[*place].settles, placements[*place].repeats) = (None, None);
         }
         let mut after = before.still_holds(part, places);
-        stand(&mut after, part, placements, places);
+        stand(&mut after, part, placements, places, &mut late);
         if after != *before {
             update(transaction, *claim, after).await?;
         }
     }
-    Ok(())
+    note_late(transaction, &late).await
 }
 
-/// The first half of a SHA-256 over who asked whom for what.
-fn claim_of(ready: &Priced) -> Option<Uuid> {
+/// The first half of a SHA-256 over who answered whom with what.
+fn claim_of(ready: &Priced, id: &str) -> Option<Uuid> {
     let event = &ready.record.event;
-    let response_id = event.response_id.as_deref()?;
+    let account = objects::account_of(event);
     let mut hash = Sha256::new();
-    for text in [tenant_of(ready), Some(&event.upstream), Some(response_id)] {
-        // No text is as long as `null`, so that no two lists of texts look the same.
-        let length = text.map_or(u64::MAX, |text| text.len() as u64);
-        hash.update(length.to_be_bytes());
-        hash.update(text.unwrap_or_default());
+    for text in [event.provider.as_str(), &account, id] {
+        hash.update((text.len() as u64).to_be_bytes());
+        hash.update(text);
     }
     let digest: [u8; 32] = hash.finalize().into();
     Uuid::from_slice(&digest[..16]).ok()
 }
 
 /// Lets the events of one answer find who stands for it, and stand for it themselves where nobody does.
-fn stand(claim: &mut Claim, part: &[&Priced], placements: &mut [Placement], places: &[usize]) {
+fn stand<'a>(
+    claim: &mut Claim,
+    part: &[&'a Priced],
+    placements: &mut [Placement],
+    places: &[usize],
+    late: &mut Vec<Late<'a>>,
+) {
     for &place in places {
         let event = &part[place].record.event;
         let own = Owner {
             event_id: event.event_id,
             call_id: event.call_id,
+            is_original: event.original,
         };
         let of_another_call = |owner: &Owner| owner.call_id != own.call_id;
-        if let Some(pending) = claim.pending.filter(of_another_call) {
+        if let Some(pending) = claim.pending.filter(of_another_call)
+            && tells(event)
+        {
             placements[place].settles = Some(pending.event_id);
         }
         if is_charged(part[place].pricing) {
             let charged = *claim.charged.get_or_insert(own);
             placements[place].repeats = Some(charged)
                 .filter(of_another_call)
+                .filter(|charged| !(charged.is_original && own.is_original))
                 .map(|charged| charged.event_id);
         }
-        if event.usage_source == UsageSource::Pending {
-            claim.pending.get_or_insert(own);
+        if event.usage_source == UsageSource::Pending && claim.pending.is_none() {
+            claim.pending = Some(own);
+            if let Some(charged) = claim.charged.filter(of_another_call) {
+                late.push(Late {
+                    settling: charged.event_id,
+                    pending: own.event_id,
+                    tenant: tenant_of(part[place]),
+                });
+            }
         }
+    }
+}
+
+/// Whether an event says what an earlier one left open: its usage, or that there is nothing to bill.
+fn tells(event: &Event) -> bool {
+    match event.usage_source {
+        UsageSource::Reported
+        | UsageSource::Partial
+        | UsageSource::Measured
+        | UsageSource::Estimated => true,
+        UsageSource::None => {
+            let reason = event.usage_reason.as_deref();
+            reason.is_some_and(|reason| NOTHING_TO_BILL.contains(&reason))
+        }
+        UsageSource::Missing | UsageSource::Pending => false,
     }
 }
 
@@ -170,21 +218,25 @@ async fn insert(
     let id = |owner: Option<Owner>| owner.map(|owner| owner.event_id);
     let charged: Vec<Option<Uuid>> = wanted.iter().map(|(_, new)| id(new.charged)).collect();
     let pending: Vec<Option<Uuid>> = wanted.iter().map(|(_, new)| id(new.pending)).collect();
+    let is_original = |(_, new): &(Uuid, Claim)| new.charged.is_some_and(|own| own.is_original);
+    let originals: Vec<bool> = wanted.iter().map(is_original).collect();
     // Looking before each insertion would cost as much again as the insertion.
     let statement = match known {
         Known::Nothing => {
-            "insert into farebox_private.response_claims (claim, charged_event_id, pending_event_id)
-             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[])"
+            "insert into farebox_private.response_claims
+                 (claim, charged_event_id, pending_event_id, charged_is_original)
+             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::boolean[])"
         }
         Known::AskFirst => {
-            "insert into farebox_private.response_claims (claim, charged_event_id, pending_event_id)
-             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[])
+            "insert into farebox_private.response_claims
+                 (claim, charged_event_id, pending_event_id, charged_is_original)
+             select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::boolean[])
              on conflict do nothing"
         }
     };
     let statement = transaction.prepare_cached(statement).await?;
     let inserted = transaction
-        .execute(&statement, &[&claims, &charged, &pending])
+        .execute(&statement, &[&claims, &charged, &pending, &originals])
         .await?;
     Ok(inserted)
 }
@@ -198,7 +250,7 @@ async fn held(
     let claims: Vec<Uuid> = answers.keys().copied().collect();
     let statement = transaction
         .prepare_cached(
-            "select claim, charged_event_id, pending_event_id
+            "select claim, charged_event_id, pending_event_id, charged_is_original
              from farebox_private.response_claims
              where claim = any($1)
              order by claim
@@ -218,18 +270,19 @@ async fn held(
         (event.event_id, event.call_id)
     }));
     // Without its event a claim is of a call of its own.
-    let owner = |event_id: Option<Uuid>| {
+    let owner = |event_id: Option<Uuid>, is_original: bool| {
         event_id.map(|event_id| Owner {
             event_id,
             call_id: calls.get(&event_id).copied().unwrap_or(event_id),
+            is_original,
         })
     };
     Ok(rows
         .iter()
         .map(|row| {
             let claim = Claim {
-                charged: owner(row.get(1)),
-                pending: owner(row.get(2)),
+                charged: owner(row.get(1), row.get(3)),
+                pending: owner(row.get(2), false),
             };
             (row.get(0), claim)
         })
@@ -259,7 +312,7 @@ async fn update(
     let statement = transaction
         .prepare_cached(
             "update farebox_private.response_claims
-             set charged_event_id = $2, pending_event_id = $3
+             set charged_event_id = $2, pending_event_id = $3, charged_is_original = $4
              where claim = $1",
         )
         .await?;
@@ -267,8 +320,83 @@ async fn update(
     transaction
         .execute(
             &statement,
-            &[&claim, &id(after.charged), &id(after.pending)],
+            &[
+                &claim,
+                &id(after.charged),
+                &id(after.pending),
+                &after.charged.is_some_and(|charged| charged.is_original),
+            ],
         )
+        .await?;
+    Ok(())
+}
+
+/// What a file of results was charged for, its batch was charged for; and that settles the call that
+/// made the batch.
+async fn adopt(
+    transaction: &Transaction<'_>,
+    part: &[&Priced],
+    learnt: Vec<objects::Part<'_>>,
+) -> Result<(), BatchError> {
+    let claims = |(place, file, whole): &objects::Part<'_>| {
+        let ready = part[*place];
+        Some((claim_of(ready, file)?, claim_of(ready, whole)?, *place))
+    };
+    let pairs: Vec<(Uuid, Uuid, usize)> = learnt.iter().filter_map(claims).collect();
+    if pairs.is_empty() {
+        return Ok(());
+    }
+    let files: Vec<Uuid> = pairs.iter().map(|pair| pair.0).collect();
+    let wholes: Vec<Uuid> = pairs.iter().map(|pair| pair.1).collect();
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.response_claims as known
+                 (claim, charged_event_id, charged_is_original)
+             select distinct on (pair.whole) pair.whole, held.charged_event_id, held.charged_is_original
+             from unnest($1::uuid[], $2::uuid[]) as pair (file, whole)
+             join farebox_private.response_claims as held on held.claim = pair.file
+             where held.charged_event_id is not null
+             order by pair.whole
+             on conflict (claim) do update
+             set charged_event_id = excluded.charged_event_id,
+                 charged_is_original = excluded.charged_is_original
+             where known.charged_event_id is null
+             returning claim, charged_event_id, pending_event_id",
+        )
+        .await?;
+    let rows = transaction.query(&statement, &[&files, &wholes]).await?;
+    let mut late = Vec::new();
+    for row in rows {
+        let (whole, settling): (Uuid, Uuid) = (row.get(0), row.get(1));
+        let place = pairs.iter().find(|pair| pair.1 == whole).map(|pair| pair.2);
+        if let (Some(pending), Some(place)) = (row.get::<_, Option<Uuid>>(2), place) {
+            late.push(Late {
+                settling,
+                pending,
+                tenant: tenant_of(part[place]),
+            });
+        }
+    }
+    note_late(transaction, &late).await
+}
+
+async fn note_late(transaction: &Transaction<'_>, late: &[Late<'_>]) -> Result<(), BatchError> {
+    if late.is_empty() {
+        return Ok(());
+    }
+    let settling: Vec<Uuid> = late.iter().map(|late| late.settling).collect();
+    let pending: Vec<Uuid> = late.iter().map(|late| late.pending).collect();
+    let tenants: Vec<Option<&str>> = late.iter().map(|late| late.tenant).collect();
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.late_settlements
+                 (settling_event_id, pending_event_id, tenant_id)
+             select * from unnest($1::uuid[], $2::uuid[], $3::text[])
+             on conflict do nothing",
+        )
+        .await?;
+    transaction
+        .execute(&statement, &[&settling, &pending, &tenants])
         .await?;
     Ok(())
 }

@@ -5,15 +5,18 @@ use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
 
 use super::generate;
-use super::path;
+use super::{kept, path};
 use crate::framing::json::{Raw, items, pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::Asked;
-use crate::providers::facts::{self, member};
+use crate::providers::facts::{self, keep_response_text, member};
 use crate::providers::sums;
 
 /// How the files of results are named: `batch-` and the batch's own name.
 const FILE_START: &str = "batch-";
+
+/// The fact of a finished batch's file of results.
+pub(super) const RESULTS_FILE: &str = "results_file";
 
 /// The model of the path.
 pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -43,9 +46,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         return;
     };
     let [name, done, response, error, metadata] = picked.members;
-    if let Some(name) = name.and_then(text_of) {
-        evidence.set_response_text("id", path::last_part(&name));
-    }
+    kept::keep_name(evidence, name.and_then(text_of));
     evidence.response.insert("finished", true);
     if facts::status(evidence).is_some_and(|status| status >= 400) {
         generate::note_error(evidence, error);
@@ -59,6 +60,10 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         .and_then(text_of)
         .map(|model| path::last_part(&model).to_owned());
     let output = response.into_iter().chain(member(metadata, "output"));
+    let file = output
+        .clone()
+        .find_map(|output| member(Some(output), "responsesFile"));
+    keep_response_text(evidence, RESULTS_FILE, file);
     if let Some(results) = output.into_iter().find_map(inlined) {
         for result in items(results) {
             add(evidence, result, model.as_deref());

@@ -7,7 +7,7 @@ use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
 use super::generate::{note_error, place};
-use super::path;
+use super::{kept, path};
 use crate::framing::Frame;
 use crate::framing::json::{pick, text_of};
 use crate::provider::Asked;
@@ -43,10 +43,9 @@ pub(crate) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         return;
     };
     let [name, model, usage, created, expires, error] = picked.members;
-    for (fact, raw) in [("id", name), ("model", model)] {
-        if let Some(text) = raw.and_then(text_of) {
-            evidence.set_response_text(fact, path::last_part(&text));
-        }
+    kept::keep_name(evidence, name.and_then(text_of));
+    if let Some(model) = model.and_then(text_of) {
+        evidence.set_response_text("model", path::last_part(&model));
     }
     let parts = [
         ("usageMetadata", usage),

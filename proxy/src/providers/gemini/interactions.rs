@@ -25,13 +25,15 @@ pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
         "background",
         "service_tier",
         "generation_config",
+        "store",
     ];
     let Some(picked) = asked.body.and_then(|body| pick(body, names)) else {
         return;
     };
-    let [model, agent, stream, background, tier, config] = picked.members;
+    let [model, agent, stream, background, tier, config, store] = picked.members;
     keep_request(evidence, "model", model.or(agent));
     keep_request(evidence, "stream", stream);
+    keep_request(evidence, "store", store);
     keep_request(evidence, "background", background);
     keep_request(evidence, "service_tier", tier);
     let most = member(config, "max_output_tokens");

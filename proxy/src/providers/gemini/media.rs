@@ -9,7 +9,7 @@ use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
 
 use super::generate::{note_error, place};
-use super::path;
+use super::{kept, path};
 use crate::framing::Frame;
 use crate::framing::json::{Raw, items, pick, pick_in, text_of};
 use crate::provider::Asked;
@@ -98,7 +98,7 @@ pub(crate) fn collect_operation(frame: &Frame<'_>, evidence: &mut Evidence) {
     };
     let [name, done, response, error] = picked.members;
     if let Some(name) = name.and_then(text_of) {
-        evidence.set_response_text("id", path::last_part(&name));
+        kept::keep_name(evidence, Some(name.clone()));
         if let Some(model) = path::model(&name) {
             evidence.set_response_text("model", &model);
         }

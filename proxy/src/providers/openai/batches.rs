@@ -1,8 +1,9 @@
 //! OpenAI's batches: the job, which is pending until its results are fetched, and the file of results,
 //! one JSON line each, whose usage is summed.
 //!
-//! A file of results does not name its batch, so its own id is what is charged once; a finished job
-//! notes that id. Whether a file holds results shows in its lines; every other file costs nothing.
+//! A file of results does not name its batch: a finished job names its files, and by that the ledger
+//! knows whose results they are. Whether a file holds results shows in its lines; every other file
+//! costs nothing.
 
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{UsageDraft, UsageSource};
@@ -21,6 +22,11 @@ const PLAIN: &str = "plain_file";
 /// The fact of a result whose usage could not be read.
 const UNREAD: &str = "unread_results";
 
+/// The facts that name the files of a finished job.
+pub(crate) const FILES: [&str; 2] = ["output_file_id", "error_file_id"];
+/// The fact that names the file of a finished upload.
+pub(crate) const FILE: &str = "file_id";
+
 /// What a new job is for.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     const NAMES: [&str; 2] = ["endpoint", "completion_window"];
@@ -38,16 +44,42 @@ pub(crate) fn glance(_data: &[u8]) -> Glance {
 
 /// Keeps what a job says of itself.
 pub(crate) fn collect_job(frame: &Frame<'_>, evidence: &mut Evidence) {
-    const NAMES: [&str; 6] = ["id", "model", "status", "output_file_id", "usage", "error"];
+    const NAMES: [&str; 9] = [
+        "id",
+        "model",
+        "status",
+        "output_file_id",
+        "error_file_id",
+        "usage",
+        "output_file",
+        "error_file",
+        "job",
+    ];
     let Some(picked) = pick(frame.data, NAMES) else {
         evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
-    let [id, model, status, output, usage, _] = picked.members;
-    keep_response_text(evidence, "batch_id", id);
+    let [
+        id,
+        model,
+        status,
+        output,
+        errors,
+        usage,
+        output_file,
+        error_file,
+        job,
+    ] = picked.members;
+    if let Some(job) = job.filter(|_| id.is_none()) {
+        let frame = Frame {
+            origin: frame.origin,
+            data: job.bytes(),
+        };
+        return collect_job(&frame, evidence);
+    }
     keep_response_text(evidence, "id", id);
-    // What is charged later is charged for the file.
-    keep_response_text(evidence, "id", output);
+    keep_response_text(evidence, FILES[0], output.or(output_file));
+    keep_response_text(evidence, FILES[1], errors.or(error_file));
     keep_response_text(evidence, "model", model);
     keep_response_text(evidence, "state", status);
     keep_usage(evidence, "usage", usage);
@@ -59,19 +91,18 @@ pub(crate) fn job_usage_of(evidence: &Evidence) -> UsageDraft {
     if let Some(draft) = facts::refused(evidence) {
         return draft;
     }
-    let has_output = evidence.response_text("id") != evidence.response_text("batch_id");
+    let nothing = |reason| UsageDraft {
+        source: UsageSource::None,
+        reason: Some(reason),
+        ..UsageDraft::default()
+    };
+    let has_output = evidence.response_text(FILES[0]).is_some();
     match evidence.response_text("state") {
         None => facts::missing(facts::why_no_usage(evidence), None, None),
-        Some("failed") => UsageDraft {
-            source: UsageSource::None,
-            reason: Some("failed"),
-            ..UsageDraft::default()
-        },
-        Some(_) if !has_output && evidence.request.is_set("poll") => UsageDraft {
-            source: UsageSource::None,
-            reason: Some("not_finished"),
-            ..UsageDraft::default()
-        },
+        Some("failed" | "FAILED") => nothing("failed"),
+        // The call that made it waits for the results.
+        Some(_) if evidence.request.is_set("poll") && has_output => nothing("results_in_file"),
+        Some(_) if evidence.request.is_set("poll") => nothing("not_finished"),
         Some(_) => {
             let usage = evidence
                 .object("usage")
@@ -85,6 +116,15 @@ pub(crate) fn job_usage_of(evidence: &Evidence) -> UsageDraft {
                 ..UsageDraft::default()
             }
         }
+    }
+}
+
+/// Keeps what a finished upload became.
+pub(crate) fn collect_upload(frame: &Frame<'_>, evidence: &mut Evidence) {
+    if let Some(picked) = pick(frame.data, ["id", "file"]) {
+        let [id, file] = picked.members;
+        keep_response_text(evidence, "id", id);
+        keep_response_text(evidence, FILE, facts::member(file, "id"));
     }
 }
 

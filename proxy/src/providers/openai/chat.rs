@@ -16,7 +16,7 @@ use crate::providers::openai::tokens;
 
 /// Model, stream and what bounds the output.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 8] = [
         "model",
         "stream",
         "service_tier",
@@ -24,6 +24,7 @@ pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
         "max_completion_tokens",
         "max_tokens",
         "web_search_options",
+        "store",
     ];
     let Some(picked) = asked.body.and_then(|body| pick(body, NAMES)) else {
         return;
@@ -36,11 +37,13 @@ pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
         max_completion,
         max_tokens,
         web_search,
+        store,
     ] = picked.members;
     keep_request(evidence, "model", model);
     keep_request(evidence, "stream", stream);
     keep_request(evidence, "service_tier", tier);
     keep_request(evidence, "n", n);
+    keep_request(evidence, "store", store);
     let max = if is_present(max_completion) {
         max_completion
     } else {

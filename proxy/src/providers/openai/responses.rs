@@ -23,27 +23,28 @@ const POLL: &str = "poll";
 
 /// Model, stream, background and what bounds the output.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 8] = [
         "model",
         "stream",
         "background",
         "service_tier",
         "max_output_tokens",
+        "store",
         "background_options",
         "prompt",
     ];
     let Some(picked) = asked.body.and_then(|body| pick(body, NAMES)) else {
         return;
     };
-    for (name, member) in NAMES.iter().zip(picked.members).take(5) {
+    for (name, member) in NAMES.iter().zip(picked.members).take(6) {
         keep_request(evidence, name, member);
     }
-    let window = picked.members[5].and_then(|options| pick_in(options, ["completion_window"]));
+    let window = picked.members[6].and_then(|options| pick_in(options, ["completion_window"]));
     if let Some(window) = window {
         keep_request(evidence, "completion_window", window.members[0]);
     }
     // A stored prompt lies with the vendor.
-    if is_present(picked.members[6]) {
+    if is_present(picked.members[7]) {
         evidence.request.insert(tokens::UNBOUNDED_INPUT, true);
     }
     tokens::note_unbounded_input(evidence, asked);

@@ -36,15 +36,24 @@ pub(crate) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         evidence.response.insert("finished", true);
         return;
     }
-    const NAMES: [&str; 6] = ["id", "object", "model", "status", "usage", "error"];
+    const NAMES: [&str; 7] = [
+        "id",
+        "object",
+        "model",
+        "status",
+        "usage",
+        "error",
+        "thread_id",
+    ];
     let Some(picked) = pick(frame.data, NAMES) else {
         evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
-    let [id, object, model, status, usage, error] = picked.members;
+    let [id, object, model, status, usage, error, thread] = picked.members;
     let object = object.and_then(text_of).unwrap_or_default();
     if object == "thread.run" {
         keep_response_text(evidence, "id", id);
+        keep_response_text(evidence, "thread_id", thread);
         keep_response_text(evidence, "model", model);
         keep_response_text(evidence, "state", status);
         keep_usage(evidence, "usage", usage);

@@ -13,6 +13,8 @@ use crate::providers::openai::chat;
 
 /// The fact of a call that fetches, and what it fetches.
 const REQUEST_ID: &str = "deferred_id";
+/// The fact of an answer that is promised: what it is fetched by.
+pub(super) const PROMISED: &str = "promised_id";
 /// The status of an answer that is not there yet.
 const ACCEPTED: u64 = 202;
 
@@ -32,6 +34,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         && facts::is_present(picked.members[0])
     {
         keep_response_text(evidence, "id", picked.members[0]);
+        keep_response_text(evidence, PROMISED, picked.members[0]);
         evidence.response.insert("deferred", true);
     }
 }
