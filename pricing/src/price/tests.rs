@@ -1,5 +1,4 @@
 mod properties;
-mod speed;
 mod states;
 mod vendors;
 
