@@ -8,6 +8,7 @@
 //! no, and the pool connects again by itself.
 
 mod api;
+pub mod cards;
 pub mod config;
 mod error;
 mod export;
@@ -23,6 +24,8 @@ mod tls;
 pub mod ingest;
 pub mod rollup;
 
+mod reprice;
+
 /// What the API reads and writes, one file a noun.
 #[path = "store"]
 mod records {
@@ -34,6 +37,7 @@ mod records {
     pub(crate) mod keys;
     pub(crate) mod limits;
     pub(crate) mod nodes;
+    pub(crate) mod prices;
     pub(crate) mod reconciliations;
     pub(crate) mod runs;
     pub(crate) mod sessions;
@@ -140,6 +144,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     let app = api::Shared::start(&config)?;
     let metrics = app.metrics.clone();
     let watching = tokio::spawn(api::watch(app.clone(), shutdown.clone()));
+    let following = tokio::spawn(api::follow_cards(app.clone(), shutdown.clone()));
     let router = api::router(app);
     let is_tls = tls.is_some();
     if let Some(tls) = &tls {
@@ -149,6 +154,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
     let task = tokio::spawn(async move {
         server::serve(listener, router, metrics, tls, shutdown, drain).await;
         watching.abort();
+        following.abort();
     });
     tracing::info!(%address, is_tls, "collector listens");
     Ok(Running {

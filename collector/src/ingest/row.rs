@@ -60,6 +60,10 @@ pub(super) fn digest(event: &Event, content: &Fields) -> [u8; 32] {
         hash.update([u8::from(text.is_some())]);
         hash.update(text.unwrap_or_default());
     }
+    if let Some(plan) = &event.plan {
+        hash.update([2]);
+        hash.update(plan);
+    }
     if !is_usage_of_lines(event) {
         let mut usage = Vec::new();
         json::usage(&mut usage, &event.usage);

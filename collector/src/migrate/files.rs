@@ -22,6 +22,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0004_intake.sql"),
     ),
     (
+        "0006_prices.sql",
+        include_str!("../../../sql/migrations/0006_prices.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
@@ -62,6 +66,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/adjustments.sql"),
     ),
     (
+        "allowances.sql",
+        include_str!("../../../sql/views/allowances.sql"),
+    ),
+    (
         "audit_log.sql",
         include_str!("../../../sql/views/audit_log.sql"),
     ),
@@ -80,6 +88,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "directory_limits.sql",
         include_str!("../../../sql/views/directory_limits.sql"),
+    ),
+    (
+        "directory_rate_cards.sql",
+        include_str!("../../../sql/views/directory_rate_cards.sql"),
     ),
     (
         "directory_tenants.sql",
@@ -120,6 +132,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/requests.sql"),
     ),
     ("runs.sql", include_str!("../../../sql/views/runs.sql")),
+    (
+        "rule_margins.sql",
+        include_str!("../../../sql/views/rule_margins.sql"),
+    ),
     (
         "sessions.sql",
         include_str!("../../../sql/views/sessions.sql"),
