@@ -67,6 +67,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Export(args) => verbs::export::run(args),
         Verb::Reconcile(args) => verbs::reconcile::run(args),
         Verb::Price(verb) => price::run(verb),
+        Verb::Reprice(args) => verbs::reprice::run(args),
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
         Verb::Completions { shell } => {
