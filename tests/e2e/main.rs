@@ -11,6 +11,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod outage;
+mod prices;
 mod revoke;
 mod scale;
 mod schema;
