@@ -117,6 +117,25 @@ async fn selling_rules_hold_within_a_second_and_running_calls_keep_theirs() -> R
         "{row}"
     );
 
+    // What was quoted is what was charged.
+    let quoted = stack.done(&[
+        "price",
+        "quote",
+        "--in-force",
+        "--provider",
+        "openai",
+        "--model",
+        "gpt-4o-mini",
+        "--usage",
+        &row["usage"].to_string(),
+        "--tenant",
+        "acme",
+        "--json",
+    ])?;
+    let quoted: Value = serde_json::from_str(&quoted)?;
+    let amounts = |of: &Value| (text(of, "cost_usd"), text(of, "billed_usd"));
+    assert_eq!(amounts(&quoted), amounts(&row), "{quoted}");
+
     // A bad file is refused whole, by its name and with every mistake; what is in force stays.
     let bad = stack.folder.path().join("bad.json");
     std::fs::write(
