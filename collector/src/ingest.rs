@@ -177,7 +177,7 @@ pub async fn ingest(
         first_of.insert(event_id, (position, record.digest));
         match price_again(position, record, &set) {
             Ok(ready) => priced.push(ready),
-            Err(unknown) => waiting.push(unknown),
+            Err(unknown) => waiting.push(*unknown),
         }
     }
     for unknown in learn(store, cards, waiting, &mut priced).await? {
@@ -237,9 +237,9 @@ struct Unknown {
 async fn learn(
     store: &Store,
     cards: &Cards,
-    mut waiting: Vec<Box<Unknown>>,
+    mut waiting: Vec<Unknown>,
     priced: &mut Vec<Priced>,
-) -> Result<Vec<Box<Unknown>>, StoreError> {
+) -> Result<Vec<Unknown>, StoreError> {
     for _ in 0..LESSONS_MAX {
         if waiting.is_empty() {
             break;
@@ -250,7 +250,7 @@ async fn learn(
         for unknown in again {
             match price_again(unknown.position, unknown.record, &set) {
                 Ok(ready) => priced.push(ready),
-                Err(unknown) => waiting.push(unknown),
+                Err(unknown) => waiting.push(*unknown),
             }
         }
     }
