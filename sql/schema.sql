@@ -17,6 +17,12 @@ CREATE FUNCTION farebox_private.charges_of(charges text, with_cost boolean) RETU
 
 COMMENT ON FUNCTION farebox_private.charges_of(charges text, with_cost boolean) IS 'Charges as the public face shows them, from the form they are kept in; without their cost half for those who must not see it.';
 
+CREATE FUNCTION farebox_private.is_id(id text) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((char_length(id) >= 1) AND (char_length(id) <= 128)) AND (id !~ '[\u0001-\u001f\u007f-\u009f]'::text) AND (id IS NFC NORMALIZED));
+
+COMMENT ON FUNCTION farebox_private.is_id(id text) IS 'Whether a text is an identifier: 1 to 128 Unicode scalar values, NFC, no control characters.';
+
 CREATE FUNCTION farebox_private.sees_all() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN (pg_has_role('farebox_reader'::name, 'member'::text) OR pg_has_role('farebox_collector'::name, 'member'::text) OR pg_has_role('farebox_proxy'::name, 'member'::text) OR pg_has_role('farebox_retention'::name, 'member'::text) OR pg_has_role('farebox_owner'::name, 'member'::text));
@@ -225,6 +231,89 @@ COMMENT ON COLUMN farebox.adjustments.events IS 'Signed change of the count of e
 
 COMMENT ON COLUMN farebox.adjustments.unpriced_events IS 'Signed change of the count of events without a price, on rows of the meter calls.';
 
+CREATE TABLE farebox_private.invoice_lines (
+    invoice_id uuid NOT NULL,
+    line integer NOT NULL,
+    tenant_id text NOT NULL,
+    kind text NOT NULL,
+    provider text,
+    model text,
+    meter text,
+    quantity numeric,
+    billed_usd farebox_private.usd NOT NULL,
+    text text,
+    corrects date,
+    price_usd numeric,
+    price_per numeric,
+    CONSTRAINT corrections_name_their_month CHECK (((kind = ANY (ARRAY['credit'::text, 'debit'::text])) = (corrects IS NOT NULL))),
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'allowance'::text, 'credit'::text, 'debit'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.invoice_lines FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.invoice_lines IS 'Lines of closed invoices.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.invoice_id IS 'The invoice.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.tenant_id IS 'The invoice''s tenant.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.kind IS 'usage, allowance (included in the plan), or a credit or debit for an earlier month.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.model IS 'The model.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.quantity IS 'How much of it.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.billed_usd IS 'The amount.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.text IS 'What a person reads.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.corrects IS 'The earlier month that a credit or debit is for.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.price_usd IS 'Price of the quantity''s unit, where the line has one price.';
+
+COMMENT ON COLUMN farebox_private.invoice_lines.price_per IS 'Units that price is for.';
+
+CREATE VIEW farebox.invoice_lines AS
+ SELECT invoice_lines.invoice_id,
+    invoice_lines.line,
+    invoice_lines.tenant_id,
+    invoice_lines.kind,
+    invoice_lines.provider,
+    invoice_lines.model,
+    invoice_lines.meter,
+    invoice_lines.quantity,
+    invoice_lines.billed_usd,
+    invoice_lines.text
+   FROM farebox_private.invoice_lines;
+
+COMMENT ON VIEW farebox.invoice_lines IS 'Lines of closed invoices.';
+
+COMMENT ON COLUMN farebox.invoice_lines.invoice_id IS 'The invoice.';
+
+COMMENT ON COLUMN farebox.invoice_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox.invoice_lines.tenant_id IS 'The invoice''s tenant.';
+
+COMMENT ON COLUMN farebox.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
+
+COMMENT ON COLUMN farebox.invoice_lines.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.invoice_lines.model IS 'The model.';
+
+COMMENT ON COLUMN farebox.invoice_lines.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox.invoice_lines.quantity IS 'How much of it.';
+
+COMMENT ON COLUMN farebox.invoice_lines.billed_usd IS 'The amount.';
+
+COMMENT ON COLUMN farebox.invoice_lines.text IS 'What a person reads.';
+
 CREATE TABLE farebox_private.invoices (
     invoice_id uuid NOT NULL,
     number text NOT NULL,
@@ -310,6 +399,185 @@ COMMENT ON COLUMN farebox.invoices.events_sha256 IS 'SHA-256 over the list of (e
 COMMENT ON COLUMN farebox.invoices.closed_at IS 'When the month was closed.';
 
 COMMENT ON COLUMN farebox.invoices.closed_by IS 'Who closed it.';
+
+CREATE TABLE farebox_private.limit_events (
+    limit_event_id uuid NOT NULL,
+    limit_id uuid NOT NULL,
+    tenant_id text,
+    at timestamp with time zone NOT NULL,
+    kind text NOT NULL,
+    meter text NOT NULL,
+    used numeric,
+    amount numeric,
+    node text,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['warning'::text, 'refusal'::text, 'cut'::text, 'dry_run'::text, 'reset'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.limit_events FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limit_events IS 'When limits warned, refused or cut.';
+
+COMMENT ON COLUMN farebox_private.limit_events.limit_event_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox_private.limit_events.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox_private.limit_events.tenant_id IS 'The tenant that met it.';
+
+COMMENT ON COLUMN farebox_private.limit_events.at IS 'When.';
+
+COMMENT ON COLUMN farebox_private.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
+
+COMMENT ON COLUMN farebox_private.limit_events.meter IS 'What was counted.';
+
+COMMENT ON COLUMN farebox_private.limit_events.used IS 'How much was used.';
+
+COMMENT ON COLUMN farebox_private.limit_events.amount IS 'How much is allowed.';
+
+COMMENT ON COLUMN farebox_private.limit_events.node IS 'The proxy.';
+
+CREATE TABLE farebox_private.limits (
+    limit_id uuid NOT NULL,
+    tenant_id text,
+    customer_id text,
+    key_id uuid,
+    upstream text,
+    model text,
+    meter text NOT NULL,
+    amount numeric NOT NULL,
+    window_kind text NOT NULL,
+    action text DEFAULT 'refuse'::text NOT NULL,
+    dry_run boolean DEFAULT false NOT NULL,
+    expires_at timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT action_is_known CHECK ((action = ANY (ARRAY['refuse'::text, 'warn'::text, 'cut'::text]))),
+    CONSTRAINT amount_not_negative CHECK ((amount >= (0)::numeric)),
+    CONSTRAINT window_is_known CHECK ((window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'month'::text, 'lifetime'::text, 'concurrent'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.limits FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limits IS 'Rates, quantities and budgets.';
+
+COMMENT ON COLUMN farebox_private.limits.limit_id IS 'Identifier of the limit.';
+
+COMMENT ON COLUMN farebox_private.limits.tenant_id IS 'The tenant it binds; null: everybody.';
+
+COMMENT ON COLUMN farebox_private.limits.customer_id IS 'The customer it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.key_id IS 'The virtual key it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.upstream IS 'The upstream it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.model IS 'The model it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+
+COMMENT ON COLUMN farebox_private.limits.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox_private.limits.window_kind IS 'The window the amount is for.';
+
+COMMENT ON COLUMN farebox_private.limits.action IS 'What happens past it: refuse, warn or cut.';
+
+COMMENT ON COLUMN farebox_private.limits.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox_private.limits.expires_at IS 'When it stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox_private.limits.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN farebox_private.limits.created_by IS 'Who made it.';
+
+COMMENT ON COLUMN farebox_private.limits.updated_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.limit_events AS
+ SELECT limit_events.limit_event_id,
+    limit_events.limit_id,
+    limit_events.tenant_id,
+    limit_events.at,
+    limit_events.kind,
+    limit_events.meter,
+    limit_events.used,
+    limit_events.amount,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN limit_events.node
+            ELSE NULL::text
+        END AS node
+   FROM farebox_private.limit_events
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (EXISTS ( SELECT
+           FROM farebox_private.limits
+          WHERE ((limits.limit_id = limit_events.limit_id) AND (limits.meter <> 'cost'::text)))));
+
+COMMENT ON VIEW farebox.limit_events IS 'When limits warned, refused or cut. Tenants see those of limits they see.';
+
+COMMENT ON COLUMN farebox.limit_events.limit_event_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox.limit_events.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox.limit_events.tenant_id IS 'The tenant that met it.';
+
+COMMENT ON COLUMN farebox.limit_events.at IS 'When.';
+
+COMMENT ON COLUMN farebox.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
+
+COMMENT ON COLUMN farebox.limit_events.meter IS 'What was counted.';
+
+COMMENT ON COLUMN farebox.limit_events.used IS 'How much was used.';
+
+COMMENT ON COLUMN farebox.limit_events.amount IS 'How much is allowed.';
+
+COMMENT ON COLUMN farebox.limit_events.node IS 'The proxy. Null for tenants.';
+
+CREATE VIEW farebox.limits AS
+ SELECT limits.limit_id,
+    limits.tenant_id,
+    limits.customer_id,
+    limits.key_id,
+    limits.upstream,
+    limits.model,
+    limits.meter,
+    limits.amount,
+    limits.window_kind,
+    limits.action,
+    limits.dry_run,
+    limits.expires_at,
+    limits.created_at,
+    limits.created_by,
+    limits.updated_at
+   FROM farebox_private.limits
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (limits.meter <> 'cost'::text));
+
+COMMENT ON VIEW farebox.limits IS 'Limits. Tenants see their own, but none on cost.';
+
+COMMENT ON COLUMN farebox.limits.limit_id IS 'Identifier of the limit.';
+
+COMMENT ON COLUMN farebox.limits.tenant_id IS 'The tenant it binds; null: everybody.';
+
+COMMENT ON COLUMN farebox.limits.customer_id IS 'The customer it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.key_id IS 'The virtual key it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.upstream IS 'The upstream it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.model IS 'The model it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+
+COMMENT ON COLUMN farebox.limits.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox.limits.window_kind IS 'The window the amount is for.';
+
+COMMENT ON COLUMN farebox.limits.action IS 'What happens past it: refuse, warn or cut.';
+
+COMMENT ON COLUMN farebox.limits.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox.limits.expires_at IS 'When it stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox.limits.created_at IS 'When it was made.';
+
+COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
+
+COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
 
 CREATE TABLE farebox_private.usage_events (
     event_id uuid NOT NULL,
@@ -838,6 +1106,141 @@ COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with a
 
 COMMENT ON COLUMN farebox.usage_events.plan IS 'The tenant''s plan when the call began; selling rules go by it.';
 
+CREATE TABLE farebox_private.virtual_keys (
+    key_id uuid NOT NULL,
+    prefix text NOT NULL,
+    secret_hash text NOT NULL,
+    name text NOT NULL,
+    tenant_id text,
+    may_attribute text DEFAULT 'none'::text NOT NULL,
+    may_attribute_values text[] DEFAULT '{}'::text[] NOT NULL,
+    scopes text[] DEFAULT '{proxy}'::text[] NOT NULL,
+    environment text DEFAULT 'live'::text NOT NULL,
+    own_credential boolean DEFAULT false NOT NULL,
+    allowed_upstreams text[],
+    allowed_models text[],
+    networks text[],
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    revoked_by text,
+    revoke_streams text DEFAULT 'cut'::text NOT NULL,
+    issued_by text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rotated_from uuid,
+    CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
+    CONSTRAINT may_attribute_is_known CHECK ((may_attribute = ANY (ARRAY['none'::text, 'any'::text, 'list'::text, 'prefix'::text]))),
+    CONSTRAINT name_is_id CHECK (farebox_private.is_id(name)),
+    CONSTRAINT prefix_is_visible_part CHECK ((prefix ~ '^vk_[A-Z2-7]{5}$'::text)),
+    CONSTRAINT revoke_streams_is_known CHECK ((revoke_streams = ANY (ARRAY['cut'::text, 'finish'::text]))),
+    CONSTRAINT secret_is_hashed CHECK ((secret_hash ~~ '$argon2id$%'::text))
+);
+
+ALTER TABLE ONLY farebox_private.virtual_keys FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.virtual_keys IS 'Virtual keys; the secret is kept as argon2id only.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.secret_hash IS 'argon2id in PHC form; never shown.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.expires_at IS 'When it stops working; null: never.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoked_by IS 'Who revoked it.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.issued_by IS 'Who issued it.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.created_at IS 'When it was issued.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.rotated_from IS 'The key it replaces.';
+
+CREATE VIEW farebox.virtual_keys AS
+ SELECT keys.key_id,
+    keys.prefix,
+    keys.name,
+    keys.tenant_id,
+    keys.may_attribute,
+    keys.may_attribute_values,
+    keys.scopes,
+    keys.environment,
+    keys.own_credential,
+    keys.allowed_upstreams,
+    keys.allowed_models,
+    keys.networks,
+    keys.expires_at,
+    keys.revoked_at,
+    keys.revoked_by,
+    keys.revoke_streams,
+    keys.issued_by,
+    keys.created_at,
+    keys.rotated_from
+   FROM farebox_private.virtual_keys keys;
+
+COMMENT ON VIEW farebox.virtual_keys IS 'Virtual keys, without their secrets.';
+
+COMMENT ON COLUMN farebox.virtual_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox.virtual_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
+
+COMMENT ON COLUMN farebox.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
+
+COMMENT ON COLUMN farebox.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
+
+COMMENT ON COLUMN farebox.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
+
+COMMENT ON COLUMN farebox.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.expires_at IS 'When it stops working; null: never.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoked_at IS 'When it was revoked.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoked_by IS 'Who revoked it.';
+
+COMMENT ON COLUMN farebox.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+COMMENT ON COLUMN farebox.virtual_keys.issued_by IS 'Who issued it.';
+
+COMMENT ON COLUMN farebox.virtual_keys.created_at IS 'When it was issued.';
+
+COMMENT ON COLUMN farebox.virtual_keys.rotated_from IS 'The key it replaces.';
+
 CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -930,9 +1333,39 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              fact.detail,
              fact.place
             FROM (event
-              CROSS JOIN LATERAL ( VALUES (1,'tenant'::text,((COALESCE(event.tenant_id, 'unattributed'::text) || ', from '::text) || event.attribution)), (2,'upstream'::text,((((event.upstream || ', '::text) || event.endpoint) || ', paid by '::text) || event.paid_by)), (3,'model'::text,((('asked '::text || COALESCE(event.model_requested, 'for none'::text)) || ', billed '::text) || COALESCE(event.model, 'none'::text))), (4,'answer'::text,((event.ending || COALESCE((', status '::text || event.status), ''::text)) || COALESCE(((', '::text || event.duration_ms) || ' ms'::text), ''::text))), (5,'provider ids'::text,concat_ws(', '::text, event.upstream_request_id, event.response_id))) fact(place, item, detail))
+              CROSS JOIN LATERAL ( VALUES (1,'tenant'::text,((COALESCE(event.tenant_id, 'unattributed'::text) || ', from '::text) || event.attribution)), (2,'upstream'::text,((((event.upstream || ', '::text) || event.endpoint) || ', paid by '::text) || event.paid_by)), (3,'model'::text,((('asked '::text || COALESCE(event.model_requested, 'for none'::text)) || ', billed '::text) || COALESCE(event.model, 'none'::text))), (4,'answer'::text,((event.ending || COALESCE((', status '::text || event.status), ''::text)) || COALESCE(((', '::text || event.duration_ms) || ' ms'::text), ''::text))), (5,'bytes'::text,((((COALESCE((event.request_bytes)::text, 'unknown'::text) || ' up, '::text) || COALESCE((event.response_bytes)::text, 'unknown'::text)) || ' down, '::text) || event.transport)), (6,'provider ids'::text,concat_ws(', '::text, event.upstream_request_id, event.response_id)), (7,'key'::text,( SELECT ((virtual_keys.prefix || ', '::text) || virtual_keys.name)
+                            FROM farebox.virtual_keys
+                           WHERE (virtual_keys.key_id = event.key_id)))) fact(place, item, detail))
          UNION ALL
           SELECT 2,
+             'limit'::text,
+             limits.meter,
+             limits.amount,
+             ('per '::text || limits.window_kind),
+             NULL::numeric,
+             NULL::numeric,
+             concat_ws(', '::text, limits.action,
+                 CASE
+                     WHEN limits.dry_run THEN 'dry run'::text
+                     ELSE NULL::text
+                 END, COALESCE(('tenant '::text || limits.tenant_id), 'every tenant'::text), ('customer '::text || limits.customer_id), ('model '::text || limits.model), ('limit '::text || limits.limit_id)) AS concat_ws,
+             row_number() OVER (ORDER BY limits.created_at) AS row_number
+            FROM (event
+              JOIN farebox.limits ON ((((limits.tenant_id IS NULL) OR (limits.tenant_id = event.tenant_id)) AND ((limits.customer_id IS NULL) OR (limits.customer_id = event.customer_id)) AND ((limits.key_id IS NULL) OR (limits.key_id = event.key_id)) AND ((limits.upstream IS NULL) OR (limits.upstream = event.upstream)) AND ((limits.model IS NULL) OR ((limits.model = event.model) OR (limits.model = event.model_requested))) AND (limits.created_at <= event.started_at) AND ((limits.expires_at IS NULL) OR (limits.expires_at > event.started_at)))))
+         UNION ALL
+          SELECT 3,
+             'limit event'::text,
+             limit_events.kind,
+             limit_events.used,
+             ('of '::text || limit_events.amount),
+             NULL::numeric,
+             NULL::numeric,
+             concat_ws(', '::text, limit_events.meter, ('limit '::text || limit_events.limit_id)) AS concat_ws,
+             row_number() OVER (ORDER BY limit_events.at) AS row_number
+            FROM (event
+              JOIN farebox.limit_events ON (((limit_events.tenant_id = event.tenant_id) AND (limit_events.at >= event.started_at) AND (limit_events.at <= COALESCE(event.ended_at, event.started_at)))))
+         UNION ALL
+          SELECT 4,
              'evidence'::text,
              (seen.value ->> 'at'::text),
              NULL::numeric,
@@ -944,7 +1377,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
             FROM (event
               CROSS JOIN LATERAL jsonb_array_elements((event.evidence -> 'objects'::text)) WITH ORDINALITY seen(value, place))
          UNION ALL
-          SELECT 3,
+          SELECT 5,
              'usage'::text,
              meter.key,
              (meter.value)::numeric AS value,
@@ -957,7 +1390,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
               CROSS JOIN LATERAL jsonb_array_elements(event.lines) WITH ORDINALITY line(value, place))
               CROSS JOIN LATERAL jsonb_each_text((line.value -> 'usage'::text)) meter(key, value))
          UNION ALL
-          SELECT 4,
+          SELECT 6,
              'bounds'::text,
              meters.meter,
              NULL::numeric,
@@ -969,7 +1402,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
             FROM (event
               CROSS JOIN LATERAL jsonb_object_keys((COALESCE(event.usage_low, '{}'::jsonb) || COALESCE(event.usage_high, '{}'::jsonb))) meters(meter))
          UNION ALL
-          SELECT 5,
+          SELECT 7,
              'charge'::text,
              (charge.value ->> 'meter'::text),
              ((charge.value ->> 'quantity'::text))::numeric AS "numeric",
@@ -981,7 +1414,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
             FROM (event
               CROSS JOIN LATERAL jsonb_array_elements(event.charges) WITH ORDINALITY charge(value, place))
          UNION ALL
-          SELECT 6,
+          SELECT 8,
              'booked'::text,
              event.pricing,
              NULL::numeric,
@@ -996,7 +1429,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              1
             FROM event
          UNION ALL
-          SELECT 7,
+          SELECT 9,
              'adjustment'::text,
              adjustments.meter,
              adjustments.quantity,
@@ -1008,7 +1441,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
             FROM farebox.adjustments
            WHERE (adjustments.event_id = explain.event_id)
          UNION ALL
-          SELECT 8,
+          SELECT 10,
              'invoice'::text,
              to_char((event.period)::timestamp with time zone, 'YYYY-MM'::text) AS to_char,
              NULL::numeric,
@@ -1027,6 +1460,21 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              1
             FROM (event
               LEFT JOIN farebox.invoices ON (((invoices.tenant_id = event.tenant_id) AND (invoices.period = event.period))))
+         UNION ALL
+          SELECT 11,
+             'invoice line'::text,
+             invoice_lines.meter,
+             invoice_lines.quantity,
+             NULL::text,
+             NULL::numeric,
+             invoice_lines.billed_usd,
+             (((('line '::text || invoice_lines.line) || ' of '::text) || invoices.number) || ', of all its events'::text),
+             invoice_lines.line
+            FROM ((event
+              JOIN farebox.invoices ON (((invoices.tenant_id = event.tenant_id) AND (invoices.period = event.period))))
+              JOIN farebox.invoice_lines ON (((invoice_lines.invoice_id = invoices.invoice_id) AND (invoice_lines.provider = event.provider) AND (EXISTS ( SELECT
+                    FROM jsonb_array_elements(event.charges) charge(value)
+                   WHERE (((charge.value ->> 'meter'::text) = invoice_lines.meter) AND (NOT ((charge.value ->> 'model'::text) IS DISTINCT FROM invoice_lines.model))))))))
          )
   SELECT steps.step,
      steps.topic,
@@ -1040,7 +1488,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
    ORDER BY steps.step, steps.place, steps.item;
 END;
 
-COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, evidence, usage, bounds, charge, booked, adjustment, invoice. Tenants see their own, without costs.';
+COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line. Tenants see their own, without costs.';
 
 CREATE TABLE farebox_private.corrections (
     correction_id uuid NOT NULL,
@@ -2012,12 +2460,6 @@ CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETU
 
 COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
 
-CREATE FUNCTION farebox_private.is_id(id text) RETURNS boolean
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (((char_length(id) >= 1) AND (char_length(id) <= 128)) AND (id !~ '[\u0001-\u001f\u007f-\u009f]'::text) AND (id IS NFC NORMALIZED));
-
-COMMENT ON FUNCTION farebox_private.is_id(id text) IS 'Whether a text is an identifier: 1 to 128 Unicode scalar values, NFC, no control characters.';
-
 CREATE TABLE farebox_private.rate_card_revisions (
     sha256 text NOT NULL,
     kind text DEFAULT 'cost'::text NOT NULL,
@@ -2107,6 +2549,12 @@ CREATE FUNCTION farebox_private.may_see(tenant_id text) RETURNS boolean
 
 COMMENT ON FUNCTION farebox_private.may_see(tenant_id text) IS 'Whether the current user may see rows of this tenant; unattributed rows (null) are for the operator.';
 
+CREATE FUNCTION farebox_private.modality(endpoint text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN CASE WHEN (endpoint = ANY (ARRAY['transcription'::text, 'listen'::text])) THEN 'speech_to_text'::text WHEN (endpoint = ANY (ARRAY['speech'::text, 'speak'::text])) THEN 'text_to_speech'::text WHEN (endpoint = ANY (ARRAY['realtime'::text, 'agent'::text])) THEN 'voice'::text WHEN (endpoint = ANY (ARRAY['image'::text, 'video'::text, 'ocr'::text, 'batch'::text, 'other'::text])) THEN endpoint WHEN (endpoint = ANY (ARRAY['embeddings'::text, 'rerank'::text])) THEN 'retrieval'::text ELSE 'text'::text END;
+
+COMMENT ON FUNCTION farebox_private.modality(endpoint text) IS 'What kind of exchange an endpoint is: text, speech_to_text, text_to_speech, voice, image, video, ocr, retrieval, batch, other.';
+
 CREATE FUNCTION farebox_private.note_directory_change() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2178,6 +2626,12 @@ end
 $$;
 
 COMMENT ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) IS 'Makes the roll-ups of these days again from the ledger, for its owner; how many rows they have then. Refused where retention removed events.';
+
+CREATE FUNCTION farebox_private.session_idle() RETURNS interval
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '00:30:00'::interval;
+
+COMMENT ON FUNCTION farebox_private.session_idle() IS 'How long nothing may happen in a session before it counts as closed.';
 
 CREATE TABLE farebox_private.allowances (
     revision text NOT NULL,
@@ -2417,267 +2871,38 @@ COMMENT ON COLUMN farebox.customers.settings IS 'Settings by name.';
 
 COMMENT ON COLUMN farebox.customers.created_at IS 'When the customer was made.';
 
-CREATE TABLE farebox_private.invoice_lines (
-    invoice_id uuid NOT NULL,
-    line integer NOT NULL,
-    tenant_id text NOT NULL,
-    kind text NOT NULL,
-    provider text,
-    model text,
-    meter text,
-    quantity numeric,
-    billed_usd farebox_private.usd NOT NULL,
-    text text,
-    corrects date,
-    price_usd numeric,
-    price_per numeric,
-    CONSTRAINT corrections_name_their_month CHECK (((kind = ANY (ARRAY['credit'::text, 'debit'::text])) = (corrects IS NOT NULL))),
-    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['usage'::text, 'allowance'::text, 'credit'::text, 'debit'::text])))
-);
+CREATE VIEW farebox.dead_air_events AS
+ SELECT events.event_id,
+    events.call_id,
+    events.tenant_id,
+    events.session_id,
+    events.part AS turn,
+    events.started_at,
+    events.ended_at,
+    events.duration_ms,
+    NULL::numeric AS threshold_ms
+   FROM farebox_private.usage_events events
+  WHERE false;
 
-ALTER TABLE ONLY farebox_private.invoice_lines FORCE ROW LEVEL SECURITY;
+COMMENT ON VIEW farebox.dead_air_events IS 'Silences in voice sockets, with their full length. Empty: no marks of speech are kept.';
 
-COMMENT ON TABLE farebox_private.invoice_lines IS 'Lines of closed invoices.';
+COMMENT ON COLUMN farebox.dead_air_events.event_id IS 'The event of the turn it is in.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.invoice_id IS 'The invoice.';
+COMMENT ON COLUMN farebox.dead_air_events.call_id IS 'The socket.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.line IS 'Number of the line, from 1.';
+COMMENT ON COLUMN farebox.dead_air_events.tenant_id IS 'The tenant.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.tenant_id IS 'The invoice''s tenant.';
+COMMENT ON COLUMN farebox.dead_air_events.session_id IS 'A conversation.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.kind IS 'usage, allowance (included in the plan), or a credit or debit for an earlier month.';
+COMMENT ON COLUMN farebox.dead_air_events.turn IS 'Number of the turn in its socket.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.provider IS 'The vendor.';
+COMMENT ON COLUMN farebox.dead_air_events.started_at IS 'Begin of the silence.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.model IS 'The model.';
+COMMENT ON COLUMN farebox.dead_air_events.ended_at IS 'End of the silence.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.meter IS 'What is counted.';
+COMMENT ON COLUMN farebox.dead_air_events.duration_ms IS 'Its full length, in milliseconds.';
 
-COMMENT ON COLUMN farebox_private.invoice_lines.quantity IS 'How much of it.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.billed_usd IS 'The amount.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.text IS 'What a person reads.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.corrects IS 'The earlier month that a credit or debit is for.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.price_usd IS 'Price of the quantity''s unit, where the line has one price.';
-
-COMMENT ON COLUMN farebox_private.invoice_lines.price_per IS 'Units that price is for.';
-
-CREATE VIEW farebox.invoice_lines AS
- SELECT invoice_lines.invoice_id,
-    invoice_lines.line,
-    invoice_lines.tenant_id,
-    invoice_lines.kind,
-    invoice_lines.provider,
-    invoice_lines.model,
-    invoice_lines.meter,
-    invoice_lines.quantity,
-    invoice_lines.billed_usd,
-    invoice_lines.text
-   FROM farebox_private.invoice_lines;
-
-COMMENT ON VIEW farebox.invoice_lines IS 'Lines of closed invoices.';
-
-COMMENT ON COLUMN farebox.invoice_lines.invoice_id IS 'The invoice.';
-
-COMMENT ON COLUMN farebox.invoice_lines.line IS 'Number of the line, from 1.';
-
-COMMENT ON COLUMN farebox.invoice_lines.tenant_id IS 'The invoice''s tenant.';
-
-COMMENT ON COLUMN farebox.invoice_lines.kind IS 'usage, or a credit or debit for an earlier month.';
-
-COMMENT ON COLUMN farebox.invoice_lines.provider IS 'The vendor.';
-
-COMMENT ON COLUMN farebox.invoice_lines.model IS 'The model.';
-
-COMMENT ON COLUMN farebox.invoice_lines.meter IS 'What is counted.';
-
-COMMENT ON COLUMN farebox.invoice_lines.quantity IS 'How much of it.';
-
-COMMENT ON COLUMN farebox.invoice_lines.billed_usd IS 'The amount.';
-
-COMMENT ON COLUMN farebox.invoice_lines.text IS 'What a person reads.';
-
-CREATE TABLE farebox_private.limit_events (
-    limit_event_id uuid NOT NULL,
-    limit_id uuid NOT NULL,
-    tenant_id text,
-    at timestamp with time zone NOT NULL,
-    kind text NOT NULL,
-    meter text NOT NULL,
-    used numeric,
-    amount numeric,
-    node text,
-    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['warning'::text, 'refusal'::text, 'cut'::text, 'dry_run'::text, 'reset'::text])))
-);
-
-ALTER TABLE ONLY farebox_private.limit_events FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.limit_events IS 'When limits warned, refused or cut.';
-
-COMMENT ON COLUMN farebox_private.limit_events.limit_event_id IS 'Identifier.';
-
-COMMENT ON COLUMN farebox_private.limit_events.limit_id IS 'The limit.';
-
-COMMENT ON COLUMN farebox_private.limit_events.tenant_id IS 'The tenant that met it.';
-
-COMMENT ON COLUMN farebox_private.limit_events.at IS 'When.';
-
-COMMENT ON COLUMN farebox_private.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
-
-COMMENT ON COLUMN farebox_private.limit_events.meter IS 'What was counted.';
-
-COMMENT ON COLUMN farebox_private.limit_events.used IS 'How much was used.';
-
-COMMENT ON COLUMN farebox_private.limit_events.amount IS 'How much is allowed.';
-
-COMMENT ON COLUMN farebox_private.limit_events.node IS 'The proxy.';
-
-CREATE TABLE farebox_private.limits (
-    limit_id uuid NOT NULL,
-    tenant_id text,
-    customer_id text,
-    key_id uuid,
-    upstream text,
-    model text,
-    meter text NOT NULL,
-    amount numeric NOT NULL,
-    window_kind text NOT NULL,
-    action text DEFAULT 'refuse'::text NOT NULL,
-    dry_run boolean DEFAULT false NOT NULL,
-    expires_at timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    created_by text,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT action_is_known CHECK ((action = ANY (ARRAY['refuse'::text, 'warn'::text, 'cut'::text]))),
-    CONSTRAINT amount_not_negative CHECK ((amount >= (0)::numeric)),
-    CONSTRAINT window_is_known CHECK ((window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'month'::text, 'lifetime'::text, 'concurrent'::text])))
-);
-
-ALTER TABLE ONLY farebox_private.limits FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.limits IS 'Rates, quantities and budgets.';
-
-COMMENT ON COLUMN farebox_private.limits.limit_id IS 'Identifier of the limit.';
-
-COMMENT ON COLUMN farebox_private.limits.tenant_id IS 'The tenant it binds; null: everybody.';
-
-COMMENT ON COLUMN farebox_private.limits.customer_id IS 'The customer it binds; null: all.';
-
-COMMENT ON COLUMN farebox_private.limits.key_id IS 'The virtual key it binds; null: all.';
-
-COMMENT ON COLUMN farebox_private.limits.upstream IS 'The upstream it binds; null: all.';
-
-COMMENT ON COLUMN farebox_private.limits.model IS 'The model it binds; null: all.';
-
-COMMENT ON COLUMN farebox_private.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
-
-COMMENT ON COLUMN farebox_private.limits.amount IS 'How much a window allows.';
-
-COMMENT ON COLUMN farebox_private.limits.window_kind IS 'The window the amount is for.';
-
-COMMENT ON COLUMN farebox_private.limits.action IS 'What happens past it: refuse, warn or cut.';
-
-COMMENT ON COLUMN farebox_private.limits.dry_run IS 'Counted and reported, never enforced.';
-
-COMMENT ON COLUMN farebox_private.limits.expires_at IS 'When it stops to hold; null: never.';
-
-COMMENT ON COLUMN farebox_private.limits.created_at IS 'When it was made.';
-
-COMMENT ON COLUMN farebox_private.limits.created_by IS 'Who made it.';
-
-COMMENT ON COLUMN farebox_private.limits.updated_at IS 'When it was last changed.';
-
-CREATE VIEW farebox.limit_events AS
- SELECT limit_events.limit_event_id,
-    limit_events.limit_id,
-    limit_events.tenant_id,
-    limit_events.at,
-    limit_events.kind,
-    limit_events.meter,
-    limit_events.used,
-    limit_events.amount,
-        CASE
-            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN limit_events.node
-            ELSE NULL::text
-        END AS node
-   FROM farebox_private.limit_events
-  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (EXISTS ( SELECT
-           FROM farebox_private.limits
-          WHERE ((limits.limit_id = limit_events.limit_id) AND (limits.meter <> 'cost'::text)))));
-
-COMMENT ON VIEW farebox.limit_events IS 'When limits warned, refused or cut. Tenants see those of limits they see.';
-
-COMMENT ON COLUMN farebox.limit_events.limit_event_id IS 'Identifier.';
-
-COMMENT ON COLUMN farebox.limit_events.limit_id IS 'The limit.';
-
-COMMENT ON COLUMN farebox.limit_events.tenant_id IS 'The tenant that met it.';
-
-COMMENT ON COLUMN farebox.limit_events.at IS 'When.';
-
-COMMENT ON COLUMN farebox.limit_events.kind IS 'warning, refusal, cut, dry_run or reset.';
-
-COMMENT ON COLUMN farebox.limit_events.meter IS 'What was counted.';
-
-COMMENT ON COLUMN farebox.limit_events.used IS 'How much was used.';
-
-COMMENT ON COLUMN farebox.limit_events.amount IS 'How much is allowed.';
-
-COMMENT ON COLUMN farebox.limit_events.node IS 'The proxy. Null for tenants.';
-
-CREATE VIEW farebox.limits AS
- SELECT limits.limit_id,
-    limits.tenant_id,
-    limits.customer_id,
-    limits.key_id,
-    limits.upstream,
-    limits.model,
-    limits.meter,
-    limits.amount,
-    limits.window_kind,
-    limits.action,
-    limits.dry_run,
-    limits.expires_at,
-    limits.created_at,
-    limits.created_by,
-    limits.updated_at
-   FROM farebox_private.limits
-  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (limits.meter <> 'cost'::text));
-
-COMMENT ON VIEW farebox.limits IS 'Limits. Tenants see their own, but none on cost.';
-
-COMMENT ON COLUMN farebox.limits.limit_id IS 'Identifier of the limit.';
-
-COMMENT ON COLUMN farebox.limits.tenant_id IS 'The tenant it binds; null: everybody.';
-
-COMMENT ON COLUMN farebox.limits.customer_id IS 'The customer it binds; null: all.';
-
-COMMENT ON COLUMN farebox.limits.key_id IS 'The virtual key it binds; null: all.';
-
-COMMENT ON COLUMN farebox.limits.upstream IS 'The upstream it binds; null: all.';
-
-COMMENT ON COLUMN farebox.limits.model IS 'The model it binds; null: all.';
-
-COMMENT ON COLUMN farebox.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
-
-COMMENT ON COLUMN farebox.limits.amount IS 'How much a window allows.';
-
-COMMENT ON COLUMN farebox.limits.window_kind IS 'The window the amount is for.';
-
-COMMENT ON COLUMN farebox.limits.action IS 'What happens past it: refuse, warn or cut.';
-
-COMMENT ON COLUMN farebox.limits.dry_run IS 'Counted and reported, never enforced.';
-
-COMMENT ON COLUMN farebox.limits.expires_at IS 'When it stops to hold; null: never.';
-
-COMMENT ON COLUMN farebox.limits.created_at IS 'When it was made.';
-
-COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
-
-COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
+COMMENT ON COLUMN farebox.dead_air_events.threshold_ms IS 'From which length a silence counts.';
 
 CREATE VIEW farebox.margins AS
  SELECT sums.period,
@@ -2850,6 +3075,219 @@ COMMENT ON COLUMN farebox.rates.markup IS 'What the selling rule multiplies the 
 
 COMMENT ON COLUMN farebox.rates.valid_to IS 'When the selling rule ends, not included; null: when a later one starts.';
 
+CREATE TABLE farebox_private.reconciliation_lines (
+    reconciliation_id uuid NOT NULL,
+    line bigint NOT NULL,
+    day date,
+    id text,
+    credential text,
+    model text,
+    meter text NOT NULL,
+    vendor_quantity numeric,
+    quantity numeric,
+    vendor_cost_usd numeric,
+    cost_usd numeric,
+    quantity_difference numeric,
+    cost_difference_usd numeric,
+    cause text,
+    implied_rate numeric,
+    booked_rate numeric,
+    CONSTRAINT cause_is_known CHECK ((cause = ANY (ARRAY['coverage'::text, 'units'::text, 'rate'::text])))
+);
+
+ALTER TABLE ONLY farebox_private.reconciliation_lines FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.reconciliation_lines IS 'What was compared, line by line.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.reconciliation_id IS 'The comparison.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.day IS 'The day, UTC; null where calls are compared one by one.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.id IS 'The vendor''s request or response id; null where days are compared.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.credential IS 'The provider credential, where the report names it.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.model IS 'The model as the rate card names it; null: the report does not say.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.meter IS 'What is counted; cost where the report has amounts without units.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.vendor_quantity IS 'Units that the vendor reports.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.quantity IS 'Units in the ledger, corrections included.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.vendor_cost_usd IS 'What the vendor charges.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.cost_usd IS 'Cost in the ledger, corrections included.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.quantity_difference IS 'The vendor''s units less the ledger''s.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.cost_difference_usd IS 'The vendor''s cost less the ledger''s.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.cause IS 'coverage: one side has nothing of it. units: the quantities differ. rate: the quantities agree and the amounts do not. Null: they agree.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.implied_rate IS 'What the vendor charged for one unit, in US dollars.';
+
+COMMENT ON COLUMN farebox_private.reconciliation_lines.booked_rate IS 'What the ledger has for one unit, in US dollars.';
+
+CREATE VIEW farebox.reconciliation_lines AS
+ SELECT reconciliation_lines.reconciliation_id,
+    reconciliation_lines.line,
+    reconciliation_lines.day,
+    reconciliation_lines.id,
+    reconciliation_lines.credential,
+    reconciliation_lines.model,
+    reconciliation_lines.meter,
+    reconciliation_lines.vendor_quantity,
+    reconciliation_lines.quantity,
+    reconciliation_lines.vendor_cost_usd,
+    reconciliation_lines.cost_usd,
+    reconciliation_lines.quantity_difference,
+    reconciliation_lines.cost_difference_usd,
+    reconciliation_lines.cause,
+    reconciliation_lines.implied_rate,
+    reconciliation_lines.booked_rate
+   FROM farebox_private.reconciliation_lines;
+
+COMMENT ON VIEW farebox.reconciliation_lines IS 'What was compared with a vendor''s report, line by line. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.reconciliation_id IS 'The comparison.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.line IS 'Number of the line, from 1.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.day IS 'The day, UTC; null where calls are compared one by one.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.id IS 'The vendor''s request or response id; null where days are compared.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.credential IS 'The provider credential, where the report names it.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.model IS 'The model as the rate card names it; null: the report does not say.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.meter IS 'What is counted; cost where the report has amounts without units.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.vendor_quantity IS 'Units that the vendor reports.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.quantity IS 'Units in the ledger, corrections included.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.vendor_cost_usd IS 'What the vendor charges.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.cost_usd IS 'Cost in the ledger, corrections included.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.quantity_difference IS 'The vendor''s units less the ledger''s.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.cost_difference_usd IS 'The vendor''s cost less the ledger''s.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.cause IS 'coverage: one side has nothing of it. units: the quantities differ. rate: the quantities agree and the amounts do not. Null: they agree.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.implied_rate IS 'What the vendor charged for one unit, in US dollars.';
+
+COMMENT ON COLUMN farebox.reconciliation_lines.booked_rate IS 'What the ledger has for one unit, in US dollars.';
+
+CREATE TABLE farebox_private.reconciliations (
+    reconciliation_id uuid NOT NULL,
+    provider text NOT NULL,
+    from_day date NOT NULL,
+    to_day date NOT NULL,
+    by_id boolean NOT NULL,
+    tolerance_usd farebox_private.usd NOT NULL,
+    tolerance_percent numeric NOT NULL,
+    lines bigint NOT NULL,
+    disagreeing bigint NOT NULL,
+    vendor_cost_usd farebox_private.usd,
+    cost_usd farebox_private.usd,
+    is_within boolean NOT NULL,
+    files_sha256 text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text NOT NULL,
+    CONSTRAINT days_in_order CHECK ((from_day < to_day)),
+    CONSTRAINT tolerance_not_negative CHECK ((((tolerance_usd)::numeric >= (0)::numeric) AND (tolerance_percent >= (0)::numeric)))
+);
+
+ALTER TABLE ONLY farebox_private.reconciliations FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.reconciliations IS 'Comparisons of the ledger with a vendor''s own usage or cost report.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.reconciliation_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.from_day IS 'First day compared, UTC.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.to_day IS 'The day after the last one.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.by_id IS 'Whether the vendor''s report names single calls, so that they are compared one by one.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.tolerance_usd IS 'A difference of cost up to this is none.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.tolerance_percent IS 'A difference of units or cost up to this share of the vendor''s is none.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.lines IS 'Lines compared.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.disagreeing IS 'Lines with a cause.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.vendor_cost_usd IS 'Sum of what the vendor reports; null: its report has no cost.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.cost_usd IS 'Sum of what the ledger has for the same lines; null: the report has no cost.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.is_within IS 'Whether no line has a cause.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.files_sha256 IS 'SHA-256 over the files compared.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.created_at IS 'When.';
+
+COMMENT ON COLUMN farebox_private.reconciliations.created_by IS 'Who.';
+
+CREATE VIEW farebox.reconciliations AS
+ SELECT reconciliations.reconciliation_id,
+    reconciliations.provider,
+    reconciliations.from_day,
+    reconciliations.to_day,
+    reconciliations.by_id,
+    reconciliations.tolerance_usd,
+    reconciliations.tolerance_percent,
+    reconciliations.lines,
+    reconciliations.disagreeing,
+    reconciliations.vendor_cost_usd,
+    reconciliations.cost_usd,
+    reconciliations.is_within,
+    reconciliations.files_sha256,
+    reconciliations.created_at,
+    reconciliations.created_by
+   FROM farebox_private.reconciliations;
+
+COMMENT ON VIEW farebox.reconciliations IS 'Comparisons of the ledger with a vendor''s own usage or cost report. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.reconciliations.reconciliation_id IS 'Identifier.';
+
+COMMENT ON COLUMN farebox.reconciliations.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.reconciliations.from_day IS 'First day compared, UTC.';
+
+COMMENT ON COLUMN farebox.reconciliations.to_day IS 'The day after the last one.';
+
+COMMENT ON COLUMN farebox.reconciliations.by_id IS 'Whether the vendor''s report names single calls, so that they are compared one by one.';
+
+COMMENT ON COLUMN farebox.reconciliations.tolerance_usd IS 'A difference of cost up to this is none.';
+
+COMMENT ON COLUMN farebox.reconciliations.tolerance_percent IS 'A difference of units or cost up to this share of the vendor''s is none.';
+
+COMMENT ON COLUMN farebox.reconciliations.lines IS 'Lines compared.';
+
+COMMENT ON COLUMN farebox.reconciliations.disagreeing IS 'Lines with a cause.';
+
+COMMENT ON COLUMN farebox.reconciliations.vendor_cost_usd IS 'Sum of what the vendor reports; null: its report has no cost.';
+
+COMMENT ON COLUMN farebox.reconciliations.cost_usd IS 'Sum of what the ledger has for the same lines; null: the report has no cost.';
+
+COMMENT ON COLUMN farebox.reconciliations.is_within IS 'Whether no line has a cause.';
+
+COMMENT ON COLUMN farebox.reconciliations.files_sha256 IS 'SHA-256 over the files compared.';
+
+COMMENT ON COLUMN farebox.reconciliations.created_at IS 'When.';
+
+COMMENT ON COLUMN farebox.reconciliations.created_by IS 'Who.';
+
 CREATE VIEW farebox.requests AS
  SELECT events.event_id AS request_id,
     events.call_id,
@@ -2995,6 +3433,71 @@ COMMENT ON COLUMN farebox.rule_margins.is_thin IS 'Whether the margin is less th
 
 COMMENT ON COLUMN farebox.rule_margins.is_negative IS 'Whether it cost more than was billed.';
 
+CREATE VIEW farebox.runs AS
+ SELECT events.tenant_id,
+    events.run_id,
+    max(events.session_id) AS session_id,
+    max(events.customer_id) AS customer_id,
+    max(events.project) AS project,
+    max(events.agent) AS agent,
+    max(events.revision) AS revision,
+    max(events.environment) AS environment,
+    min(events.started_at) AS started_at,
+    max(COALESCE(events.ended_at, events.started_at)) AS ended_at,
+    count(DISTINCT COALESCE(events.span_id, events.parent_span_id)) AS span_count,
+    count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
+    count(*) AS event_count,
+    count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
+    trim_scale(sum((COALESCE((events.cost_usd)::numeric, (0)::numeric) + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE ((( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) AND ((events.cost_usd IS NOT NULL) OR (adjusted.cost_usd IS NOT NULL))))) AS total_cost_usd,
+    trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
+    count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
+    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
+   FROM (farebox_private.usage_events events
+     LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
+            sum((adjustments.billed_usd)::numeric) AS billed_usd
+           FROM farebox_private.adjustments
+          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) adjusted ON (true))
+  WHERE (events.run_id IS NOT NULL)
+  GROUP BY events.tenant_id, events.run_id;
+
+COMMENT ON VIEW farebox.runs IS 'Runs of agents, by x-farebox-run or the trace id of traceparent, with their current sums.';
+
+COMMENT ON COLUMN farebox.runs.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.runs.run_id IS 'The caller''s own id, or the trace id, unique in its tenant.';
+
+COMMENT ON COLUMN farebox.runs.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox.runs.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.runs.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox.runs.agent IS 'An agent of the tenant.';
+
+COMMENT ON COLUMN farebox.runs.revision IS 'The agent''s revision.';
+
+COMMENT ON COLUMN farebox.runs.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.runs.started_at IS 'Begin of its first call.';
+
+COMMENT ON COLUMN farebox.runs.ended_at IS 'End of its latest call, or that call''s begin where the end is not known.';
+
+COMMENT ON COLUMN farebox.runs.span_count IS 'Steps in which something was called.';
+
+COMMENT ON COLUMN farebox.runs.request_count IS 'Calls: attempts after the first and later parts of a socket are not counted.';
+
+COMMENT ON COLUMN farebox.runs.event_count IS 'Rows of usage_events.';
+
+COMMENT ON COLUMN farebox.runs.error_count IS 'Events that did not end complete.';
+
+COMMENT ON COLUMN farebox.runs.total_cost_usd IS 'What the providers charge, as far as priced, with all adjustments booked to the tenant; tenants see what they pay themselves.';
+
+COMMENT ON COLUMN farebox.runs.total_billed_usd IS 'What the operator charges, as far as priced, with all adjustments booked to the tenant.';
+
+COMMENT ON COLUMN farebox.runs.unpriced_events IS 'Events with pricing unpriced or partial.';
+
+COMMENT ON COLUMN farebox.runs.unknown_events IS 'Events of which no usage is known.';
+
 CREATE VIEW farebox.sessions AS
  SELECT events.tenant_id,
     events.session_id,
@@ -3006,48 +3509,181 @@ CREATE VIEW farebox.sessions AS
     count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
     count(*) AS event_count,
     count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
-    trim_scale(sum(((events.cost_usd)::numeric + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)))) AS total_cost_usd,
-    trim_scale(sum(((events.billed_usd)::numeric + COALESCE(adjusted.billed_usd, (0)::numeric)))) AS total_billed_usd,
+    trim_scale(sum((COALESCE((events.cost_usd)::numeric, (0)::numeric) + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE ((( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) AND ((events.cost_usd IS NOT NULL) OR (adjusted.cost_usd IS NOT NULL))))) AS total_cost_usd,
+    trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
     count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
-    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
+    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events,
+    max(events.project) AS project,
+    array_agg(DISTINCT farebox_private.modality(events.endpoint)) AS modalities,
+    array_agg(DISTINCT events.provider) AS providers,
+    (max(COALESCE(events.ended_at, events.started_at)) > (now() - farebox_private.session_idle())) AS is_open,
+        CASE
+            WHEN (max(COALESCE(events.ended_at, events.started_at)) <= (now() - farebox_private.session_idle())) THEN (max(COALESCE(events.ended_at, events.started_at)) + farebox_private.session_idle())
+            ELSE NULL::timestamp with time zone
+        END AS closed_at
    FROM (farebox_private.usage_events events
-     LEFT JOIN ( SELECT adjustments.event_id,
-            sum((adjustments.cost_usd)::numeric) AS cost_usd,
+     LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
             sum((adjustments.billed_usd)::numeric) AS billed_usd
            FROM farebox_private.adjustments
-          GROUP BY adjustments.event_id) adjusted USING (event_id))
+          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) adjusted ON (true))
   WHERE (events.session_id IS NOT NULL)
   GROUP BY events.tenant_id, events.session_id;
 
-COMMENT ON VIEW farebox.sessions IS 'Conversations, with their current sums.';
+COMMENT ON VIEW farebox.sessions IS 'Conversations, one for each tenant and session id, with their current sums. A session in which nothing happened for 30 minutes is closed; a later call under the same id opens it again.';
 
-COMMENT ON COLUMN farebox.sessions.tenant_id IS 'The tenant.';
+COMMENT ON COLUMN farebox.sessions.tenant_id IS 'The tenant; null: unattributed.';
 
-COMMENT ON COLUMN farebox.sessions.session_id IS 'The conversation, unique in its tenant.';
+COMMENT ON COLUMN farebox.sessions.session_id IS 'The caller''s own id, unique in its tenant.';
 
-COMMENT ON COLUMN farebox.sessions.customer_id IS 'The end customer.';
+COMMENT ON COLUMN farebox.sessions.customer_id IS 'The tenant''s end customer.';
 
-COMMENT ON COLUMN farebox.sessions.agent IS 'The agent.';
+COMMENT ON COLUMN farebox.sessions.agent IS 'An agent of the tenant.';
 
 COMMENT ON COLUMN farebox.sessions.environment IS 'live or test.';
 
-COMMENT ON COLUMN farebox.sessions.started_at IS 'Start of its first call.';
+COMMENT ON COLUMN farebox.sessions.started_at IS 'Begin of its first call.';
 
-COMMENT ON COLUMN farebox.sessions.ended_at IS 'End of its last call.';
+COMMENT ON COLUMN farebox.sessions.ended_at IS 'End of its latest call, or that call''s begin where the end is not known.';
 
-COMMENT ON COLUMN farebox.sessions.request_count IS 'Calls.';
+COMMENT ON COLUMN farebox.sessions.request_count IS 'Calls: attempts after the first and later parts of a socket are not counted.';
 
-COMMENT ON COLUMN farebox.sessions.event_count IS 'Events: attempts and parts.';
+COMMENT ON COLUMN farebox.sessions.event_count IS 'Rows of usage_events.';
 
-COMMENT ON COLUMN farebox.sessions.error_count IS 'Events that did not end completely.';
+COMMENT ON COLUMN farebox.sessions.error_count IS 'Events that did not end complete.';
 
-COMMENT ON COLUMN farebox.sessions.total_cost_usd IS 'What the providers charge, adjustments included; for tenants only what they pay themselves. Null: nothing known.';
+COMMENT ON COLUMN farebox.sessions.total_cost_usd IS 'What the providers charge, as far as priced, with all adjustments booked to the tenant; tenants see what they pay themselves.';
 
-COMMENT ON COLUMN farebox.sessions.total_billed_usd IS 'What the operator charges, adjustments included. Null: nothing known.';
+COMMENT ON COLUMN farebox.sessions.total_billed_usd IS 'What the operator charges, as far as priced, with all adjustments booked to the tenant.';
 
 COMMENT ON COLUMN farebox.sessions.unpriced_events IS 'Events with pricing unpriced or partial.';
 
 COMMENT ON COLUMN farebox.sessions.unknown_events IS 'Events of which no usage is known.';
+
+COMMENT ON COLUMN farebox.sessions.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox.sessions.modalities IS 'What it was made of: text, speech_to_text, text_to_speech, voice, image, video, ocr, retrieval, batch, other.';
+
+COMMENT ON COLUMN farebox.sessions.providers IS 'The vendors called.';
+
+COMMENT ON COLUMN farebox.sessions.is_open IS 'Whether something happened in the last 30 minutes.';
+
+COMMENT ON COLUMN farebox.sessions.closed_at IS 'When it counted as closed, 30 minutes after ended_at; null while open.';
+
+CREATE VIEW farebox.spans AS
+ SELECT steps.tenant_id,
+    steps.run_id,
+    steps.span_id,
+    steps.parent_span_id,
+    steps.section,
+        CASE
+            WHEN ((split_part(steps.section, ':'::text, 1) = ANY (ARRAY['agent'::text, 'tool'::text, 'step'::text])) AND (steps.section ~~ '%:%'::text)) THEN split_part(steps.section, ':'::text, 1)
+            ELSE NULL::text
+        END AS kind,
+        CASE
+            WHEN ((split_part(steps.section, ':'::text, 1) = ANY (ARRAY['agent'::text, 'tool'::text, 'step'::text])) AND (steps.section ~~ '%:%'::text)) THEN substr(steps.section, (strpos(steps.section, ':'::text) + 1))
+            ELSE steps.section
+        END AS name,
+    (walk.path || steps.span_id) AS path,
+    (walk.sections || COALESCE(steps.section, steps.span_id)) AS sections,
+    (cardinality(walk.path) + 1) AS depth,
+    steps.started_at,
+    steps.ended_at,
+    steps.request_count,
+    steps.event_count,
+    steps.error_count,
+    steps.total_cost_usd,
+    steps.total_billed_usd,
+    steps.unpriced_events,
+    steps.unknown_events
+   FROM (( SELECT events.tenant_id,
+            events.run_id,
+            COALESCE(events.span_id, events.parent_span_id) AS span_id,
+            max(
+                CASE
+                    WHEN (events.span_id IS NOT NULL) THEN events.parent_span_id
+                    ELSE NULL::text
+                END) AS parent_span_id,
+            max(events.section) AS section,
+            min(events.started_at) AS started_at,
+            max(COALESCE(events.ended_at, events.started_at)) AS ended_at,
+            count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
+            count(*) AS event_count,
+            count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
+            trim_scale(sum((COALESCE((events.cost_usd)::numeric, (0)::numeric) + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE ((( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) AND ((events.cost_usd IS NOT NULL) OR (adjusted.cost_usd IS NOT NULL))))) AS total_cost_usd,
+            trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
+            count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
+            count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
+           FROM (farebox_private.usage_events events
+             LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
+                    sum((adjustments.billed_usd)::numeric) AS billed_usd
+                   FROM farebox_private.adjustments
+                  WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) adjusted ON (true))
+          WHERE ((events.run_id IS NOT NULL) AND (COALESCE(events.span_id, events.parent_span_id) IS NOT NULL))
+          GROUP BY events.tenant_id, events.run_id, COALESCE(events.span_id, events.parent_span_id)) steps
+     CROSS JOIN LATERAL ( WITH RECURSIVE above(path, sections, next_span_id) AS (
+                 SELECT ARRAY[]::text[] AS "array",
+                    ARRAY[]::text[] AS "array",
+                    steps.parent_span_id
+                UNION ALL
+                 SELECT array_prepend(above_1.next_span_id, above_1.path) AS array_prepend,
+                    array_prepend(COALESCE(parent.section, above_1.next_span_id), above_1.sections) AS array_prepend,
+                    parent.parent_span_id
+                   FROM (above above_1
+                     LEFT JOIN LATERAL ( SELECT max(
+                                CASE
+                                    WHEN (events.span_id IS NOT NULL) THEN events.parent_span_id
+                                    ELSE NULL::text
+                                END) AS parent_span_id,
+                            max(events.section) AS section
+                           FROM farebox_private.usage_events events
+                          WHERE ((events.run_id = steps.run_id) AND (NOT (events.tenant_id IS DISTINCT FROM steps.tenant_id)) AND (events.span_id = above_1.next_span_id))) parent ON (true))
+                  WHERE ((above_1.next_span_id IS NOT NULL) AND (above_1.next_span_id <> steps.span_id) AND (above_1.next_span_id <> ALL (above_1.path)) AND (cardinality(above_1.path) < 64))
+                )
+         SELECT above.path,
+            above.sections
+           FROM above
+          ORDER BY (cardinality(above.path)) DESC
+         LIMIT 1) walk);
+
+COMMENT ON VIEW farebox.spans IS 'Steps of runs, as a tree: by x-farebox-span and x-farebox-parent-span, or the parent id of traceparent. Sums are the step''s own; a path that holds a step''s id holds everything below it.';
+
+COMMENT ON COLUMN farebox.spans.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.spans.run_id IS 'The run.';
+
+COMMENT ON COLUMN farebox.spans.span_id IS 'The step; unique in its run.';
+
+COMMENT ON COLUMN farebox.spans.parent_span_id IS 'The step above it; null: a root, or none was named.';
+
+COMMENT ON COLUMN farebox.spans.section IS 'As sent, such as agent:planner, tool:search or step:2.';
+
+COMMENT ON COLUMN farebox.spans.kind IS 'agent, tool or step, when the section begins with it.';
+
+COMMENT ON COLUMN farebox.spans.name IS 'The section without its kind.';
+
+COMMENT ON COLUMN farebox.spans.path IS 'Ids from the root to this step, at most 64.';
+
+COMMENT ON COLUMN farebox.spans.sections IS 'Sections from the root to this step; an id stands for a step without one.';
+
+COMMENT ON COLUMN farebox.spans.depth IS 'Length of the path: 1 for a root.';
+
+COMMENT ON COLUMN farebox.spans.started_at IS 'Begin of its first call.';
+
+COMMENT ON COLUMN farebox.spans.ended_at IS 'End of its latest call, or that call''s begin where the end is not known.';
+
+COMMENT ON COLUMN farebox.spans.request_count IS 'Calls made in this step itself.';
+
+COMMENT ON COLUMN farebox.spans.event_count IS 'Rows of usage_events.';
+
+COMMENT ON COLUMN farebox.spans.error_count IS 'Events that did not end complete.';
+
+COMMENT ON COLUMN farebox.spans.total_cost_usd IS 'What the providers charge, as far as priced, with all adjustments booked to the tenant; tenants see what they pay themselves.';
+
+COMMENT ON COLUMN farebox.spans.total_billed_usd IS 'What the operator charges, as far as priced, with all adjustments booked to the tenant.';
+
+COMMENT ON COLUMN farebox.spans.unpriced_events IS 'Events with pricing unpriced or partial.';
+
+COMMENT ON COLUMN farebox.spans.unknown_events IS 'Events of which no usage is known.';
 
 CREATE TABLE farebox_private.tenant_activity (
     tenant_id text NOT NULL,
@@ -3266,6 +3902,78 @@ COMMENT ON COLUMN farebox.trace_events.created_at IS 'When the call started.';
 
 COMMENT ON COLUMN farebox.trace_events.ended_at IS 'When it ended.';
 
+CREATE VIEW farebox.turns AS
+ SELECT events.event_id,
+    events.call_id,
+    events.tenant_id,
+    events.customer_id,
+    events.session_id,
+    events.run_id,
+    events.part AS turn,
+    events.provider,
+    events.endpoint,
+    COALESCE(events.model, events.model_requested) AS model,
+    events.started_at,
+    events.ended_at,
+    events.duration_ms,
+        CASE
+            WHEN (events.part > 1) THEN events.ttft_ms
+            ELSE NULL::numeric
+        END AS response_ms,
+    NULL::numeric AS talk_over_ms,
+    events.ending,
+    events.is_final,
+    (events.usage)::jsonb AS usage,
+        CASE
+            WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN (events.cost_usd)::numeric
+            ELSE NULL::numeric
+        END AS cost_usd,
+    events.billed_usd
+   FROM farebox_private.usage_events events
+  WHERE ((events.transport = 'websocket'::text) AND (events.endpoint = ANY (ARRAY['realtime'::text, 'agent'::text, 'listen'::text, 'speak'::text])));
+
+COMMENT ON VIEW farebox.turns IS 'Turns of voice sockets: one row for each part, which ends where the vendor reports a turn''s usage. A socket that is reported as a whole is one turn.';
+
+COMMENT ON COLUMN farebox.turns.event_id IS 'The event of the turn.';
+
+COMMENT ON COLUMN farebox.turns.call_id IS 'The socket.';
+
+COMMENT ON COLUMN farebox.turns.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.turns.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox.turns.session_id IS 'A conversation.';
+
+COMMENT ON COLUMN farebox.turns.run_id IS 'A run of an agent.';
+
+COMMENT ON COLUMN farebox.turns.turn IS 'Number of the turn in its socket, from 1.';
+
+COMMENT ON COLUMN farebox.turns.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox.turns.endpoint IS 'The kind of socket.';
+
+COMMENT ON COLUMN farebox.turns.model IS 'The model billed, else asked for.';
+
+COMMENT ON COLUMN farebox.turns.started_at IS 'Begin of the turn.';
+
+COMMENT ON COLUMN farebox.turns.ended_at IS 'End of the turn.';
+
+COMMENT ON COLUMN farebox.turns.duration_ms IS 'Length of the turn, in milliseconds.';
+
+COMMENT ON COLUMN farebox.turns.response_ms IS 'From the turn''s begin to its first generated output; null where it cannot be told, as in a socket''s first turn.';
+
+COMMENT ON COLUMN farebox.turns.talk_over_ms IS 'How long both sides spoke; null: not known.';
+
+COMMENT ON COLUMN farebox.turns.ending IS 'How the turn ended.';
+
+COMMENT ON COLUMN farebox.turns.is_final IS 'Whether it was the socket''s last.';
+
+COMMENT ON COLUMN farebox.turns.usage IS 'Quantity by meter, exact decimals as strings.';
+
+COMMENT ON COLUMN farebox.turns.cost_usd IS 'What the provider charges. Tenants see it where the operator does not pay.';
+
+COMMENT ON COLUMN farebox.turns.billed_usd IS 'What the operator charges; null: unpriced.';
+
 CREATE VIEW farebox.unattributed_usage AS
  SELECT daily.day,
     daily.period,
@@ -3376,141 +4084,6 @@ COMMENT ON COLUMN farebox.usage_hourly.billed_usd IS 'What the operator charges,
 COMMENT ON COLUMN farebox.usage_hourly.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
 
 COMMENT ON COLUMN farebox.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
-
-CREATE TABLE farebox_private.virtual_keys (
-    key_id uuid NOT NULL,
-    prefix text NOT NULL,
-    secret_hash text NOT NULL,
-    name text NOT NULL,
-    tenant_id text,
-    may_attribute text DEFAULT 'none'::text NOT NULL,
-    may_attribute_values text[] DEFAULT '{}'::text[] NOT NULL,
-    scopes text[] DEFAULT '{proxy}'::text[] NOT NULL,
-    environment text DEFAULT 'live'::text NOT NULL,
-    own_credential boolean DEFAULT false NOT NULL,
-    allowed_upstreams text[],
-    allowed_models text[],
-    networks text[],
-    expires_at timestamp with time zone,
-    revoked_at timestamp with time zone,
-    revoked_by text,
-    revoke_streams text DEFAULT 'cut'::text NOT NULL,
-    issued_by text,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    rotated_from uuid,
-    CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
-    CONSTRAINT may_attribute_is_known CHECK ((may_attribute = ANY (ARRAY['none'::text, 'any'::text, 'list'::text, 'prefix'::text]))),
-    CONSTRAINT name_is_id CHECK (farebox_private.is_id(name)),
-    CONSTRAINT prefix_is_visible_part CHECK ((prefix ~ '^vk_[A-Z2-7]{5}$'::text)),
-    CONSTRAINT revoke_streams_is_known CHECK ((revoke_streams = ANY (ARRAY['cut'::text, 'finish'::text]))),
-    CONSTRAINT secret_is_hashed CHECK ((secret_hash ~~ '$argon2id$%'::text))
-);
-
-ALTER TABLE ONLY farebox_private.virtual_keys FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.virtual_keys IS 'Virtual keys; the secret is kept as argon2id only.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.key_id IS 'Identifier of the key.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.secret_hash IS 'argon2id in PHC form; never shown.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.name IS 'A name for people.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.expires_at IS 'When it stops working; null: never.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.revoked_at IS 'When it was revoked.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.revoked_by IS 'Who revoked it.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.issued_by IS 'Who issued it.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.created_at IS 'When it was issued.';
-
-COMMENT ON COLUMN farebox_private.virtual_keys.rotated_from IS 'The key it replaces.';
-
-CREATE VIEW farebox.virtual_keys AS
- SELECT keys.key_id,
-    keys.prefix,
-    keys.name,
-    keys.tenant_id,
-    keys.may_attribute,
-    keys.may_attribute_values,
-    keys.scopes,
-    keys.environment,
-    keys.own_credential,
-    keys.allowed_upstreams,
-    keys.allowed_models,
-    keys.networks,
-    keys.expires_at,
-    keys.revoked_at,
-    keys.revoked_by,
-    keys.revoke_streams,
-    keys.issued_by,
-    keys.created_at,
-    keys.rotated_from
-   FROM farebox_private.virtual_keys keys;
-
-COMMENT ON VIEW farebox.virtual_keys IS 'Virtual keys, without their secrets.';
-
-COMMENT ON COLUMN farebox.virtual_keys.key_id IS 'Identifier of the key.';
-
-COMMENT ON COLUMN farebox.virtual_keys.prefix IS 'The first eight characters, visible and unique.';
-
-COMMENT ON COLUMN farebox.virtual_keys.name IS 'A name for people.';
-
-COMMENT ON COLUMN farebox.virtual_keys.tenant_id IS 'The key''s own tenant, or null.';
-
-COMMENT ON COLUMN farebox.virtual_keys.may_attribute IS 'Which tenants an unscoped key may name: none, any, list, prefix.';
-
-COMMENT ON COLUMN farebox.virtual_keys.may_attribute_values IS 'The list, or the prefix.';
-
-COMMENT ON COLUMN farebox.virtual_keys.scopes IS 'What the key may do: proxy, usage:read, admin, ….';
-
-COMMENT ON COLUMN farebox.virtual_keys.environment IS 'live, or test (simulated upstream, on no invoice).';
-
-COMMENT ON COLUMN farebox.virtual_keys.own_credential IS 'The caller''s own provider credential passes through.';
-
-COMMENT ON COLUMN farebox.virtual_keys.allowed_upstreams IS 'Upstreams it may reach; null: all.';
-
-COMMENT ON COLUMN farebox.virtual_keys.allowed_models IS 'Models it may ask for; null: all.';
-
-COMMENT ON COLUMN farebox.virtual_keys.networks IS 'Source networks in CIDR form it may come from; null: all.';
-
-COMMENT ON COLUMN farebox.virtual_keys.expires_at IS 'When it stops working; null: never.';
-
-COMMENT ON COLUMN farebox.virtual_keys.revoked_at IS 'When it was revoked.';
-
-COMMENT ON COLUMN farebox.virtual_keys.revoked_by IS 'Who revoked it.';
-
-COMMENT ON COLUMN farebox.virtual_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
-
-COMMENT ON COLUMN farebox.virtual_keys.issued_by IS 'Who issued it.';
-
-COMMENT ON COLUMN farebox.virtual_keys.created_at IS 'When it was issued.';
-
-COMMENT ON COLUMN farebox.virtual_keys.rotated_from IS 'The key it replaces.';
 
 ALTER TABLE farebox_private.audit_log ALTER COLUMN audit_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME farebox_private.audit_log_audit_id_seq
@@ -3906,6 +4479,12 @@ ALTER TABLE ONLY farebox_private.rate_card_revisions
 ALTER TABLE ONLY farebox_private.received_sequences
     ADD CONSTRAINT received_sequences_pkey PRIMARY KEY (node, epoch);
 
+ALTER TABLE ONLY farebox_private.reconciliation_lines
+    ADD CONSTRAINT reconciliation_lines_pkey PRIMARY KEY (reconciliation_id, line);
+
+ALTER TABLE ONLY farebox_private.reconciliations
+    ADD CONSTRAINT reconciliations_pkey PRIMARY KEY (reconciliation_id);
+
 ALTER TABLE ONLY farebox_private.response_claims
     ADD CONSTRAINT response_claims_pkey PRIMARY KEY (claim);
 
@@ -3959,9 +4538,13 @@ CREATE INDEX limits_of_tenant ON farebox_private.limits USING btree (tenant_id);
 
 CREATE INDEX rate_card_revisions_active ON farebox_private.rate_card_revisions USING btree (provider, kind, activated_at DESC);
 
+CREATE INDEX reconciliations_of_provider ON farebox_private.reconciliations USING btree (provider, from_day);
+
 CREATE INDEX usage_daily_period ON farebox_private.usage_daily USING btree (tenant_id, period);
 
 CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
+
+CREATE INDEX usage_events_of_run ON ONLY farebox_private.usage_events USING btree (run_id, span_id) WHERE (run_id IS NOT NULL);
 
 CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (tenant_id, session_id) WHERE (session_id IS NOT NULL);
 
@@ -3999,6 +4582,9 @@ ALTER TABLE ONLY farebox_private.invoice_lines
 
 ALTER TABLE ONLY farebox_private.limits
     ADD CONSTRAINT limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
+
+ALTER TABLE ONLY farebox_private.reconciliation_lines
+    ADD CONSTRAINT reconciliation_lines_reconciliation_id_fkey FOREIGN KEY (reconciliation_id) REFERENCES farebox_private.reconciliations(reconciliation_id);
 
 ALTER TABLE ONLY farebox_private.virtual_keys
     ADD CONSTRAINT virtual_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
@@ -4042,6 +4628,10 @@ CREATE POLICY operator_rows ON farebox_private.nodes USING (( SELECT farebox_pri
 CREATE POLICY operator_rows ON farebox_private.rate_card_revisions USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.received_sequences USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.reconciliation_lines USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.reconciliations USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.response_claims USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4087,6 +4677,10 @@ ALTER TABLE farebox_private.rate_card_revisions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.received_sequences ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.reconciliation_lines ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.reconciliations ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.response_claims ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.retained ENABLE ROW LEVEL SECURITY;
@@ -4123,11 +4717,29 @@ GRANT SELECT ON TABLE farebox.adjustments TO farebox_reader;
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_collector;
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_tenant;
 
+GRANT SELECT,INSERT ON TABLE farebox_private.invoice_lines TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_reader;
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_collector;
+GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_tenant;
+
 GRANT SELECT,INSERT ON TABLE farebox_private.invoices TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox.invoices TO farebox_reader;
 GRANT SELECT ON TABLE farebox.invoices TO farebox_collector;
 GRANT SELECT ON TABLE farebox.invoices TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.limit_events TO farebox_collector;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.limits TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_reader;
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_collector;
+GRANT SELECT ON TABLE farebox.limit_events TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
+GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
+GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
@@ -4137,6 +4749,12 @@ GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_events TO farebox_reten
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.virtual_keys TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_reader;
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_collector;
+GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_tenant;
 
 REVOKE ALL ON FUNCTION farebox.explain(event_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox.explain(event_id uuid) TO farebox_reader;
@@ -4193,7 +4811,15 @@ GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_proxy;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_retention;
 
+GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_reader;
+GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_collector;
+GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_tenant;
+
 REVOKE ALL ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) FROM PUBLIC;
+
+GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_reader;
+GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_collector;
+GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.allowances TO farebox_collector;
 
@@ -4218,23 +4844,9 @@ GRANT SELECT ON TABLE farebox.customers TO farebox_reader;
 GRANT SELECT ON TABLE farebox.customers TO farebox_collector;
 GRANT SELECT ON TABLE farebox.customers TO farebox_tenant;
 
-GRANT SELECT,INSERT ON TABLE farebox_private.invoice_lines TO farebox_collector;
-
-GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_reader;
-GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_collector;
-GRANT SELECT ON TABLE farebox.invoice_lines TO farebox_tenant;
-
-GRANT SELECT,INSERT ON TABLE farebox_private.limit_events TO farebox_collector;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.limits TO farebox_collector;
-
-GRANT SELECT ON TABLE farebox.limit_events TO farebox_reader;
-GRANT SELECT ON TABLE farebox.limit_events TO farebox_collector;
-GRANT SELECT ON TABLE farebox.limit_events TO farebox_tenant;
-
-GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
-GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
-GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
+GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_reader;
+GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_collector;
+GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_tenant;
 
 GRANT SELECT ON TABLE farebox.margins TO farebox_reader;
 GRANT SELECT ON TABLE farebox.margins TO farebox_collector;
@@ -4248,6 +4860,18 @@ GRANT SELECT ON TABLE farebox.rates TO farebox_reader;
 GRANT SELECT ON TABLE farebox.rates TO farebox_collector;
 GRANT SELECT ON TABLE farebox.rates TO farebox_tenant;
 
+GRANT SELECT,INSERT ON TABLE farebox_private.reconciliation_lines TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.reconciliation_lines TO farebox_reader;
+GRANT SELECT ON TABLE farebox.reconciliation_lines TO farebox_collector;
+GRANT SELECT ON TABLE farebox.reconciliation_lines TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.reconciliations TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.reconciliations TO farebox_reader;
+GRANT SELECT ON TABLE farebox.reconciliations TO farebox_collector;
+GRANT SELECT ON TABLE farebox.reconciliations TO farebox_tenant;
+
 GRANT SELECT ON TABLE farebox.requests TO farebox_reader;
 GRANT SELECT ON TABLE farebox.requests TO farebox_collector;
 GRANT SELECT ON TABLE farebox.requests TO farebox_tenant;
@@ -4256,9 +4880,17 @@ GRANT SELECT ON TABLE farebox.rule_margins TO farebox_reader;
 GRANT SELECT ON TABLE farebox.rule_margins TO farebox_collector;
 GRANT SELECT ON TABLE farebox.rule_margins TO farebox_tenant;
 
+GRANT SELECT ON TABLE farebox.runs TO farebox_reader;
+GRANT SELECT ON TABLE farebox.runs TO farebox_collector;
+GRANT SELECT ON TABLE farebox.runs TO farebox_tenant;
+
 GRANT SELECT ON TABLE farebox.sessions TO farebox_reader;
 GRANT SELECT ON TABLE farebox.sessions TO farebox_collector;
 GRANT SELECT ON TABLE farebox.sessions TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox.spans TO farebox_reader;
+GRANT SELECT ON TABLE farebox.spans TO farebox_collector;
+GRANT SELECT ON TABLE farebox.spans TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
 
@@ -4274,6 +4906,10 @@ GRANT SELECT ON TABLE farebox.trace_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.trace_events TO farebox_collector;
 GRANT SELECT ON TABLE farebox.trace_events TO farebox_tenant;
 
+GRANT SELECT ON TABLE farebox.turns TO farebox_reader;
+GRANT SELECT ON TABLE farebox.turns TO farebox_collector;
+GRANT SELECT ON TABLE farebox.turns TO farebox_tenant;
+
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_reader;
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_collector;
 GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_tenant;
@@ -4281,12 +4917,6 @@ GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_tenant;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.virtual_keys TO farebox_collector;
-
-GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_reader;
-GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_collector;
-GRANT SELECT ON TABLE farebox.virtual_keys TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.directory_changes TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.directory_changes TO farebox_proxy;

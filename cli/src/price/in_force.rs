@@ -65,7 +65,7 @@ pub(super) fn load(args: &ImportArgs) -> Outcome {
     for body in &bodies {
         loaded.push(api.post("/api/v1/prices", body)?);
     }
-    print_items(&loaded, &REVISIONS, args.reach.json, "There is no card.");
+    print_items(&loaded, &REVISIONS, &args.reach, "There is no card.");
     Ok(())
 }
 
@@ -77,7 +77,7 @@ pub(super) fn show(args: &ShowArgs) -> Outcome {
         .map(|provider| ("provider", provider.as_str()))
         .collect();
     let items = Api::reach(&args.reach)?.list("/api/v1/prices", &query, ITEMS_MAX)?;
-    print_items(&items, &REVISIONS, args.reach.json, "There is no card.");
+    print_items(&items, &REVISIONS, &args.reach, "There is no card.");
     Ok(())
 }
 
@@ -146,7 +146,7 @@ pub(super) fn gaps(args: &GapsArgs) -> Outcome {
     let answer = Api::reach(&args.reach)?.get("/api/v1/prices/gaps", &query)?;
     let items = answer.get("items").and_then(Value::as_array);
     let items = items.map_or(&[][..], Vec::as_slice);
-    print_items(items, &GAPS, args.reach.json, "Everything has a price.");
+    print_items(items, &GAPS, &args.reach, "Everything has a price.");
     Ok(())
 }
 
