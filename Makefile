@@ -4,6 +4,8 @@ CARGO ?= cargo
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 CACHE := .cache
 VENV := $(CACHE)/sdk
+PRICES := $(CACHE)/prices
+MUTANTS_VERSION := 27.1.0
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/deny/bin/cargo-deny
 # One build of binaries and tests together, so that no dependency is compiled twice.
@@ -13,9 +15,12 @@ SUITE = $(CARGO) test --profile suite --locked
 ARGS ?=
 KILL_CYCLES ?= 2000
 BOOKS_EVENTS ?= 1000000
+# Where a wrong result is wrong money.
+MUTATED := $(addprefix --file pricing/src/,price.rs money.rs money/charge.rs rate_card/select.rs \
+	rate_card/condition.rs rate_card/steps.rs rate_card/selling/select.rs)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run soak ingest bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants soak ingest bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +38,7 @@ test: ## the whole suite: unit, property, end to end, SDKs
 	@deploy/bootstrap.sh test
 	$(EVERYTHING)
 	$(SUITE) --workspace --bins --lib --tests
-	@$(MAKE) --no-print-directory sdk-run
+	@$(MAKE) --no-print-directory sdk-run prices-run
 
 unit: ## the tests beside the code alone
 	$(SUITE) --workspace --lib --bins
@@ -58,10 +63,28 @@ $(VENV)/ready: tests/sdk/requirements.txt
 	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/sdk/requirements.txt
 	@touch $@
 
+prices: sdk-build prices-run ## our prices against genai-prices and litellm
+
+prices-run: $(PRICES)/ready
+	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) $(PRICES)/bin/python -m pytest -q -p no:cacheprovider tests/prices
+
+$(PRICES)/ready: tests/prices/requirements.txt tests/prices/litellm.txt
+	@deploy/bootstrap.sh test
+	@rm -rf $(PRICES)
+	@python3 -m venv $(PRICES)
+	@$(PRICES)/bin/pip install -q --disable-pip-version-check -r tests/prices/requirements.txt
+	@$(PRICES)/bin/pip install -q --disable-pip-version-check --no-deps -r tests/prices/litellm.txt
+	@touch $@
+
+mutants: ## change the arithmetic of prices in every way that compiles; a test must see each
+	@command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants@$(MUTANTS_VERSION)
+	$(CARGO) mutants --no-shuffle --package farebox-pricing $(MUTATED) --output $(TARGET)
+
 soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy, a month of BOOKS_EVENTS=1000000 events
 	$(EVERYTHING)
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
 	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
+	@$(MAKE) --no-print-directory mutants
 
 ingest: ## events a second that one collector and Postgres take, sender included; BOOKS_EVENTS=1000000
 	@deploy/bootstrap.sh bench

@@ -77,7 +77,8 @@ pub(crate) enum Verb {
     /// Read stored evidence again with this version's readers, and show what differs from what was
     /// booked.
     Reread(RereadArgs),
-    /// Rate cards on this machine: what they say, what usage would cost, whether they are sound.
+    /// Rate cards and selling rules: what they say, what usage would cost, whether they are sound, which
+    /// are in force.
     #[command(subcommand)]
     Price(PriceVerb),
     /// A tenant's months: as they stand, closed, and handed out.
@@ -88,6 +89,8 @@ pub(crate) enum Verb {
     /// The proxies that ship, and which of them a close waits for.
     #[command(subcommand)]
     Node(books::NodeVerb),
+    /// What booked events come to by the prices in force; the difference is booked as adjustments.
+    Reprice(RepriceArgs),
     /// The proxy's durable spool, safe beside a running proxy.
     #[command(subcommand)]
     Spool(SpoolVerb),
@@ -162,6 +165,44 @@ pub(crate) struct SimulateArgs {
     /// Listen off loopback, in plain text.
     #[arg(long)]
     pub(crate) allow_plaintext: bool,
+}
+
+/// Which events to price anew.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).args(["dry_run", "commit"]))]
+pub(crate) struct RepriceArgs {
+    /// Say what would change, by tenant and event, and book nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Book the differences; what is booked already is booked no second time.
+    #[arg(long, requires = "reason")]
+    pub(crate) commit: bool,
+    /// Why; it stands with every adjustment.
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Started at or after, RFC 3339 or a day.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Started before.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Only this tenant's events.
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only this vendor's.
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// Only those of this billed model.
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Only those that stand so: priced, partial or unpriced.
+    #[arg(long)]
+    pub(crate) pricing: Option<String>,
+    /// A revision in place of the one in force, or its first characters. May be repeated.
+    #[arg(long = "revision", value_name = "REVISION")]
+    pub(crate) revisions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) reach: Reach,
 }
 
 /// How a verb reaches the collector.

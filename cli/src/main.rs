@@ -71,6 +71,7 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Invoice(verb) => verbs::invoice::run(verb),
         Verb::Retag(args) => verbs::retag::run(args),
         Verb::Node(verb) => verbs::invoice::node(verb),
+        Verb::Reprice(args) => verbs::reprice::run(args),
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
         Verb::Completions { shell } => {

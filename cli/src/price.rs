@@ -1,19 +1,25 @@
-//! `farebox price`: rate cards on this machine, without a server. What they say of a model, what
-//! quantities would cost, and whether they obey the relations that prices obey.
+//! `farebox price`: rate cards and selling rules, on this machine and in the database. What they say of
+//! a model, what quantities would cost, whether they obey the relations that prices obey, and which of
+//! them are in force.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
-use farebox_pricing::rate_card::{CardSet, RateCard};
+use farebox_pricing::rate_card::selling::SellingRules;
+use farebox_pricing::rate_card::{CARD_BYTES_MAX, CardSet, RateCard};
 
+use crate::args::Reach;
 use crate::failure::{Failure, Outcome};
 
 mod diff;
 mod import;
+mod in_force;
 mod lint;
 mod quote;
 mod show;
+
+pub(crate) use in_force::add;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PriceVerb {
@@ -21,19 +27,24 @@ pub(crate) enum PriceVerb {
     Show(ShowArgs),
     /// What quantities cost: each charge with its rate and its rule.
     Quote(QuoteArgs),
+    /// What of the ledger has no price, the most events first.
+    Gaps(GapsArgs),
     /// Check cards: their form, and the relations that prices obey. Exit 1 when something is found.
     Lint(LintArgs),
     /// What differs between two cards, price by price, and in money over usage.
     Diff(DiffArgs),
-    /// Add models to a card from the price files of LiteLLM and genai-prices, for review.
+    /// Load cards or selling rules into the database; or make a card from the price files of LiteLLM
+    /// and genai-prices, for review.
     Import(ImportArgs),
+    /// Put a revision in force, on every proxy within a second.
+    Activate(ActivateArgs),
 }
 
 /// Which cards.
 #[derive(Debug, Args)]
 pub(crate) struct CardsArg {
-    /// Card files, or directories of them, in place of the built-in cards of the same vendors. May
-    /// be repeated.
+    /// Card files and selling rules, or directories of them, in place of the built-in cards of the same
+    /// vendors. May be repeated.
     #[arg(long = "cards", value_name = "PATH")]
     paths: Vec<PathBuf>,
 }
@@ -48,9 +59,11 @@ pub(crate) struct ShowArgs {
     model: Option<String>,
     #[command(flatten)]
     cards: CardsArg,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// The revisions in the database and which are in force, asked of the collector.
+    #[arg(long, conflicts_with_all = ["model", "paths"])]
+    in_force: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Args)]
@@ -74,17 +87,53 @@ pub(crate) struct QuoteArgs {
     /// What else the price depends on, such as '{"service_tier":"flex"}'.
     #[arg(long, value_name = "JSON")]
     conditions: Option<String>,
-    /// Who is charged. There are no selling rules in the built-in cards: the price is the cost.
+    /// Who is charged, by the selling rules among --cards, or with --in-force by those of the
+    /// deployment. Without rules the price is the cost.
     #[arg(long)]
     tenant: Option<String>,
+    /// The tenant's plan [default with --in-force: as the tenant has it].
+    #[arg(long)]
+    plan: Option<String>,
+    /// By the cards and selling rules in force, asked of the collector.
+    #[arg(long, conflicts_with_all = ["batch", "paths"])]
+    in_force: bool,
     /// Read such calls from standard input, one JSON object a line, and answer line by line.
-    #[arg(long, conflicts_with_all = ["provider", "models", "usage", "at", "conditions", "tenant"])]
+    #[arg(long, conflicts_with_all = ["provider", "models", "usage", "at", "conditions", "tenant", "plan"])]
     batch: bool,
     #[command(flatten)]
     cards: CardsArg,
-    /// Print JSON.
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GapsArgs {
+    /// Only this tenant's events.
     #[arg(long)]
-    json: bool,
+    tenant: Option<String>,
+    /// Only this vendor's.
+    #[arg(long)]
+    provider: Option<String>,
+    /// Started at or after, RFC 3339 or a day.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// Started before.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ActivateArgs {
+    /// A loaded revision, or its first characters, at least eight; or a file, which is loaded first.
+    #[arg(value_name = "REVISION-OR-FILE")]
+    revision: String,
+    /// Why, for the audit log.
+    #[arg(long)]
+    reason: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Args)]
@@ -100,26 +149,38 @@ pub(crate) struct LintArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// A card file, or `built-in` for the built-in card of the other one's vendor.
+    /// A card file, `built-in` for the built-in card of the other one's vendor, `active` for the one
+    /// in force, or a revision of the database.
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
-    /// A card file, or `built-in`.
+    /// As BEFORE.
     #[arg(value_name = "AFTER")]
     after: PathBuf,
     /// Usage to price by both: what `farebox usage --group-by provider,model,meter --json` printed.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["last_month", "from", "to"])]
     usage: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    /// In money over every event of the last 30 days in the ledger.
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    last_month: bool,
+    /// In money over the ledger's events from here, RFC 3339 or a day.
+    #[arg(long, value_name = "TIME")]
+    from: Option<String>,
+    /// In money over the ledger's events before here.
+    #[arg(long, value_name = "TIME")]
+    to: Option<String>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("from").required(true).multiple(true).args(["litellm", "genai_prices"]))]
+#[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cards", "litellm", "genai_prices"]))]
 pub(crate) struct ImportArgs {
-    /// The vendor.
-    #[arg(long)]
-    provider: String,
+    /// Cards or selling rules to load into the database, not in force yet.
+    #[arg(value_name = "CARD", conflicts_with_all = ["litellm", "genai_prices", "provider", "onto", "out"])]
+    cards: Vec<PathBuf>,
+    /// The vendor whose models are taken out of the price files.
+    #[arg(long, required_unless_present = "cards")]
+    provider: Option<String>,
     /// What the files call the vendor, where it is not the same [default: the vendor].
     #[arg(long, value_name = "NAME")]
     named: Option<String>,
@@ -135,9 +196,8 @@ pub(crate) struct ImportArgs {
     /// Write the card to this new file [default: only tell].
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Print JSON.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 pub(crate) fn run(verb: &PriceVerb) -> Outcome {
@@ -146,8 +206,17 @@ pub(crate) fn run(verb: &PriceVerb) -> Outcome {
         PriceVerb::Quote(args) => quote::run(args),
         PriceVerb::Lint(args) => lint::run(args),
         PriceVerb::Diff(args) => diff::run(args),
+        PriceVerb::Gaps(args) => in_force::gaps(args),
+        PriceVerb::Import(args) if !args.cards.is_empty() => in_force::load(args),
         PriceVerb::Import(args) => import::run(args),
+        PriceVerb::Activate(args) => in_force::activate(args),
     }
+}
+
+/// What a file holds.
+enum Held {
+    Card(Box<RateCard>),
+    Selling(SellingRules),
 }
 
 /// The built-in cards with these in their place. Every mistake of every file is told.
@@ -156,7 +225,8 @@ fn load(cards: &CardsArg) -> Outcome<CardSet> {
     let mut mistakes = Vec::new();
     for path in files(&cards.paths)? {
         match read(&path)? {
-            Ok(card) => set = set.with_active(Arc::new(card)),
+            Ok(Held::Card(card)) => set = set.with_active(Arc::new(*card)),
+            Ok(Held::Selling(rules)) => set = set.with_selling(Arc::new(rules)),
             Err(found) => mistakes.extend(found),
         }
     }
@@ -192,12 +262,36 @@ fn files(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// A card, or what is wrong with it, each with the file's name before it.
-fn read(path: &Path) -> Outcome<Result<RateCard, Vec<String>>> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| Failure::missing(path.display(), error))?;
-    Ok(RateCard::from_json(&text).map_err(|invalid| {
+/// A card or selling rules, or what is wrong with them, each with the file's name before it.
+fn read(path: &Path) -> Outcome<Result<Held, Vec<String>>> {
+    let text = text_of(path)?;
+    let held = if SellingRules::is_meant(&text) {
+        SellingRules::from_json(&text).map(Held::Selling)
+    } else {
+        RateCard::from_json(&text).map(|card| Held::Card(Box::new(card)))
+    };
+    Ok(held.map_err(|invalid| {
         let with_file = |problem| format!("{}: {problem}", path.display());
         invalid.0.into_iter().map(with_file).collect()
     }))
+}
+
+/// As [`read`], where only a vendor's card will do.
+fn read_card(path: &Path) -> Outcome<Result<RateCard, Vec<String>>> {
+    Ok(match read(path)? {
+        Ok(Held::Card(card)) => Ok(*card),
+        Ok(Held::Selling(_)) => Err(vec![format!("{}: is no rate card", path.display())]),
+        Err(mistakes) => Err(mistakes),
+    })
+}
+
+/// A file's text; one that is no card anyway is not read into memory.
+fn text_of(path: &Path) -> Outcome<String> {
+    let missing = |error| Failure::missing(path.display(), error);
+    let bytes = std::fs::metadata(path).map_err(missing)?.len();
+    if bytes > CARD_BYTES_MAX as u64 {
+        let message = format!("{}: larger than {CARD_BYTES_MAX} bytes", path.display());
+        return Err(Failure::Usage(message));
+    }
+    std::fs::read_to_string(path).map_err(missing)
 }

@@ -6,6 +6,7 @@ pub(crate) mod invoice;
 pub(crate) mod key;
 pub(crate) mod limit;
 pub(crate) mod reconcile;
+pub(crate) mod reprice;
 pub(crate) mod reread;
 pub(crate) mod retag;
 pub(crate) mod runs;
@@ -27,14 +28,14 @@ use crate::say::say;
 use crate::table::{Align, Table};
 
 /// Most items a verb lists.
-const ITEMS_MAX: usize = 100_000;
+pub(crate) const ITEMS_MAX: usize = 100_000;
 
 /// A column: its heading, how it stands, and the member that fills it.
-type Column = (&'static str, Align, &'static str);
+pub(crate) type Column = (&'static str, Align, &'static str);
 
 /// How an answer is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+pub(crate) enum Form {
     /// For people: a table that fits the terminal.
     Table,
     /// For programs.
@@ -63,7 +64,7 @@ impl From<bool> for Form {
 }
 
 /// Prints items in their form; a table and CSV have those columns.
-fn print_items(items: &[Value], columns: &[Column], form: impl Into<Form>, none: &str) {
+pub(crate) fn print_items(items: &[Value], columns: &[Column], form: impl Into<Form>, none: &str) {
     match form.into() {
         Form::Json => print_json(&json!({ "items": items })),
         Form::Csv => print_csv(items, columns.iter().map(|(_, _, member)| *member)),
@@ -86,7 +87,7 @@ fn print_items(items: &[Value], columns: &[Column], form: impl Into<Form>, none:
 }
 
 /// Prints one object: as JSON, as a line of CSV under its names, or its members one a line.
-fn print_item(item: &Value, form: impl Into<Form>) {
+pub(crate) fn print_item(item: &Value, form: impl Into<Form>) {
     let Some(members) = item.as_object() else {
         return print_json(item);
     };
@@ -144,12 +145,12 @@ fn query<'a, const N: usize>(
         .collect()
 }
 
-fn print_json(value: &Value) {
+pub(crate) fn print_json(value: &Value) {
     say(&format!("{value:#}"));
 }
 
 /// A value as people read it.
-fn cell(value: Option<&Value>) -> String {
+pub(crate) fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".to_owned(),
         Some(Value::Array(items)) if items.is_empty() => "–".to_owned(),

@@ -17,6 +17,7 @@ mod operation;
 mod owners;
 mod page;
 mod params;
+mod prices;
 mod reconcile;
 mod runs;
 mod sessions;
@@ -35,6 +36,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 
+use crate::cards::Cards;
 use crate::config::CollectorConfig;
 use crate::error::ApiError;
 use crate::metrics::Metrics;
@@ -49,6 +51,8 @@ const WATCH_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Connections that remove what is let go, at one time.
 const RETENTION_CONNECTIONS: usize = 2;
+/// Time between two looks at which rate cards are in force, for records that name none and for quotes.
+const CARDS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What every handler may use. Cheap to clone.
 pub(crate) type App = Arc<Shared>;
@@ -60,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) credentials: Credentials,
     pub(crate) key_secrets: Option<KeySecrets>,
+    pub(crate) cards: Cards,
     ingest_slots: Semaphore,
 }
 
@@ -88,6 +93,7 @@ impl Shared {
                 config.listen.ip().is_loopback(),
             ),
             key_secrets: config.key_secrets.clone(),
+            cards: Cards::built_in(),
             ingest_slots: Semaphore::new(config.ingest_batches_max),
         }))
     }
@@ -274,6 +280,39 @@ pub(crate) fn routes() -> Vec<Route> {
             Operator,
             delete(limits::remove),
         ),
+        route("GET", "/api/v1/prices", Operator, get(prices::list)),
+        route(
+            "POST",
+            "/api/v1/prices",
+            Operator,
+            prices::large(post(prices::load)),
+        ),
+        route("GET", "/api/v1/prices/gaps", Operator, get(prices::gaps)),
+        route("POST", "/api/v1/prices/quote", Read, post(prices::quote)),
+        route(
+            "POST",
+            "/api/v1/prices/activate",
+            Operator,
+            post(prices::activate),
+        ),
+        route(
+            "POST",
+            "/api/v1/prices/diff",
+            Operator,
+            prices::large(post(prices::diff)),
+        ),
+        route(
+            "POST",
+            "/api/v1/prices/reprice",
+            Operator,
+            post(prices::reprice),
+        ),
+        route(
+            "GET",
+            "/api/v1/prices/{revision}",
+            Operator,
+            get(prices::show),
+        ),
         route(
             "GET",
             "/api/v1/ingest-tokens",
@@ -327,6 +366,19 @@ pub(crate) async fn watch(app: App, shutdown: CancellationToken) {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+    }
+}
+
+/// Keeps the rate cards in force as the database says, until `shutdown`.
+pub(crate) async fn follow_cards(app: App, shutdown: CancellationToken) {
+    loop {
+        if let Err(cause) = app.cards.refresh(&app.store).await {
+            tracing::debug!(%cause, "rate cards wait for the database");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(CARDS_INTERVAL) => {}
         }
     }
 }
@@ -387,6 +439,14 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         limits::set,
         limits::put,
         limits::remove,
+        prices::list,
+        prices::load,
+        prices::show,
+        prices::gaps,
+        prices::quote,
+        prices::activate,
+        prices::diff,
+        prices::reprice,
         ingest_tokens::list,
         ingest_tokens::issue,
         ingest_tokens::revoke,

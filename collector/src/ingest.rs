@@ -11,12 +11,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::event::{Charge, Pricing, RateCards};
 use farebox_pricing::money::Usd;
-use farebox_pricing::price::price_event_as_stamped;
+use farebox_pricing::price::{UnknownRevision, price_event_as_stamped};
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::cards::Cards;
 use crate::store::ingest::{BatchError, Booked, Known};
 use crate::store::{Store, StoreError};
 
@@ -35,6 +36,9 @@ pub const BATCH_RECORDS_MAX: usize = 1_000;
 pub const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Milliseconds by which a proxy's clock and ours may differ before its events are marked.
 pub const CLOCK_DIFFERENCE_MAX_MS: u64 = 5 * 60 * 1_000;
+/// Times a record is priced again with a revision that was fetched for it: its card, its selling
+/// rules, and a card that its card names.
+const LESSONS_MAX: u32 = 3;
 /// Times a batch is tried again because another one was in its way.
 const RETRIES_MAX: u32 = 8;
 
@@ -142,7 +146,7 @@ impl Priced {
 /// is to be sent again; what was stored of it then comes back as `duplicate`.
 pub async fn ingest(
     store: &Store,
-    cards: &CardSet,
+    cards: &Cards,
     sender: &Sender,
     records: &[&str],
     received_at: Timestamp,
@@ -151,6 +155,8 @@ pub async fn ingest(
     let mut first_of: HashMap<Uuid, (usize, [u8; 32])> = HashMap::with_capacity(records.len());
     let mut repeated = Vec::new();
     let mut priced = Vec::with_capacity(records.len());
+    let mut waiting = Vec::new();
+    let set = cards.in_force();
     for (position, raw) in records.iter().enumerate() {
         let record = match check::check(raw) {
             Ok(record) => record,
@@ -169,16 +175,17 @@ pub async fn ingest(
             continue;
         }
         first_of.insert(event_id, (position, record.digest));
-        match price_again(position, record, cards) {
+        match price_again(position, record, &set) {
             Ok(ready) => priced.push(ready),
-            Err(reason) => {
-                receipts[position] = Some(Receipt {
-                    event_id: Some(event_id),
-                    outcome: Outcome::Retry,
-                    reason: Some(reason),
-                });
-            }
+            Err(unknown) => waiting.push(*unknown),
         }
+    }
+    for unknown in learn(store, cards, waiting, &mut priced).await? {
+        receipts[unknown.position] = Some(Receipt {
+            event_id: Some(unknown.record.event.event_id),
+            outcome: Outcome::Retry,
+            reason: Some(unknown.missing.to_string()),
+        });
     }
     // Ids grow with time, so that pages of the indexes are filled in order. A record is large; only
     // its address is moved.
@@ -219,10 +226,49 @@ pub(crate) struct BatchContext<'a> {
     pub(crate) is_clock_suspect: bool,
 }
 
-/// Prices by the revision the proxy used. A record that names none is priced by the active one.
-fn price_again(position: usize, record: Checked, cards: &CardSet) -> Result<Priced, String> {
-    let priced =
-        price_event_as_stamped(&record.event, cards).map_err(|unknown| unknown.to_string())?;
+/// A record whose revision is not in memory.
+struct Unknown {
+    position: usize,
+    record: Checked,
+    missing: UnknownRevision,
+}
+
+/// Prices what waits for revisions that the database has; the rest waits on.
+async fn learn(
+    store: &Store,
+    cards: &Cards,
+    mut waiting: Vec<Unknown>,
+    priced: &mut Vec<Priced>,
+) -> Result<Vec<Unknown>, StoreError> {
+    for _ in 0..LESSONS_MAX {
+        if waiting.is_empty() {
+            break;
+        }
+        let missing = waiting.iter().map(|unknown| &unknown.missing);
+        let set = cards.with_revisions(store, missing).await?;
+        let again = std::mem::take(&mut waiting);
+        for unknown in again {
+            match price_again(unknown.position, unknown.record, &set) {
+                Ok(ready) => priced.push(ready),
+                Err(unknown) => waiting.push(*unknown),
+            }
+        }
+    }
+    Ok(waiting)
+}
+
+/// Prices by the revisions the proxy used. A record that names none is priced by the active ones.
+fn price_again(position: usize, record: Checked, cards: &CardSet) -> Result<Priced, Box<Unknown>> {
+    let priced = match price_event_as_stamped(&record.event, cards) {
+        Ok(priced) => priced,
+        Err(missing) => {
+            return Err(Box::new(Unknown {
+                position,
+                record,
+                missing,
+            }));
+        }
+    };
     Ok(Priced {
         position,
         record,

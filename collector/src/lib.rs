@@ -8,6 +8,7 @@
 //! no, and the pool connects again by itself.
 
 mod api;
+pub mod cards;
 pub mod config;
 mod error;
 mod export;
@@ -24,6 +25,8 @@ mod tls;
 pub mod ingest;
 pub mod rollup;
 
+mod reprice;
+
 /// What the API reads and writes, one file a noun.
 #[path = "store"]
 mod records {
@@ -36,6 +39,7 @@ mod records {
     pub(crate) mod limits;
     pub(crate) mod nodes;
     pub(crate) mod owners;
+    pub(crate) mod prices;
     pub(crate) mod reconciliations;
     pub(crate) mod retention;
     pub(crate) mod runs;
@@ -148,6 +152,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
         config.retention_days,
         shutdown.clone(),
     ));
+    let following = tokio::spawn(api::follow_cards(app.clone(), shutdown.clone()));
     let router = api::router(app);
     let is_tls = tls.is_some();
     if let Some(tls) = &tls {
@@ -158,6 +163,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
         server::serve(listener, router, metrics, tls, shutdown, drain).await;
         watching.abort();
         removing.abort();
+        following.abort();
     });
     tracing::info!(%address, is_tls, "collector listens");
     Ok(Running {

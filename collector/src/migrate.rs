@@ -287,7 +287,8 @@ fn number(name: &str) -> i32 {
         .unwrap_or_default()
 }
 
-/// Built-in cards become revisions of the database; a new one is active from here on.
+/// Built-in cards become revisions of the database. A new one is in force from here on where the one
+/// before came with a program too; what the operator has activated stays.
 async fn load_rate_cards(client: &Client) -> Result<u64, MigrateError> {
     let mut loaded = 0;
     for card in CardSet::built_in().active() {
@@ -295,7 +296,21 @@ async fn load_rate_cards(client: &Client) -> Result<u64, MigrateError> {
             .execute(
                 "insert into farebox_private.rate_card_revisions
                      (sha256, provider, canonical, activated_at, activated_by)
-                 values ($1, $2, $3, clock_timestamp(), 'migrate')
+                 select $1, $2, $3, case when is_ours then clock_timestamp() end,
+                     case when is_ours then 'migrate' end
+                 from (
+                     select not exists (
+                         select from farebox_private.rate_card_revisions as active
+                         where active.provider = $2
+                             and active.kind = 'cost'
+                             and active.activated_by <> 'migrate'
+                             and active.activated_at = (
+                                 select max(newest.activated_at)
+                                 from farebox_private.rate_card_revisions as newest
+                                 where newest.provider = $2 and newest.kind = 'cost'
+                             )
+                     ) as is_ours
+                 ) as decided
                  on conflict do nothing",
                 &[&card.revision(), &card.provider(), &card.canonical()],
             )

@@ -2,6 +2,7 @@
 //! shown once, pages that lose nothing, and a database that is away.
 
 use farebox_collector::openapi_json;
+use farebox_pricing::rate_card::CardSet;
 use serde_json::{Value, json};
 
 #[allow(dead_code, reason = "the ledger's tests use the rest of it")]
@@ -12,6 +13,8 @@ mod support;
 mod adjust;
 #[path = "api/books.rs"]
 mod books;
+#[path = "api/prices.rs"]
+mod prices;
 #[path = "api/reads.rs"]
 mod reads;
 #[path = "api/retain.rs"]
@@ -81,6 +84,14 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         "POST /api/v1/adjustments" | "POST /api/v1/adjustments/{batch_id}/undo" => {
             [401, 403, 403, 403, 404]
         }
+        "POST /api/v1/prices/quote" => [401, 200, 200, 200, 200],
+        "GET /api/v1/prices"
+        | "GET /api/v1/prices/gaps"
+        | "GET /api/v1/prices/{revision}"
+        | "POST /api/v1/prices/activate"
+        | "POST /api/v1/prices/diff"
+        | "POST /api/v1/prices/reprice" => [401, 403, 403, 403, 200],
+        "POST /api/v1/prices" => [401, 403, 403, 403, 201],
         "POST /api/v1/tenants" | "POST /api/v1/ingest-tokens" => [401, 403, 403, 403, 201],
         "POST /api/v1/limits"
         | "PUT /api/v1/limits/{limit_id}"
@@ -114,6 +125,7 @@ async fn every_route_gives_every_principal_its_own() -> Result {
     let name = json!({"name": "node"});
     let token = served.done("POST", "/api/v1/ingest-tokens", &name).await?;
     let event_id = text(&shipped, "event_id");
+    let revision = CardSet::built_in().revision("groq").unwrap_or_default();
 
     for (method, path) in routes()? {
         let route = format!("{method} {path}");
@@ -129,6 +141,7 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             .replace("{limit_id}", &limit_id)
             .replace("{run_id}", "run-1")
             .replace("{reconciliation_id}", &reconciliation_id)
+            .replace("{revision}", revision)
             .replace("{token_id}", &text(&token, "token_id"));
         let body = match route.as_str() {
             "POST /api/v1/keys" => json!({"name": "more", "tenant": "acme"}).to_string(),
@@ -141,6 +154,15 @@ async fn every_route_gives_every_principal_its_own() -> Result {
                 json!({"tenant": "acme", "customer": "nobody"}).to_string()
             }
             "POST /api/v1/invoices" => json!({"tenant": "acme", "month": "2999-12"}).to_string(),
+            "POST /api/v1/prices" => json!({"schema": 1, "kind": "price"}).to_string(),
+            "POST /api/v1/prices/quote" => {
+                json!({"provider": "groq", "model": "m", "usage": {}}).to_string()
+            }
+            "POST /api/v1/prices/activate" => json!({"revision": revision}).to_string(),
+            "POST /api/v1/prices/diff" => {
+                json!({"before": "built-in", "after": revision}).to_string()
+            }
+            "POST /api/v1/prices/reprice" => json!({}).to_string(),
             "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
             "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
             "POST /api/v1/ingest-tokens" => name.to_string(),

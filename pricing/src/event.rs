@@ -254,6 +254,9 @@ pub struct Event {
     // Attribution.
     /// Null: unattributed.
     pub tenant_id: Option<TenantId>,
+    /// The tenant's plan when the call began; selling rules go by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
     /// The tenant's end customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub customer_id: Option<String>,

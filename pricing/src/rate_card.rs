@@ -23,6 +23,7 @@ use crate::usage::Meter;
 
 pub mod diff;
 pub mod lint;
+pub mod selling;
 
 mod canonical;
 mod check;

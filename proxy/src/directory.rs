@@ -10,11 +10,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::id::TenantId;
+use farebox_pricing::rate_card::CardSet;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::failure::Code;
 
+mod cards;
 pub mod copy;
 pub mod follow;
 mod read;
@@ -34,6 +36,8 @@ pub struct Content {
     pub keys: Vec<KeyRow>,
     /// Every limit.
     pub limits: Vec<Limit>,
+    /// The rate cards and selling rules in force; `None`: those that are there stay.
+    pub cards: Option<CardSet>,
 }
 
 /// One entity as it is now; `None` behind an id: it is gone.
@@ -62,6 +66,7 @@ struct State {
 /// The directory. One for the process; every worker reads it.
 pub struct Directory {
     state: RwLock<State>,
+    cards: RwLock<CardSet>,
     is_loaded: AtomicBool,
     /// Unix milliseconds at which the content was last known to be current; 0: never.
     current_at: AtomicI64,
@@ -81,6 +86,7 @@ impl Directory {
     pub fn new() -> Self {
         Self {
             state: RwLock::default(),
+            cards: RwLock::new(CardSet::built_in().clone()),
             is_loaded: AtomicBool::new(false),
             current_at: AtomicI64::new(0),
             generation: AtomicU64::new(0),
@@ -169,6 +175,7 @@ impl Directory {
             tenants: state.tenants.values().map(|row| (**row).clone()).collect(),
             keys: state.keys.values().map(|row| (**row).clone()).collect(),
             limits: state.limits.values().map(|row| (**row).clone()).collect(),
+            cards: Some(self.cards()),
         }
     }
 
@@ -191,6 +198,9 @@ impl Directory {
         }
         next.index_limits();
         *self.write() = next;
+        if let Some(cards) = content.cards {
+            self.put_cards(cards);
+        }
         self.is_loaded.store(true, Ordering::Release);
         self.mark_current(current_at_millis);
         self.generation.fetch_add(1, Ordering::AcqRel);

@@ -484,6 +484,7 @@ async fn intend(
         clock,
         cost_usd: None,
         on_downstream_gone: settings.on_downstream_gone,
+        cards: worker.shared.directory.cards(),
         is_abandoned: false,
         is_settled: false,
     };

@@ -122,6 +122,8 @@ pub struct Call {
     pub evidence: Evidence,
     /// The intent; `None` on a call that could not be recorded.
     pub ticket: Option<Ticket>,
+    /// What was in force when it began; it is priced by that, whatever is activated meanwhile.
+    pub cards: CardSet,
     /// What admission handed out for it.
     pub permit: Permit,
     /// What went up.
@@ -265,7 +267,7 @@ impl Call {
         event.usage_low = draft.low.filter(|_| is_bounded);
         event.usage_high = draft.high.filter(|_| is_bounded);
         event.evidence = Some(evidence);
-        let priced = price::price_event(event, CardSet::built_in());
+        let priced = price::price_event(event, &self.cards);
         event.claimed_usd = priced.billed_usd;
         event.pricing = priced.pricing;
         event.rate_cards = priced.rate_cards;

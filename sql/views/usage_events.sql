@@ -100,7 +100,8 @@ select
         from farebox_private.adjustments
         where adjustments.event_id = events.event_id
             and adjustments.tenant_id is not distinct from events.tenant_id
-    ) as adjusted_billed_usd
+    ) as adjusted_billed_usd,
+    events.plan
 from farebox_private.usage_events as events;
 
 grant select on farebox.usage_events to farebox_reader, farebox_collector, farebox_tenant;
@@ -179,3 +180,4 @@ comment on column farebox.usage_events.seq is 'The settlement''s number in the e
 comment on column farebox.usage_events.content_sha256 is 'SHA-256 over the record as spooled, by the proxy. Null for tenants.';
 comment on column farebox.usage_events.adjusted_cost_usd is 'cost_usd with all adjustments booked to its tenant, where the viewer sees it; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
 comment on column farebox.usage_events.adjusted_billed_usd is 'billed_usd with all adjustments booked to its tenant; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
+comment on column farebox.usage_events.plan is 'The tenant''s plan when the call began; selling rules go by it.';

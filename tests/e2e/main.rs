@@ -11,6 +11,7 @@ mod limits;
 mod lists;
 mod metrics;
 mod outage;
+mod prices;
 mod reread;
 mod revoke;
 mod scale;

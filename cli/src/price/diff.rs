@@ -11,7 +11,7 @@ use farebox_pricing::rate_card::{CardSet, RateCard};
 use farebox_pricing::usage::{Line, Meter, Usage};
 use serde_json::{Value, json};
 
-use super::{DiffArgs, read};
+use super::{DiffArgs, in_force, read_card};
 use crate::deployment::now;
 use crate::failure::{Failure, Outcome};
 use crate::say::say;
@@ -30,6 +30,9 @@ struct Money {
 }
 
 pub(super) fn run(args: &DiffArgs) -> Outcome {
+    if in_force::is_asked(args) {
+        return in_force::diff(args);
+    }
     let cards = [load(&args.before)?, load(&args.after)?];
     let [before, after] = match cards {
         [Some(before), Some(after)] => [before, after],
@@ -50,7 +53,7 @@ pub(super) fn run(args: &DiffArgs) -> Outcome {
         Some(file) => Some(compare(file, &before, &after)?),
         None => None,
     };
-    if args.json {
+    if args.reach.json {
         say(&answer(&before, &after, &changes, money.as_ref()).to_string());
     } else {
         show(&changes, money.as_ref());
@@ -63,7 +66,7 @@ fn load(path: &Path) -> Outcome<Option<Arc<RateCard>>> {
     if path.as_os_str() == BUILT_IN {
         return Ok(None);
     }
-    match read(path)? {
+    match read_card(path)? {
         Ok(card) => Ok(Some(Arc::new(card))),
         Err(mistakes) => Err(Failure::Usage(mistakes.join("\n"))),
     }

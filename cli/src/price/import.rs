@@ -15,7 +15,7 @@ use farebox_pricing::rate_card::{
 use farebox_pricing::usage::Meter;
 use serde_json::{Value, json};
 
-use super::{ImportArgs, read};
+use super::{ImportArgs, read_card};
 use crate::deployment::now;
 use crate::failure::{Failure, Outcome};
 use crate::say::say;
@@ -58,16 +58,17 @@ struct Told {
 }
 
 pub(super) fn run(args: &ImportArgs) -> Outcome {
-    let mut card = card_of(args)?;
+    let provider = args.provider.as_deref().unwrap_or_default();
+    let mut card = card_of(args, provider)?;
     let today = now().to_string().chars().take(10).collect::<String>();
     let mut told = Told::default();
     if let Some(path) = &args.genai_prices {
-        let names = args.named.as_deref().unwrap_or(&args.provider);
+        let names = args.named.as_deref().unwrap_or(provider);
         let printed = genai::models(&json_in(path)?, names);
         merge(&mut card, printed, &source(path), &today, &mut told);
     }
     if let Some(path) = &args.litellm {
-        let names = args.named.as_deref().unwrap_or(&args.provider);
+        let names = args.named.as_deref().unwrap_or(provider);
         let printed = litellm::models(&json_in(path)?, names);
         merge(&mut card, printed, &source(path), &today, &mut told);
     }
@@ -77,23 +78,23 @@ pub(super) fn run(args: &ImportArgs) -> Outcome {
     if let Some(out) = &args.out {
         write_new(out, &text)?;
     }
-    tell(&told, args.json);
+    tell(&told, args.reach.json);
     Ok(())
 }
 
 /// The card to add to: the one named, else the built-in one of the vendor, else an empty one.
-fn card_of(args: &ImportArgs) -> Outcome<CardFile> {
+fn card_of(args: &ImportArgs, provider: &str) -> Outcome<CardFile> {
     if let Some(path) = &args.onto {
-        return match read(path)? {
+        return match read_card(path)? {
             Ok(card) => Ok(card.file()),
             Err(mistakes) => Err(Failure::Usage(mistakes.join("\n"))),
         };
     }
-    if let Some(card) = CardSet::built_in().card(&args.provider) {
+    if let Some(card) = CardSet::built_in().card(provider) {
         return Ok(card.file());
     }
     let empty = json!({
-        "schema": CARD_SCHEMA, "provider": args.provider, "models": [],
+        "schema": CARD_SCHEMA, "provider": provider, "models": [],
         "fallbacks": [{"meter": "reasoning_tokens", "rate_of": "output_tokens"}],
     });
     serde_json::from_value(empty).map_err(|error| Failure::No(error.to_string()))

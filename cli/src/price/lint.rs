@@ -1,10 +1,11 @@
 //! `farebox price lint`: mistakes of form, and prices that stand in no proper relation to others.
 
 use farebox_pricing::rate_card::lint::lint;
+use farebox_pricing::rate_card::selling::{SellingRules, lint_selling};
 use farebox_pricing::rate_card::{CardSet, RateCard};
 use serde_json::{Value, json};
 
-use super::{LintArgs, files, read};
+use super::{Held, LintArgs, files, read};
 use crate::failure::{Failure, Outcome};
 use crate::say::say;
 
@@ -27,7 +28,8 @@ pub(super) fn run(args: &LintArgs) -> Outcome {
     for path in files(&args.paths)? {
         let shown = path.display().to_string();
         match read(&path)? {
-            Ok(card) => {
+            Ok(Held::Selling(rules)) => findings.look_at_rules(&shown, &rules),
+            Ok(Held::Card(card)) => {
                 let before = built_in.card(card.provider());
                 findings.look_at(&shown, &card, before);
             }
@@ -47,6 +49,15 @@ impl Findings {
                 "file": file, "provider": finding.provider, "model": finding.model,
                 "from": finding.from, "of": finding.of, "message": finding.message,
             }));
+        }
+    }
+
+    fn look_at_rules(&mut self, file: &str, rules: &SellingRules) {
+        self.cards += 1;
+        for (rule, message) in lint_selling(&rules.file(), CardSet::built_in()) {
+            self.lines.push(format!("{file}: {rule}: {message}"));
+            self.items
+                .push(json!({ "file": file, "rule": rule, "message": message }));
         }
     }
 

@@ -4,8 +4,9 @@ use std::io::BufRead;
 
 use farebox_pricing::event::PaidBy;
 use farebox_pricing::money::Decimal;
-use farebox_pricing::price::{Priced, check_quantities, price};
+use farebox_pricing::price::{PRICE_RULE_COST, Priced, check_quantities, price};
 use farebox_pricing::rate_card::CardSet;
+use farebox_pricing::rate_card::selling::Buyer;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage};
 use serde_json::{Map, Value, json};
@@ -18,16 +19,29 @@ use crate::table::Align::{Left, Right};
 use crate::table::Table;
 
 /// Members of a call in a batch.
-const MEMBERS: [&str; 6] = ["provider", "model", "usage", "at", "conditions", "tenant"];
+const MEMBERS: [&str; 7] = [
+    "provider",
+    "model",
+    "usage",
+    "at",
+    "conditions",
+    "tenant",
+    "plan",
+];
 
 /// One call to price.
 struct Call {
     provider: String,
     line: Line,
     at: Timestamp,
+    tenant: Option<String>,
+    plan: Option<String>,
 }
 
 pub(super) fn run(args: &QuoteArgs) -> Outcome {
+    if args.in_force {
+        return super::in_force::quote(args);
+    }
     let cards = load(&args.cards)?;
     if args.batch {
         return batch(&cards);
@@ -37,7 +51,7 @@ pub(super) fn run(args: &QuoteArgs) -> Outcome {
         let call = call_of(args, model)?;
         quoted.push((model, price_of(&cards, &call)));
     }
-    match (&quoted[..], args.json) {
+    match (&quoted[..], args.reach.json) {
         ([(_, priced)], true) => say(&answer(priced).to_string()),
         ([(_, priced)], false) => show_charges(priced),
         (several, true) => {
@@ -103,6 +117,8 @@ fn call_of(args: &QuoteArgs, model: &str) -> Outcome<Call> {
                 .map_err(wrong("usage"))?,
         },
         at: instant(args.at.as_deref()).map_err(wrong("at"))?,
+        tenant: args.tenant.clone(),
+        plan: args.plan.clone(),
     };
     let negative = check_quantities(std::slice::from_ref(&call.line));
     negative.map_err(|refused| Failure::Usage(format!("--usage: {refused}")))?;
@@ -129,7 +145,6 @@ fn call_in(line: &str) -> Result<Call, String> {
         Some(Value::Object(named)) => Ok(Some(named)),
         Some(_) => Err(format!("{name}: not an object")),
     };
-    text("tenant")?;
     let usage = object("usage")?.ok_or("usage: is missing")?;
     let conditions = object("conditions")?.map(conditions_of).transpose();
     let call = Call {
@@ -142,6 +157,8 @@ fn call_in(line: &str) -> Result<Call, String> {
             usage: usage_of(usage).map_err(|why| format!("usage: {why}"))?,
         },
         at: instant(text("at")?).map_err(|why| format!("at: {why}"))?,
+        tenant: text("tenant")?.map(str::to_owned),
+        plan: text("plan")?.map(str::to_owned),
     };
     check_quantities(std::slice::from_ref(&call.line)).map_err(|refused| refused.to_string())?;
     Ok(call)
@@ -188,7 +205,12 @@ fn conditions_of(named: &Map<String, Value>) -> Result<Conditions, String> {
 
 fn price_of(cards: &CardSet, call: &Call) -> Priced {
     let lines = std::slice::from_ref(&call.line);
-    price(&call.provider, lines, cards, PaidBy::Operator, call.at)
+    let buyer = Buyer {
+        tenant: call.tenant.as_deref(),
+        plan: call.plan.as_deref(),
+        paid_by: PaidBy::Operator,
+    };
+    price(&call.provider, lines, cards, buyer, call.at)
 }
 
 fn answer(priced: &Priced) -> Value {
@@ -196,6 +218,15 @@ fn answer(priced: &Priced) -> Value {
         "cost_usd": priced.cost_usd, "billed_usd": priced.billed_usd, "pricing": priced.pricing,
         "rate_cards": priced.rate_cards, "charges": priced.charges,
     })
+}
+
+/// The cost's rule, and the selling rule where one is written.
+fn rule_of(cost: Option<&str>, price: Option<&str>) -> String {
+    let price = price.filter(|rule| *rule != PRICE_RULE_COST);
+    match (cost, price) {
+        (Some(cost), Some(price)) => format!("{cost}, {price}"),
+        (one, other) => or_dash(one.or(other).as_ref()),
+    }
 }
 
 fn or_dash<T: ToString>(value: Option<&T>) -> String {
@@ -209,6 +240,7 @@ fn show_charges(priced: &Priced) {
         ("USD", Right),
         ("PER", Right),
         ("COST USD", Right),
+        ("BILLED USD", Right),
         ("RULE", Left),
     ]);
     for charge in &priced.charges {
@@ -219,7 +251,8 @@ fn show_charges(priced: &Priced) {
             or_dash(rate.map(|rate| &rate.usd)),
             or_dash(rate.map(|rate| &rate.per)),
             or_dash(charge.cost_usd.as_ref()),
-            or_dash(charge.cost_rule.as_ref()),
+            or_dash(charge.billed_usd.as_ref()),
+            rule_of(charge.cost_rule.as_deref(), charge.price_rule.as_deref()),
         ]);
     }
     if !table.is_empty() {

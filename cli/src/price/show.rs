@@ -13,16 +13,19 @@ use crate::table::Table;
 const REVISION_SHOWN: usize = 12;
 
 pub(super) fn run(args: &ShowArgs) -> Outcome {
+    if args.in_force {
+        return super::in_force::show(args);
+    }
     let cards = load(&args.cards)?;
     let Some(provider) = &args.provider else {
-        show_cards(&cards, args.json);
+        show_cards(&cards, args.reach.json);
         return Ok(());
     };
     let card = cards
         .card(provider)
         .ok_or_else(|| Failure::No(format!("{provider}: there is no card")))?;
     let Some(name) = &args.model else {
-        show_models(card, args.json);
+        show_models(card, args.reach.json);
         return Ok(());
     };
     let (card, own) = find(&cards, card, name)
@@ -30,7 +33,7 @@ pub(super) fn run(args: &ShowArgs) -> Outcome {
     let file = card.file();
     let model = file.models.iter().find(|model| model.model == own);
     let model = model.expect("the card found it under this name");
-    if args.json {
+    if args.reach.json {
         say(
             &json!({ "provider": file.provider, "revision": card.revision(), "model": model })
                 .to_string(),

@@ -161,6 +161,7 @@ pub(crate) async fn adjust(
     };
     adjustments::lock(&operation.transaction).await?;
     let (found, next) = find(&operation.transaction, &asked).await?;
+    let cards = cards_for(&app, &operation.transaction, &asked, &found).await?;
     let mut answer = Adjusted::begin(&batch, asked.dry_run, found.len(), next);
     answer.skipped = missing(&asked.event_ids(), &found);
     let report = match &asked.by_hand {
@@ -181,7 +182,7 @@ pub(crate) async fn adjust(
             check_tenant(&operation.transaction, &asked).await?;
             let mut corrections = Vec::with_capacity(found.len());
             for standing in found {
-                match target(&standing, &asked)? {
+                match target(&standing, &asked, &cards)? {
                     Some(target) => corrections.push((standing, target)),
                     None => answer.skipped.push(standing.event.event_id),
                 }
@@ -379,19 +380,21 @@ async fn check_tenant(transaction: &Transaction<'_>, asked: &Asked) -> Result<()
 }
 
 /// How an event should stand; `None` where no correction of this kind is about it.
-fn target(standing: &Standing, asked: &Asked) -> Result<Option<Target>, ApiError> {
+fn target(standing: &Standing, asked: &Asked, cards: &CardSet) -> Result<Option<Target>, ApiError> {
     match asked.kind {
         Kind::Retag => Ok(Some(retagged(standing, asked))),
         // Its amounts stand with the event that it repeats.
         _ if standing.pricing == Pricing::Repeat => Ok(None),
-        Kind::Reprice => repriced(standing, asked.rate_card.as_deref()).map(Some),
+        Kind::Reprice => Ok(Some(standing.priced(price_event(&standing.event, cards)))),
         Kind::Reread => {
             let event_id = standing.event.event_id;
             let reread = asked
                 .reread
                 .iter()
                 .find(|reread| reread.event_id == event_id);
-            reread.map(|reread| reread_to(standing, reread)).transpose()
+            reread
+                .map(|reread| reread_to(standing, reread, cards))
+                .transpose()
         }
         Kind::Manual => Ok(None),
     }
@@ -417,28 +420,30 @@ fn retagged(standing: &Standing, asked: &Asked) -> Target {
     target
 }
 
-fn repriced(standing: &Standing, rate_card: Option<&str>) -> Result<Target, ApiError> {
-    let cards = CardSet::built_in();
-    let mut event = standing.event.clone();
-    event.rate_cards = farebox_pricing::event::RateCards::default();
-    let priced = match rate_card {
-        None => price_event(&event, cards),
-        Some(revision) => {
-            event.rate_cards.cost = Some(revision.to_owned());
-            price_event_as_stamped(&event, cards)
-                .map_err(|unknown| ApiError::invalid("rate_card", unknown.to_string()))?
+/// Cards in force, and those that the request or the events name.
+async fn cards_for(
+    app: &App,
+    transaction: &Transaction<'_>,
+    asked: &Asked,
+    found: &[Standing],
+) -> Result<CardSet, ApiError> {
+    match asked.kind {
+        Kind::Reprice => super::prices::target(app, transaction, &asked.revisions).await,
+        Kind::Reread => {
+            let events = found.iter().map(|standing| &standing.event);
+            Ok(app.cards.knowing(transaction, events).await?)
         }
-    };
-    Ok(standing.priced(priced))
+        Kind::Retag | Kind::Manual => Ok(app.cards.in_force()),
+    }
 }
 
 /// Priced by the revisions that the event stands by.
-fn reread_to(standing: &Standing, reread: &Reread) -> Result<Target, ApiError> {
+fn reread_to(standing: &Standing, reread: &Reread, cards: &CardSet) -> Result<Target, ApiError> {
     let mut event = standing.event.clone();
     event.lines.clone_from(&reread.lines);
     event.usage = Usage::new();
     event.usage_source = reread.usage_source;
-    let priced = price_event_as_stamped(&event, CardSet::built_in())
+    let priced = price_event_as_stamped(&event, cards)
         .map_err(|unknown| ApiError::invalid("events", unknown.to_string()))?;
     Ok(Target {
         lines: reread.lines.clone(),

@@ -10,7 +10,6 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use bytes::Bytes;
-use farebox_pricing::rate_card::CardSet;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -120,15 +119,9 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
             ApiError::malformed(invalid.to_string())
         }
     })?;
-    let answer = ingest::ingest(
-        &app.store,
-        CardSet::built_in(),
-        &sender,
-        &records,
-        ingest::now(),
-    )
-    .await
-    .map_err(ApiError::from)?;
+    let answer = ingest::ingest(&app.store, &app.cards, &sender, &records, ingest::now())
+        .await
+        .map_err(ApiError::from)?;
     for outcome in Outcome::ALL {
         let is_it = |receipt: &&Receipt| receipt.outcome == outcome;
         let count = answer.receipts.iter().filter(is_it).count();

@@ -55,7 +55,8 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, ApiError> {
     }
 }
 
-fn encode(parts: &[String]) -> String {
+/// A cursor of these parts.
+pub(crate) fn encode(parts: &[String]) -> String {
     hex(parts.join(&SEPARATOR.to_string()).as_bytes())
 }
 

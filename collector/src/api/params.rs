@@ -49,7 +49,7 @@ impl<S: Send + Sync> FromRequest<S> for Content {
             Err(cause) if cause.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_too_large",
-                "a request body has at most 256 KiB",
+                "the request body is larger than this route takes",
             )),
             Err(_) => Err(ApiError::malformed("the body did not come whole")),
         }

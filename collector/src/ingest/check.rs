@@ -138,6 +138,7 @@ fn check_event(event: &Event) -> Result<(), String> {
     }
     for (name, id) in [
         ("customer_id", event.customer_id.as_deref()),
+        ("plan", event.plan.as_deref()),
         ("upstream", Some(event.upstream.as_str())),
         ("provider", Some(event.provider.as_str())),
         ("node", event.node.as_deref()),
@@ -480,7 +481,7 @@ mod tests {
         const OTHERS: &str = r#"{
             "event_id": "01a2025a-347b-7000-8000-000000000009",
             "call_id": "01a2025a-347b-7000-8000-000000000009", "part": 2, "is_final": false,
-            "schema": 2, "tenant_id": "b", "customer_id": "b", "project": "b", "agent": "b",
+            "schema": 2, "tenant_id": "b", "plan": "b", "customer_id": "b", "project": "b", "agent": "b",
             "revision": "b", "session_id": "b", "run_id": "b", "span_id": "b",
             "parent_span_id": "b", "section": "b", "metadata": {"a": 1}, "synthetic": true,
             "environment": "test", "attribution": "body",

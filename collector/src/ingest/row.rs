@@ -68,6 +68,10 @@ pub(super) fn digest(event: &Event, content: &Fields) -> [u8; 32] {
         hash.update((object.len() as u64).to_be_bytes());
         hash.update(object);
     }
+    if let Some(plan) = &event.plan {
+        hash.update([2]);
+        hash.update(plan);
+    }
     if !is_usage_of_lines(event) {
         let mut usage = Vec::new();
         json::usage(&mut usage, &event.usage);

@@ -26,6 +26,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0005_state.sql"),
     ),
     (
+        "0006_prices.sql",
+        include_str!("../../../sql/migrations/0006_prices.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
@@ -66,6 +70,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/adjustments.sql"),
     ),
     (
+        "allowances.sql",
+        include_str!("../../../sql/views/allowances.sql"),
+    ),
+    (
         "audit_log.sql",
         include_str!("../../../sql/views/audit_log.sql"),
     ),
@@ -84,6 +92,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "directory_limits.sql",
         include_str!("../../../sql/views/directory_limits.sql"),
+    ),
+    (
+        "directory_rate_cards.sql",
+        include_str!("../../../sql/views/directory_rate_cards.sql"),
     ),
     (
         "directory_tenants.sql",
@@ -128,6 +140,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "sequence_holes.sql",
         include_str!("../../../sql/views/sequence_holes.sql"),
+    ),
+    (
+        "rule_margins.sql",
+        include_str!("../../../sql/views/rule_margins.sql"),
     ),
     (
         "sessions.sql",

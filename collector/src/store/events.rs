@@ -82,6 +82,8 @@ event! {
     schema: i32 = "schema",
     /// Null: unattributed.
     tenant_id: Option<String> = "tenant_id",
+    /// The tenant's plan when the call began.
+    plan: Option<String> = "plan",
     /// The tenant's end customer.
     customer_id: Option<String> = "customer_id",
     /// A project of the tenant.

@@ -333,3 +333,17 @@ pub(crate) async fn exists(client: &impl GenericClient, tenant_id: &str) -> Resu
         .await?;
     row.try_get(0)
 }
+
+/// The plan of a tenant, where it is there and has one.
+pub(crate) async fn plan(
+    client: &impl GenericClient,
+    tenant: &str,
+) -> Result<Option<String>, Error> {
+    let row = client
+        .query_opt(
+            "select plan from farebox_private.tenants where tenant_id = $1",
+            &[&tenant],
+        )
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+}

@@ -4,6 +4,7 @@ mod claims;
 mod encrypted;
 mod intake;
 mod periods;
+mod prices;
 mod schema;
 mod sums;
 mod support;

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use farebox_collector::cards::Cards;
 use farebox_collector::ingest::{Answer, Outcome, Sender, ingest};
 use farebox_collector::migrate::{ROLE_PREFIX, migrate};
 use farebox_collector::store::Store;
-use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use farebox_tests::postgres::Cluster;
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ impl Ledger {
             sent_at: now,
             open_since: now,
         };
-        Ok(ingest(&self.store, CardSet::built_in(), &sender, &raw, now).await?)
+        Ok(ingest(&self.store, &Cards::built_in(), &sender, &raw, now).await?)
     }
 
     pub(crate) async fn one<T>(&self, sql: &str) -> Result<T>

@@ -1,5 +1,4 @@
 mod properties;
-mod speed;
 mod states;
 mod vendors;
 
@@ -409,6 +408,14 @@ fn names_resolve_exactly_or_not_at_all() {
     );
     check("openai", "openai/gpt-4o-2024-08-06", Some("gpt-4o"));
     check("openai", "gpt-5-turbo", None);
+    check("openai", "ft:gpt-4o-2024-08-06:acme::a1", Some("ft:gpt-4o"));
+    check(
+        "openai",
+        "ft:gpt-4o-mini-2024-07-18:acme:voice:a1",
+        Some("ft:gpt-4o-mini"),
+    );
+    check("openai", "ft:gpt-4o-2025-01-01:acme::a1", None);
+    check("gemini", "gemini-pro-latest", Some("gemini-pro-latest"));
     check("openai", "gpt-5-", None);
     check("openai", "gpt-4o-2024-13-06", None);
     check("openai", "-2024-08-06", None);

@@ -3,6 +3,7 @@
 //! It is made from the parsed card, so that order of members, white space and the way a decimal was
 //! written do not matter. Texts are in Unicode normalization form C.
 
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use unicode_normalization::UnicodeNormalization;
@@ -11,6 +12,11 @@ use super::grammar::CardFile;
 
 /// The canonical text of a card.
 pub(super) fn canonical(file: &CardFile) -> Result<String, serde_json::Error> {
+    of(file)
+}
+
+/// The canonical text of what is serialised as a card is.
+pub(super) fn of(file: &impl Serialize) -> Result<String, serde_json::Error> {
     let mut out = String::new();
     write(&serde_json::to_value(file)?, &mut out);
     Ok(out)

@@ -158,17 +158,27 @@ impl When {
         &self.named
     }
 
-    pub(super) fn hold(&self, facts: &Facts) -> bool {
-        if self.input_above.is_some_and(|bound| facts.input <= bound)
-            || self.input_at_least.is_some_and(|bound| facts.input < bound)
+    /// Whether its bounds on the input and the hour hold; an input that is not known passes no bound.
+    pub(super) fn holds_at(&self, input: Option<Decimal>, at: Timestamp) -> bool {
+        let is_past = |bound: Decimal, or_at: bool| {
+            input.is_some_and(|input| input > bound || (or_at && input == bound))
+        };
+        if self.input_above.is_some_and(|bound| !is_past(bound, false))
+            || self
+                .input_at_least
+                .is_some_and(|bound| !is_past(bound, true))
         {
             return false;
         }
-        if let Some(window) = self.utc_minutes {
-            let (hour, minute) = facts.at.utc_hour_minute();
-            if !is_within(u16::from(hour) * 60 + u16::from(minute), window) {
-                return false;
-            }
+        self.utc_minutes.is_none_or(|window| {
+            let (hour, minute) = at.utc_hour_minute();
+            is_within(u16::from(hour) * 60 + u16::from(minute), window)
+        })
+    }
+
+    pub(super) fn hold(&self, facts: &Facts) -> bool {
+        if !self.holds_at(Some(facts.input), facts.at) {
+            return false;
         }
         let named = &facts.named[..facts.named_len];
         self.named.iter().all(|word| named.contains(word))

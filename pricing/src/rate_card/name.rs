@@ -108,7 +108,7 @@ impl Pattern {
 }
 
 /// The name without `-YYYY-MM-DD`, `-YYYYMMDD`, `@date` or `-latest`.
-fn without_date(name: &str) -> Option<&str> {
+pub(super) fn without_date(name: &str) -> Option<&str> {
     if let Some(rest) = name.strip_suffix("-latest") {
         return Some(rest);
     }

@@ -35,6 +35,8 @@ pub struct Price {
     /// `openai/gpt-6-sol/output_tokens?input_above=272000&service_tier=priority@2026-08-21`. A rule
     /// that names another meter or model shows a fallback.
     pub rule: String,
+    /// The meter that the rate is written for.
+    pub of: Meter,
     steps: Steps,
 }
 
@@ -56,6 +58,7 @@ impl Price {
         Self {
             rate,
             rule: [card.provider(), how, reported.meter.name()].join("/"),
+            of: meter,
             steps: Steps::default(),
         }
     }
@@ -104,7 +107,7 @@ impl RateCard {
 
 /// The input that bounds are compared with: the line's own, or that of the largest of the requests
 /// that the line is a sum of.
-fn at_most(line: &Line, input: Decimal) -> Result<Decimal, Unpriced<'_>> {
+pub(super) fn at_most(line: &Line, input: Decimal) -> Result<Decimal, Unpriced<'_>> {
     let Some(value) = line.conditions.get(INPUT_AT_MOST) else {
         return Ok(input);
     };
@@ -131,6 +134,18 @@ fn source_at(model: &CompiledModel, at: Timestamp) -> Option<Source<'_>> {
 }
 
 impl<'a> Selection<'a> {
+    /// The card that the prices are from.
+    #[must_use]
+    pub fn card(&self) -> &'a RateCard {
+        self.card
+    }
+
+    /// The card's own name of the model; `None` where only prices of every model hold.
+    #[must_use]
+    pub fn model(&self) -> Option<&'a str> {
+        self.sources[0].map(|source| source.model.name.as_ref())
+    }
+
     /// The price of a meter.
     #[must_use]
     pub fn price(&self, meter: Meter) -> Option<Price> {
@@ -178,6 +193,7 @@ impl<'a> Selection<'a> {
         Some(Price {
             rate: Rate { usd, per },
             rule,
+            of: rate.meter,
             steps: rate.steps.as_deref().copied().unwrap_or_default(),
         })
     }

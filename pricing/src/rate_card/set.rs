@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use super::RateCard;
+use super::selling::{Buyer, SellingRules};
+use crate::time::Timestamp;
 
 /// Cards compiled into the program, by provider.
 const BUILT_IN: &[&str] = &[
@@ -40,13 +42,34 @@ static BUILT_IN_SET: LazyLock<CardSet> = LazyLock::new(|| {
 
 /// All cards of a process. Cheap to clone; a change makes a new set.
 #[derive(Clone, Debug, Default)]
-pub struct CardSet(Arc<HashMap<String, Cards>>);
+pub struct CardSet {
+    cost: Arc<HashMap<String, Known<RateCard>>>,
+    price: Arc<Known<SellingRules>>,
+}
 
-/// One provider's cards.
-#[derive(Clone, Debug, Default)]
-struct Cards {
-    active: Option<Arc<RateCard>>,
-    known: HashMap<String, Arc<RateCard>>,
+/// Revisions of one thing.
+#[derive(Debug)]
+struct Known<T> {
+    active: Option<Arc<T>>,
+    known: HashMap<String, Arc<T>>,
+}
+
+impl<T> Default for Known<T> {
+    fn default() -> Self {
+        Self {
+            active: None,
+            known: HashMap::new(),
+        }
+    }
+}
+
+impl<T> Clone for Known<T> {
+    fn clone(&self) -> Self {
+        Self {
+            active: self.active.clone(),
+            known: self.known.clone(),
+        }
+    }
 }
 
 impl CardSet {
@@ -56,7 +79,7 @@ impl CardSet {
         Self::default()
     }
 
-    /// The cards compiled into the program.
+    /// The cards compiled into the program; selling rules are the operator's alone.
     #[must_use]
     pub fn built_in() -> &'static Self {
         &BUILT_IN_SET
@@ -65,7 +88,31 @@ impl CardSet {
     /// The active card of a provider.
     #[must_use]
     pub fn card(&self, provider: &str) -> Option<&RateCard> {
-        self.0.get(provider)?.active.as_deref()
+        self.cost.get(provider)?.active.as_deref()
+    }
+
+    /// The active selling rules.
+    #[must_use]
+    pub fn selling(&self) -> Option<&SellingRules> {
+        self.price.active.as_deref()
+    }
+
+    /// Selling rules by their revision, active or not.
+    #[must_use]
+    pub fn selling_of_revision(&self, revision: &str) -> Option<&SellingRules> {
+        self.price.known.get(revision).map(Arc::as_ref)
+    }
+
+    /// A card by its revision, to be put into another set.
+    #[must_use]
+    pub fn shared_card(&self, provider: &str, revision: &str) -> Option<Arc<RateCard>> {
+        self.cost.get(provider)?.known.get(revision).cloned()
+    }
+
+    /// The active selling rules, to be put into another set.
+    #[must_use]
+    pub fn shared_selling(&self) -> Option<Arc<SellingRules>> {
+        self.price.active.clone()
     }
 
     /// Whether a model has prices: on the provider's active card, on one it falls back on, or because
@@ -84,6 +131,15 @@ impl CardSet {
         })
     }
 
+    /// Whether a buyer can be charged for a model: it has a cost, or the rules have a fixed price.
+    #[must_use]
+    pub fn sells(&self, buyer: Buyer<'_>, provider: &str, model: &str, at: Timestamp) -> bool {
+        self.knows(provider, model)
+            || self
+                .selling()
+                .is_some_and(|rules| rules.has_fixed_price(buyer, provider, model, at))
+    }
+
     /// The active revision of a provider.
     #[must_use]
     pub fn revision(&self, provider: &str) -> Option<&str> {
@@ -93,7 +149,11 @@ impl CardSet {
     /// A card of a provider by its revision, active or not.
     #[must_use]
     pub fn card_of_revision(&self, provider: &str, revision: &str) -> Option<&RateCard> {
-        self.0.get(provider)?.known.get(revision).map(Arc::as_ref)
+        self.cost
+            .get(provider)?
+            .known
+            .get(revision)
+            .map(Arc::as_ref)
     }
 
     /// The same cards with another revision of one provider active; `None` when it is not known.
@@ -102,8 +162,24 @@ impl CardSet {
         if self.revision(provider) == Some(revision) {
             return Some(self.clone());
         }
-        let card = self.0.get(provider)?.known.get(revision)?;
+        let card = self.cost.get(provider)?.known.get(revision)?;
         Some(self.with_active(Arc::clone(card)))
+    }
+
+    /// The same cards with another revision of the selling rules active, or with none; `None` when it
+    /// is not known.
+    #[must_use]
+    pub fn with_selling_revision(&self, revision: Option<&str>) -> Option<Self> {
+        let active = match revision {
+            Some(revision) => Some(Arc::clone(self.price.known.get(revision)?)),
+            None => None,
+        };
+        let mut price = Known::clone(&self.price);
+        price.active = active;
+        Some(Self {
+            price: Arc::new(price),
+            ..self.clone()
+        })
     }
 
     /// The same cards and this one, active for its provider.
@@ -118,10 +194,33 @@ impl CardSet {
         self.with(card, false)
     }
 
+    /// The same cards and these selling rules, active.
+    #[must_use]
+    pub fn with_selling(&self, rules: Arc<SellingRules>) -> Self {
+        let with = self.with_known_selling(Arc::clone(&rules));
+        let mut price = Known::clone(&with.price);
+        price.active = Some(rules);
+        Self {
+            price: Arc::new(price),
+            ..with
+        }
+    }
+
+    /// The same cards and these selling rules, known by their revision but not active.
+    #[must_use]
+    pub fn with_known_selling(&self, rules: Arc<SellingRules>) -> Self {
+        let mut price = Known::clone(&self.price);
+        price.known.insert(rules.revision().to_owned(), rules);
+        Self {
+            price: Arc::new(price),
+            ..self.clone()
+        }
+    }
+
     /// The active cards, by provider.
     pub fn active(&self) -> impl Iterator<Item = &RateCard> {
         let mut cards: Vec<&RateCard> = self
-            .0
+            .cost
             .values()
             .filter_map(|cards| cards.active.as_deref())
             .collect();
@@ -130,14 +229,17 @@ impl CardSet {
     }
 
     fn with(&self, card: Arc<RateCard>, is_active: bool) -> Self {
-        let mut providers = HashMap::clone(&self.0);
-        let cards = providers.entry(card.provider().to_owned()).or_default();
+        let mut cost = HashMap::clone(&self.cost);
+        let cards = cost.entry(card.provider().to_owned()).or_default();
         cards
             .known
             .insert(card.revision().to_owned(), Arc::clone(&card));
         if is_active {
             cards.active = Some(card);
         }
-        Self(Arc::new(providers))
+        Self {
+            cost: Arc::new(cost),
+            price: Arc::clone(&self.price),
+        }
     }
 }

@@ -13,7 +13,7 @@ const PROBLEMS_MAX: usize = 200;
 
 /// What a member is.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Integer,
     Text,
     /// A decimal in a string: a JSON number may have passed through a float.
@@ -29,15 +29,15 @@ enum Kind {
     Many(Members),
 }
 
-type Members = &'static [Member];
+pub(super) type Members = &'static [Member];
 
-struct Member {
+pub(super) struct Member {
     name: &'static str,
     is_needed: bool,
     kind: Kind,
 }
 
-const fn needed(name: &'static str, kind: Kind) -> Member {
+pub(super) const fn needed(name: &'static str, kind: Kind) -> Member {
     Member {
         name,
         is_needed: true,
@@ -45,7 +45,7 @@ const fn needed(name: &'static str, kind: Kind) -> Member {
     }
 }
 
-const fn optional(name: &'static str, kind: Kind) -> Member {
+pub(super) const fn optional(name: &'static str, kind: Kind) -> Member {
     Member {
         name,
         is_needed: false,
@@ -144,8 +144,17 @@ const FACTOR: Members = &[
 
 /// All mistakes of form, each with its path.
 pub(super) fn check(card: &Value) -> Result<(), InvalidCard> {
+    check_members(card, CARD, "rate card")
+}
+
+/// As [`check`], of what has these members.
+pub(super) fn check_members(
+    value: &Value,
+    members: Members,
+    what: &str,
+) -> Result<(), InvalidCard> {
     let mut found = Vec::new();
-    look(card, Kind::One(CARD), "rate card", &mut found);
+    look(value, Kind::One(members), what, &mut found);
     if found.is_empty() {
         return Ok(());
     }
@@ -219,8 +228,9 @@ fn look_at_members(
 
 fn each(items: &[Value], kind: Kind, path: &str, found: &mut Vec<String>) {
     for (index, item) in items.iter().enumerate() {
-        // A model is easier found by its name than by its place.
-        let name = item.get("model").and_then(Value::as_str);
+        // A model or a rule is easier found by its name than by its place.
+        let named = ["rule", "allowance", "model"];
+        let name = named.iter().find_map(|member| item.get(member)?.as_str());
         let path = match name {
             Some(name) => format!("{path}[{name}]"),
             None => format!("{path}[{index}]"),

@@ -12,7 +12,8 @@ use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use super::{Content, KeyRow, Limit, Tenant};
+use super::cards::KeptCard;
+use super::{Content, KeyRow, Limit, Tenant, cards};
 use crate::config::Secret;
 
 /// First word of the file; another word is another format.
@@ -26,6 +27,8 @@ struct Body {
     tenants: Vec<Tenant>,
     keys: Vec<KeyRow>,
     limits: Vec<Limit>,
+    #[serde(default)]
+    cards: Option<Vec<KeptCard>>,
 }
 
 /// Writes the copy. Blocking: for the background only.
@@ -45,6 +48,7 @@ pub fn save(
         tenants: content.tenants,
         keys: content.keys,
         limits: content.limits,
+        cards: content.cards.as_ref().map(cards::kept),
     })?;
     let proof = hex(&mac(secret, &body).finalize().into_bytes());
     let folder = path
@@ -98,6 +102,7 @@ pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)
         tenants: body.tenants,
         keys: body.keys,
         limits: body.limits,
+        cards: body.cards.map(cards::from_kept),
     };
     Ok(Some((content, body.current_at_millis)))
 }
@@ -148,6 +153,7 @@ mod tests {
             )],
             keys: vec![key_row("vk_ABCDE", "$argon2id$x")],
             limits: vec![limit(1, Some("acmé"), 5, WindowKind::Minute)],
+            cards: None,
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_database::{Address, InvalidAddress};
+use farebox_pricing::rate_card::CardSet;
 use futures_util::{StreamExt, stream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use tokio_postgres::{AsyncMessage, Client, IsolationLevel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Content, Directory, copy, read, unix_millis};
+use super::{Content, Directory, cards, copy, read, unix_millis};
 use crate::config::Secret;
 
 /// Between two looks at the changes, whether or not a notification came.
@@ -157,7 +158,12 @@ impl Directory {
         )
         .await?;
         let started_at = unix_millis();
-        let (content, mut last) = within(LOAD_TIMEOUT, "the full load", load(&mut client)).await?;
+        let (content, mut last) = within(
+            LOAD_TIMEOUT,
+            "the full load",
+            load(&mut client, &self.cards()),
+        )
+        .await?;
         tracing::info!(
             tenants = content.tenants.len(),
             keys = content.keys.len(),
@@ -193,6 +199,7 @@ impl Directory {
         let mut tenants = HashSet::new();
         let mut keys = HashSet::new();
         let mut limits = HashSet::new();
+        let mut has_new_cards = false;
         for row in &rows {
             let entity: &str = row.try_get(2)?;
             match row.try_get(1)? {
@@ -201,7 +208,8 @@ impl Directory {
                 }
                 "key" => keys.extend(Uuid::parse_str(entity).ok()),
                 "limit" => limits.extend(Uuid::parse_str(entity).ok()),
-                // The cards are compiled in; other kinds are a newer collector's.
+                "rate_card" => has_new_cards = true,
+                // Other kinds are a newer collector's.
                 _ => {}
             }
         }
@@ -210,6 +218,9 @@ impl Directory {
         changes.extend(read::changed_tenants(client, tenants).await?);
         changes.extend(read::changed_limits(client, limits).await?);
         self.apply(changes);
+        if has_new_cards {
+            self.put_cards(cards::in_force(client, &self.cards()).await?);
+        }
         *last = newest.try_get(0)?;
         Ok(i64::try_from(rows.len()).is_ok_and(|count| count >= CHANGES_MAX))
     }
@@ -253,7 +264,7 @@ async fn connect(
 }
 
 /// Everything, and the number of the last change that it holds.
-async fn load(client: &mut Client) -> Result<(Content, i64), Lost> {
+async fn load(client: &mut Client, held: &CardSet) -> Result<(Content, i64), Lost> {
     let snapshot = client
         .build_transaction()
         .isolation_level(IsolationLevel::RepeatableRead)
@@ -262,7 +273,8 @@ async fn load(client: &mut Client) -> Result<(Content, i64), Lost> {
         .await?;
     let newest = "select coalesce(max(change_id), 0) from farebox_private.directory_changes";
     let last: i64 = snapshot.query_one(newest, &[]).await?.try_get(0)?;
-    let content = read::everything(&snapshot).await?;
+    let mut content = read::everything(&snapshot).await?;
+    content.cards = Some(cards::in_force(&snapshot, held).await?);
     snapshot.commit().await?;
     Ok((content, last))
 }

@@ -16,7 +16,7 @@ use super::{
 };
 
 const TENANTS: &str = "
-    select tenant_id::text, status::text, coalesce(settings, '{}')::text
+    select tenant_id::text, status::text, coalesce(settings, '{}')::text, plan::text
     from farebox_private.directory_tenants";
 
 // An infinite time is none: such a key never expires, and one revoked since ever is revoked.
@@ -47,6 +47,7 @@ pub(super) async fn everything(snapshot: &Transaction<'_>) -> Result<Content, Er
         tenants: tenants.iter().filter_map(read_tenant).collect(),
         keys: keys.iter().filter_map(read_key).collect(),
         limits: limits.iter().filter_map(read_limit).collect(),
+        cards: None,
     })
 }
 
@@ -142,7 +143,7 @@ fn read_tenant(row: &Row) -> Option<Tenant> {
         };
         let settings = serde_json::from_str(row.try_get(2)?);
         let settings = settings.map_err(|_| Misread::Word("settings"))?;
-        Ok(Tenant::new(tenant_id, status, settings))
+        Ok(Tenant::new(tenant_id, status, settings).on_plan(row.try_get(3)?))
     };
     understood("tenant", read())
 }

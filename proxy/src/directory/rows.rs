@@ -104,6 +104,9 @@ pub struct Tenant {
     pub status: TenantStatus,
     /// Its settings as they were written, for the copy on disk.
     settings_json: serde_json::Value,
+    /// Its plan, by which it may be charged.
+    #[serde(default)]
+    pub plan: Option<String>,
     #[serde(skip)]
     parsed: OnceLock<TenantSettings>,
 }
@@ -116,8 +119,15 @@ impl Tenant {
             tenant_id,
             status,
             settings_json: settings,
+            plan: None,
             parsed: OnceLock::new(),
         }
+    }
+
+    /// The same on a plan.
+    #[must_use]
+    pub fn on_plan(self, plan: Option<String>) -> Self {
+        Self { plan, ..self }
     }
 
     /// The settings the proxy obeys.

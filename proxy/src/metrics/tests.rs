@@ -19,6 +19,7 @@ fn event(tenant: Option<&str>, model: &str) -> Event {
         is_final: true,
         schema: 1,
         tenant_id: tenant.map(|tenant| TenantId::new(tenant).unwrap()),
+        plan: None,
         customer_id: None,
         project: None,
         agent: None,

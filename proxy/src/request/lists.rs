@@ -2,7 +2,7 @@
 
 use farebox_pricing::event::PaidBy;
 use farebox_pricing::evidence::Evidence;
-use farebox_pricing::rate_card::CardSet;
+use farebox_pricing::rate_card::selling::Buyer;
 use http::request::Parts;
 
 use super::held::Body;
@@ -12,6 +12,7 @@ use crate::Worker;
 use crate::directory::UnpricedModels;
 use crate::failure::{Code, Refusal};
 use crate::provider::Class;
+use crate::settle;
 
 /// A key with a list of models: whether the one asked for is on it. A tenant that refuses what has no
 /// price: whether the one asked for has. Held is the body only of a call whose model neither path nor
@@ -62,8 +63,17 @@ pub(super) async fn check_model(
         return Err(Code::ModelNotAllowed.into());
     }
     let provider = passage.upstream.provider.name;
-    if refuses_unpriced && !CardSet::built_in().knows(provider, &model) {
-        return Err(Code::ModelUnpriced.into());
+    if refuses_unpriced {
+        let tenant = caller.tenant.as_ref();
+        let buyer = Buyer {
+            tenant: tenant.map(|tenant| tenant.tenant_id.as_str()),
+            plan: tenant.and_then(|tenant| tenant.plan.as_deref()),
+            paid_by: passage.paid_by,
+        };
+        let cards = worker.shared.directory.cards();
+        if !cards.sells(buyer, provider, &model, settle::now()) {
+            return Err(Code::ModelUnpriced.into());
+        }
     }
     Ok(())
 }

@@ -61,6 +61,10 @@ pub(super) fn begin_event(
         is_final: true,
         schema: SCHEMA,
         tenant_id: caller.tenant_id,
+        plan: caller
+            .tenant
+            .as_ref()
+            .and_then(|tenant| tenant.plan.clone()),
         customer_id: labels.customer_id,
         project: labels.project,
         agent: labels.agent,

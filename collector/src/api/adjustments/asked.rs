@@ -43,8 +43,11 @@ pub(crate) struct Adjust {
     filter: Option<EventFilter>,
     /// `retag`: where they go.
     set: Option<SetAttribution>,
-    /// `reprice`: the card's revision; the active one when not given.
+    /// `reprice`: a card's revision, or its first characters, in place of the one in force.
     rate_card: Option<String>,
+    /// `reprice`: several of them, and selling rules.
+    #[serde(default)]
+    revisions: Vec<String>,
     /// `reread`: events with their corrected lines.
     #[serde(default)]
     #[schema(value_type = Vec<RereadDocument>)]
@@ -170,7 +173,7 @@ pub(super) struct Asked {
     ids: Vec<Uuid>,
     pub(super) selection: Selection,
     pub(super) set: Option<Set>,
-    pub(super) rate_card: Option<String>,
+    pub(super) revisions: Vec<String>,
     pub(super) reread: Vec<Reread>,
     pub(super) by_hand: Option<Named>,
 }
@@ -228,7 +231,7 @@ impl Asked {
             ids: asked.event_ids,
             selection: asked.filter.map(selection).transpose()?.unwrap_or_default(),
             set,
-            rate_card: asked.rate_card,
+            revisions: asked.rate_card.into_iter().chain(asked.revisions).collect(),
             reread: asked.events,
             by_hand,
         };
@@ -249,7 +252,7 @@ impl Asked {
         wants("set", self.set.is_some(), Kind::Retag)?;
         wants("events", !self.reread.is_empty(), Kind::Reread)?;
         wants("amount", self.by_hand.is_some(), Kind::Manual)?;
-        if self.kind != Kind::Reprice && self.rate_card.is_some() {
+        if self.kind != Kind::Reprice && !self.revisions.is_empty() {
             return Err(ApiError::invalid("rate_card", "belongs to `reprice`"));
         }
         if self.kind == Kind::Manual && self.ids.len() != 1 {

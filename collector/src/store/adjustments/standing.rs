@@ -31,6 +31,15 @@ const STANDINGS: &str = r#"
             'event_id', events.event_id, 'call_id', events.call_id, 'part', events.part,
             'is_final', events.is_final, 'schema', events.schema,
             'tenant_id', stands.tenant_id, 'customer_id', stands.customer_id, 'project', stands.project,
+            'plan', case
+                when stands.tenant_id is not distinct from events.tenant_id then events.plan
+                -- Moved: it is sold to its tenant of today.
+                else (
+                    select tenants.plan
+                    from farebox_private.tenants
+                    where tenants.tenant_id = stands.tenant_id
+                )
+            end,
             'agent', events.agent, 'revision', events.revision, 'session_id', events.session_id,
             'environment', events.environment, 'attribution', events.attribution, 'key_id', events.key_id,
             'credential_id', events.credential_id, 'paid_by', events.paid_by,

@@ -27,8 +27,8 @@ const SEND_BYTES: usize = 256 * 1024;
 /// In the order in which `booked` puts them, behind the content.
 const BOOKED_COLUMNS: &str = "settles, received_at, period, day, is_late, clock_suspect, \
     charges, cost_usd, billed_usd, claimed_usd, price_mismatch, pricing, cost_card, price_card, \
-    repeats, node, epoch, seq, content_sha256, content_digest, further";
-const BOOKED_COUNT: i16 = 21;
+    repeats, node, epoch, seq, content_sha256, content_digest, further, plan";
+const BOOKED_COUNT: i16 = 22;
 
 /// Books events, sorted by id, none of which is in the ledger.
 pub(super) async fn insert(
@@ -119,6 +119,7 @@ fn booked(fields: &mut Fields, batch: &BatchContext<'_>, ready: &Priced, placeme
     fields.optional_bytes(record.content_sha256.as_ref().map(|hash| &hash[..]));
     fields.bytes(&record.digest);
     fields.optional_jsonb(record.further.as_deref());
+    fields.optional_text(record.event.plan.as_deref());
 }
 
 fn money(fields: &mut Fields, ready: &Priced, placement: &Placement) {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::rate_card::selling::SellingRules;
 
 /// Models of the built-in cards whose prices have no least amounts.
 fn models() -> Vec<(&'static str, String)> {
@@ -15,6 +16,15 @@ fn models() -> Vec<(&'static str, String)> {
         })
         .collect()
 }
+
+/// Models whose prices move by the day or by the hour, and one whose do not.
+const MOVING: [(&str, &str); 3] = [
+    ("mistral", "mistral-large-4"),
+    ("deepseek", "deepseek-v4-pro"),
+    ("openai", "gpt-6-sol"),
+];
+/// Thirty days, over the first of a month and both of the days on which a price changes.
+const PERIOD_MS: i64 = 30 * 86_400_000;
 
 fn usage() -> impl Strategy<Value = Vec<(Meter, u64)>> {
     let meters = proptest::sample::select(vec![
@@ -90,6 +100,55 @@ proptest! {
         // Three roundings of half a unit each.
         let difference = all.as_pico() - one.as_pico() - other.as_pico();
         prop_assert!(difference.abs() <= 1, "{model} {difference}");
+    }
+
+    #[test]
+    fn splitting_a_period_never_changes_its_total(
+        calls in proptest::collection::vec((0i64..PERIOD_MS, 1u64..2_000_000, 0usize..MOVING.len()), 1..20),
+        cut in 0i64..PERIOD_MS,
+    ) {
+        let start = at("2026-10-15T00:00:00Z").as_millis();
+        let cost = |(offset, tokens, of): &(i64, u64, usize)| {
+            let (provider, model) = MOVING[*of];
+            let line = line_of(model, &[(InputTokens, *tokens), (OutputTokens, tokens / 3)]);
+            let at = Timestamp::from_millis(start + offset);
+            price(provider, &[line], CardSet::built_in(), PaidBy::Operator, at).cost_usd.unwrap()
+        };
+        let total = Usd::checked_sum(calls.iter().map(cost)).unwrap();
+        let part = |is_before: bool| {
+            let calls = calls.iter().filter(move |(offset, ..)| (*offset < cut) == is_before);
+            Usd::checked_sum(calls.map(cost)).unwrap()
+        };
+        prop_assert_eq!(part(true).checked_add(part(false)), Some(total));
+        // By days, however the calls are ordered.
+        let mut days = std::collections::BTreeMap::<i64, Usd>::new();
+        for call in calls.iter().rev() {
+            let day = days.entry(call.0 / 86_400_000).or_default();
+            *day = day.checked_add(cost(call)).unwrap();
+        }
+        prop_assert_eq!(Usd::checked_sum(days.into_values()), Some(total));
+    }
+
+    #[test]
+    fn a_markup_is_a_factor_of_the_one_rounding(
+        (provider, model) in proptest::sample::select(models()),
+        usage in usage(),
+        markup in 0u64..5_000_000,
+    ) {
+        let markup = Decimal::new(i128::from(markup), 6).unwrap();
+        let rules = format!(r#"{{"schema":1,"kind":"price","rules":[{{"rule":"m","markup":"{markup}"}}]}}"#);
+        let cards = CardSet::built_in().with_selling(SellingRules::from_json(&rules).unwrap().into());
+        let lines = [line_of(&model, &usage)];
+        let sold = price(provider, &lines, &cards, PaidBy::Operator, at(NOW));
+        let plain = priced(provider, &lines);
+        prop_assert_eq!(sold.cost_usd, plain.cost_usd);
+        for charge in &sold.charges {
+            let exact = charge.cost_rate.as_ref().map(|rate| {
+                crate::money::charge(charge.quantity, rate.usd, &[markup], rate.per).unwrap()
+            });
+            prop_assert_eq!(charge.billed_usd, exact);
+        }
+        prop_assert_eq!(sold.pricing, plain.pricing);
     }
 
     #[test]

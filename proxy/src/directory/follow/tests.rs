@@ -62,6 +62,7 @@ impl Cluster {
             "views/directory_tenants.sql",
             "views/directory_keys.sql",
             "views/directory_limits.sql",
+            "views/directory_rate_cards.sql",
         ];
         for file in files {
             cluster.file(file);
