@@ -13,8 +13,8 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use farebox_database::Address;
 
 // What callers of the store name of its packages, from its one home.
-pub(crate) use deadpool_postgres::Transaction;
 pub use deadpool_postgres::{Client, PoolError};
+pub(crate) use deadpool_postgres::{GenericClient, Transaction};
 pub(crate) use tokio_postgres::error::SqlState;
 pub(crate) use tokio_postgres::{Error as DatabaseError, IsolationLevel};
 

@@ -2,7 +2,8 @@ create or replace view farebox_private.directory_tenants as
 select
     tenants.tenant_id,
     tenants.status,
-    tenants.settings
+    tenants.settings,
+    tenants.status_reason
 from farebox_private.tenants;
 
 grant select on farebox_private.directory_tenants to farebox_proxy;
@@ -10,3 +11,4 @@ comment on view farebox_private.directory_tenants is 'What a proxy knows of tena
 comment on column farebox_private.directory_tenants.tenant_id is 'The identifier used on the wire.';
 comment on column farebox_private.directory_tenants.status is 'active, suspended or archived.';
 comment on column farebox_private.directory_tenants.settings is 'Settings by name.';
+comment on column farebox_private.directory_tenants.status_reason is 'Why it is suspended or archived.';

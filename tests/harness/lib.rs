@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows how the product works inside; it uses what users use.
 
+pub mod beside;
 pub mod binary;
 pub mod http2;
 pub mod measure;

@@ -109,7 +109,7 @@ impl World {
     }
 }
 
-fn free_port() -> Result<SocketAddr> {
+pub(crate) fn free_port() -> Result<SocketAddr> {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let start = u16::try_from(std::process::id() % u32::from(PORTS))?;
     for _ in 0..PORTS {
@@ -213,6 +213,11 @@ impl Stack {
         Ok(stack)
     }
 
+    /// One more setting, for what starts from here on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
     /// The collector, until it is ready.
     pub async fn start_collector(&mut self) -> Result<()> {
         let process = Process::start(
@@ -273,6 +278,11 @@ impl Stack {
                 .arg(format!("http://{}", self.api));
         }
         Ok(command.output()?)
+    }
+
+    /// A verb that works on the database itself.
+    pub fn owner(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command().args(arguments).output()?)
     }
 
     /// A verb that has to succeed; what it printed.
@@ -399,7 +409,7 @@ impl Stack {
         }
     }
 
-    fn role(&self, role: &str) -> Command {
+    pub(crate) fn role(&self, role: &str) -> Command {
         let mut command = self.command();
         command.arg(role);
         command

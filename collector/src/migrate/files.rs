@@ -22,6 +22,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0004_intake.sql"),
     ),
     (
+        "0008_keys.sql",
+        include_str!("../../../sql/migrations/0008_keys.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
@@ -74,12 +78,20 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/dead_air_events.sql"),
     ),
     (
+        "directory_credentials.sql",
+        include_str!("../../../sql/views/directory_credentials.sql"),
+    ),
+    (
         "directory_keys.sql",
         include_str!("../../../sql/views/directory_keys.sql"),
     ),
     (
         "directory_limits.sql",
         include_str!("../../../sql/views/directory_limits.sql"),
+    ),
+    (
+        "directory_sessions.sql",
+        include_str!("../../../sql/views/directory_sessions.sql"),
     ),
     (
         "directory_tenants.sql",
@@ -125,6 +137,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/sessions.sql"),
     ),
     ("spans.sql", include_str!("../../../sql/views/spans.sql")),
+    (
+        "stale_keys.sql",
+        include_str!("../../../sql/views/stale_keys.sql"),
+    ),
     (
         "tenant_index.sql",
         include_str!("../../../sql/views/tenant_index.sql"),

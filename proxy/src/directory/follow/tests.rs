@@ -59,9 +59,14 @@ impl Cluster {
         let files = [
             "migrations/0001_foundation.sql",
             "migrations/0002_directory.sql",
+            "migrations/0003_ledger.sql",
+            "migrations/0004_intake.sql",
+            "migrations/0008_keys.sql",
             "views/directory_tenants.sql",
             "views/directory_keys.sql",
             "views/directory_limits.sql",
+            "views/directory_credentials.sql",
+            "views/directory_sessions.sql",
         ];
         for file in files {
             cluster.file(file);
