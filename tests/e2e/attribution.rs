@@ -121,7 +121,7 @@ async fn a_sessions_first_call_speaks_for_its_later_ones_here_and_elsewhere() ->
         ),
         ("globex".into(), String::new())
     );
-    assert_eq!(otherwise["metadata"], serde_json::json!({}));
+    assert_eq!(otherwise["metadata"], Value::Null);
     assert!(
         stack
             .metrics()

@@ -9,7 +9,8 @@ use farebox_tests::wire::{Connection, Request};
 use crate::{Result, chat_body};
 
 const ENTRIES: i32 = 100_000;
-const READY_WITHIN: Duration = Duration::from_secs(3);
+/// An unoptimised build on a busy machine takes several times as long.
+const READY_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 3 });
 const MEMORY_KIB_MAX: u64 = 200 * 1024;
 const CHANGED_WITHIN: Duration = Duration::from_secs(1);
 /// CPU of one change, the copy on disk included: far less than anything that touches every entry.
@@ -52,8 +53,8 @@ async fn a_hundred_thousand_entries_start_soon_fit_and_change_one_by_one() -> Re
     // Without a notification for each row: the proxy is not there yet.
     let fill = format!(
         "set session_replication_role = replica;
-         insert into farebox_private.tenants (tenant_id, name, settings)
-         select 'tenant-' || n, 'Tenant ' || n, '{{\"stream_usage\": \"untouched\"}}'
+         insert into farebox_private.tenants (tenant_id, name)
+         select 'tenant-' || n, 'Tenant ' || n
          from generate_series(1, {ENTRIES}) as n;
          insert into farebox_private.virtual_keys (key_id, prefix, secret_hash, name, tenant_id)
          select

@@ -364,7 +364,7 @@ pub(crate) async fn expire_within(
 ) -> Result<VirtualKey, Error> {
     let sql = format!(
         "update farebox_private.virtual_keys
-         set expires_at = least(expires_at, now() + $2 * interval '1 second')
+         set expires_at = least(expires_at, now() + $2::bigint * interval '1 second')
          where key_id = $1
          returning {COLUMNS}"
     );
