@@ -10,6 +10,11 @@ use clap_complete::Shell;
 use uuid::Uuid;
 
 use crate::price::PriceVerb;
+use crate::verbs::apply::ApplyArgs;
+use crate::verbs::credential::CredentialVerb;
+use crate::verbs::customer::CustomerVerb;
+use crate::verbs::key::rotate::{AuditArgs, RotateArgs};
+use crate::verbs::tenant::login::LoginVerb;
 
 mod reads;
 mod reread;
@@ -54,9 +59,18 @@ pub(crate) enum Verb {
     /// Tenants and their settings.
     #[command(subcommand)]
     Tenant(TenantVerb),
+    /// The tenants' own end customers.
+    #[command(subcommand)]
+    Customer(CustomerVerb),
     /// Virtual keys.
     #[command(subcommand)]
     Key(KeyVerb),
+    /// Provider credentials, the operator's or a tenant's own, encrypted at rest.
+    #[command(subcommand)]
+    Credential(CredentialVerb),
+    /// Make so what one file declares: tenants, keys' rights, limits, credentials' names; all of it or
+    /// nothing.
+    Apply(ApplyArgs),
     /// Rates by tenant.
     #[command(subcommand)]
     Limit(LimitVerb),
@@ -251,9 +265,13 @@ pub(crate) enum TenantVerb {
         #[command(flatten)]
         reach: Reach,
     },
-    /// Refuse the tenant's calls on every proxy, cutting those that run.
+    /// Refuse the tenant's calls on every proxy, cutting those that run unless its setting
+    /// suspend_streams says finish.
     Suspend {
         tenant: String,
+        /// Why; told to its callers.
+        #[arg(long)]
+        reason: Option<String>,
         #[command(flatten)]
         reach: Reach,
     },
@@ -266,9 +284,15 @@ pub(crate) enum TenantVerb {
     /// Suspend the tenant for good and leave it out of lists; its ledger stays.
     Archive {
         tenant: String,
+        /// Why; told to its callers.
+        #[arg(long)]
+        reason: Option<String>,
         #[command(flatten)]
         reach: Reach,
     },
+    /// A tenant's own logins to the database, which see its rows alone.
+    #[command(subcommand)]
+    Login(LoginVerb),
 }
 
 #[derive(Debug, Args)]
@@ -311,6 +335,9 @@ pub(crate) enum KeyVerb {
         /// Revoked ones too.
         #[arg(long)]
         revoked: bool,
+        /// Stale ones alone.
+        #[arg(long)]
+        stale: bool,
         #[command(flatten)]
         reach: Reach,
     },
@@ -322,6 +349,10 @@ pub(crate) enum KeyVerb {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Issue a key with the rights of another one, which still works for a while.
+    Rotate(RotateArgs),
+    /// Show which keys break which rules; exit 1 when one does.
+    Audit(AuditArgs),
 }
 
 #[derive(Debug, Args)]
@@ -355,9 +386,15 @@ pub(crate) struct IssueArgs {
     /// A network it may be used from, such as 10.0.0.0/8 [default: all]. May be repeated.
     #[arg(long = "network", value_name = "CIDR")]
     pub(crate) networks: Vec<String>,
+    /// A project it may name, and has to name one of [default: all]. May be repeated.
+    #[arg(long = "allowed-project", value_name = "NAME")]
+    pub(crate) allowed_projects: Vec<String>,
     /// When it stops working, RFC 3339.
     #[arg(long, value_name = "TIME")]
     pub(crate) expires_at: Option<String>,
+    /// Days without use after which it is stale [default: as its tenant or the deployment says, else 90].
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) stale_after_days: Option<u32>,
     /// What becomes of its running streams when it is revoked.
     #[arg(long, value_enum, default_value = "cut")]
     pub(crate) revoke_streams: RevokeStreams,

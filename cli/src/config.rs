@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use farebox_collector::config::CollectorConfig;
+use farebox_pricing::id::Form;
+use farebox_pricing::vault::MasterKeys;
 use farebox_proxy::config::{MetricsConfig, ProxyConfig, Secret, SpoolConfig, UpstreamConfig};
 use serde::Deserialize;
 
@@ -69,6 +72,22 @@ struct DatabaseSection {
 struct KeysSection {
     secret_env: Option<String>,
     secret_file: Option<PathBuf>,
+    stale_after_days: Option<u32>,
+}
+
+/// The section `[credentials]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct CredentialsSection {
+    master_key_env: Option<String>,
+    master_key_file: Option<PathBuf>,
+}
+
+/// The section `[ids]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct IdsSection {
+    tenant_pattern: Option<String>,
 }
 
 /// The keys of `[collector]` which say how others reach it.
@@ -111,6 +130,12 @@ pub(crate) struct Settings {
     pub(crate) database_listen_url: Option<Secret>,
     /// One key secret each; the first signs, all verify.
     pub(crate) key_secrets: Vec<Secret>,
+    /// Days without use after which a key is stale, where neither key nor tenant says.
+    pub(crate) stale_after_days: Option<u32>,
+    /// Master keys of the credential vault.
+    pub(crate) master_keys: Option<Arc<MasterKeys>>,
+    /// What a tenant's identifier has to look like.
+    pub(crate) tenant_form: Form,
     /// Where the proxy ships to.
     pub(crate) collector_url: Option<String>,
     /// Extra certificate authority for it.
@@ -163,7 +188,11 @@ fn parse_all(
     let reach: ReachSection = source.part_of_section("collector", &REACH_KEYS, &mut mistakes);
     let database: DatabaseSection = source.section("database", &mut mistakes);
     let keys: KeysSection = source.section("keys", &mut mistakes);
+    let credentials: CredentialsSection = source.section("credentials", &mut mistakes);
+    let ids: IdsSection = source.section("ids", &mut mistakes);
     let mut settings = Settings {
+        stale_after_days: keys.stale_after_days,
+        tenant_form: tenant_form(&source, ids.tenant_pattern.as_deref(), &mut mistakes),
         spool: source.section("spool", &mut mistakes),
         metrics: source.section("metrics", &mut mistakes),
         collector: source.section("collector", &mut mistakes),
@@ -223,6 +252,10 @@ fn parse_all(
         keys.secret_env.as_deref(),
         keys.secret_file.as_deref(),
     );
+    settings.master_keys = secrets.master_keys(
+        credentials.master_key_env.as_deref(),
+        credentials.master_key_file.as_deref(),
+    );
     for name in built_in {
         settings.upstreams.entry((*name).to_owned()).or_default();
     }
@@ -253,6 +286,28 @@ fn parse_all(
 /// `OPENAI_API_KEY` of `openai`.
 pub(crate) fn credential_variable(upstream: &str) -> String {
     format!("{}_API_KEY", upstream.to_uppercase().replace('-', "_"))
+}
+
+/// Where a credential for that upstream goes: the host, and the port where it is written.
+pub(crate) fn host_of(name: &str, upstream: &UpstreamConfig) -> Option<String> {
+    let built_in = farebox_proxy::provider::find(name).map(|provider| provider.base_url);
+    let base_url = upstream.base_url.as_deref().or(built_in)?;
+    let (_, rest) = base_url.split_once("://")?;
+    let host = rest.split('/').next().unwrap_or_default();
+    (!host.is_empty()).then(|| host.to_owned())
+}
+
+fn tenant_form(source: &Source<'_>, pattern: Option<&str>, mistakes: &mut Vec<Mistake>) -> Form {
+    let Some(pattern) = pattern else {
+        return Form::default();
+    };
+    Form::new(pattern).unwrap_or_else(|error| {
+        mistakes.push(Mistake {
+            place: source.place(&["ids", "tenant_pattern"]),
+            message: format!("ids.tenant_pattern: {error}"),
+        });
+        Form::default()
+    })
 }
 
 /// A built-in upstream that everybody has at an address of their own.
@@ -382,6 +437,11 @@ fn check_listeners(source: &Source<'_>, settings: &Settings, mistakes: &mut Vec<
             !(1..=1_000).contains(&settings.spool.ship_records_max),
             ["spool", "ship_records_max"],
             "between 1 and 1000, which is what a collector takes",
+        ),
+        (
+            settings.stale_after_days == Some(0),
+            ["keys", "stale_after_days"],
+            "at least 1",
         ),
         (
             proxy.connections_max == 0,

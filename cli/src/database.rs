@@ -72,24 +72,29 @@ pub(crate) async fn make_viewer(url: &str, password: &str) -> Outcome<String> {
         .batch_execute(&statements)
         .await
         .map_err(|error| Failure::missing(format!("role {VIEWER}"), reason(&error)))?;
-    viewer_url(url, password)
+    login_url(url, VIEWER, Some(password))
 }
 
-/// The address with another login.
-fn viewer_url(url: &str, password: &str) -> Outcome<String> {
+/// The address with another login. Over a socket of the machine the role alone says who it is.
+pub(crate) fn login_url(url: &str, role: &str, password: Option<&str>) -> Outcome<String> {
     let config: tokio_postgres::Config = url
         .parse()
         .map_err(|_| Failure::Usage("DATABASE_URL is no Postgres address".to_owned()))?;
     let database = config.get_dbname().unwrap_or("postgres");
     let port = config.get_ports().first().copied().unwrap_or(5432);
+    let role = crate::api::path_segment(role);
     let mut made = String::from("postgresql://");
+    let login = match password {
+        Some(password) => format!("{role}:{password}"),
+        None => role.clone(),
+    };
     match config.get_hosts().first() {
         Some(Host::Unix(dir)) => {
             let dir = crate::api::path_segment(&dir.display().to_string()).replace("%2F", "/");
-            write!(made, "/{database}?host={dir}&user={VIEWER}")
+            write!(made, "/{database}?host={dir}&user={role}")
         }
-        Some(Host::Tcp(host)) => write!(made, "{VIEWER}:{password}@{host}:{port}/{database}"),
-        None => write!(made, "{VIEWER}:{password}@localhost:{port}/{database}"),
+        Some(Host::Tcp(host)) => write!(made, "{login}@{host}:{port}/{database}"),
+        None => write!(made, "{login}@localhost:{port}/{database}"),
     }
     .map_err(|error| Failure::missing("database address", error))?;
     Ok(made)
@@ -111,7 +116,7 @@ mod tests {
                 "postgresql://farebox_viewer:pw@db:6000/app",
             ),
         ] {
-            assert_eq!(viewer_url(url, "pw").unwrap(), expected);
+            assert_eq!(login_url(url, VIEWER, Some("pw")).unwrap(), expected);
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use farebox_pricing::time::Timestamp;
+use farebox_pricing::vault::MasterKeys;
 use farebox_proxy::config::{Secret, ShipTo, TlsConfig};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -92,6 +94,11 @@ impl Deployment {
     ) -> Outcome<Self> {
         if settings.key_secrets.is_empty() {
             settings.key_secrets = key_secrets_of(&data_dir.secret("key-secret")?);
+        }
+        if settings.master_keys.is_none() {
+            let master_key = MasterKeys::parse(&data_dir.secret("master-key")?);
+            let master_key = master_key.map_err(|error| Failure::missing("master-key", error))?;
+            settings.master_keys = Some(Arc::new(master_key));
         }
         if settings.admin_token.is_none() {
             settings.admin_token = Some(Secret::new(random_text()?));

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{MigrateArgs, RoleArgs, SimulateArgs};
 use crate::cluster;
-use crate::config::{self, Settings};
+use crate::config::{self, Settings, host_of};
 use crate::data_dir::DataDir;
 use crate::database::with_role;
 use crate::failure::{Failure, Outcome};
@@ -138,7 +138,8 @@ pub(crate) async fn migrate(args: &MigrateArgs) -> Outcome {
     Ok(())
 }
 
-fn cluster_url(data_dir: Option<&Path>) -> Outcome<String> {
+/// The private cluster's address, as its owner.
+pub(crate) fn cluster_url(data_dir: Option<&Path>) -> Outcome<String> {
     let data_dir = DataDir::resolve(data_dir, "farebox")?;
     cluster::recorded_url(data_dir.path(), cluster::SUPERUSER)?.ok_or_else(|| {
         Failure::Missing(
@@ -201,6 +202,8 @@ pub(crate) fn proxy_config(settings: &Settings, data_dir: &DataDir) -> Outcome<C
         database_url: settings.database_url.as_ref().map(as_proxy),
         database_listen_url: settings.database_listen_url.as_ref().map(as_proxy),
         key_secrets: settings.key_secrets.clone(),
+        master_keys: settings.master_keys.clone(),
+        tenant_form: settings.tenant_form.clone(),
         ship_to,
         directory_copy: data_dir.join("directory.json"),
     })
@@ -215,6 +218,14 @@ pub(crate) fn collector_config(settings: &Settings) -> farebox_collector::Collec
         admin_token: settings.admin_token.as_ref().map(secret),
         key_secrets: KeySecrets::parse(&lines.join("\n")).ok(),
         metrics_token: settings.metrics.token.as_ref().map(secret),
+        master_keys: settings.master_keys.clone(),
+        tenant_form: settings.tenant_form.clone(),
+        stale_after_days: settings.stale_after_days,
+        upstream_hosts: settings
+            .upstreams
+            .iter()
+            .filter_map(|(name, upstream)| Some((name.clone(), host_of(name, upstream)?)))
+            .collect(),
         ..settings.collector.clone()
     }
 }

@@ -1,5 +1,8 @@
 //! The verbs that are clients: of the collector's API, and of the spool's directory.
 
+pub(crate) mod apply;
+pub(crate) mod credential;
+pub(crate) mod customer;
 pub(crate) mod export;
 pub(crate) mod ingest_token;
 pub(crate) mod invoice;

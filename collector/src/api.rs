@@ -2,6 +2,10 @@
 //! tests and the comparison with the OpenAPI document all go by that table.
 
 mod adjustments;
+mod apply;
+mod audit;
+mod credentials;
+mod customers;
 mod erasures;
 mod etag;
 mod events;
@@ -24,6 +28,7 @@ mod sessions;
 mod tenants;
 mod usage;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +36,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
+use farebox_pricing::id::Form;
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::vault::MasterKeys;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
@@ -65,6 +72,10 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     pub(crate) key_secrets: Option<KeySecrets>,
     pub(crate) cards: Cards,
+    pub(crate) master_keys: Option<Arc<MasterKeys>>,
+    pub(crate) tenant_form: Form,
+    pub(crate) upstream_hosts: BTreeMap<String, String>,
+    stale_after_days: Option<u32>,
     ingest_slots: Semaphore,
 }
 
@@ -94,6 +105,10 @@ impl Shared {
             ),
             key_secrets: config.key_secrets.clone(),
             cards: Cards::built_in(),
+            master_keys: config.master_keys.clone(),
+            tenant_form: config.tenant_form.clone(),
+            upstream_hosts: config.upstream_hosts.clone(),
+            stale_after_days: config.stale_after_days,
             ingest_slots: Semaphore::new(config.ingest_batches_max),
         }))
     }
@@ -251,6 +266,56 @@ pub(crate) fn routes() -> Vec<Route> {
             Operator,
             patch(tenants::set),
         ),
+        route("GET", "/api/v1/customers", Read, get(customers::list)),
+        route("POST", "/api/v1/customers", Admin, post(customers::create)),
+        route(
+            "GET",
+            "/api/v1/tenants/{tenant_id}/customers/{customer_id}",
+            Read,
+            get(customers::show),
+        ),
+        route(
+            "PATCH",
+            "/api/v1/tenants/{tenant_id}/customers/{customer_id}",
+            Admin,
+            patch(customers::set),
+        ),
+        route("GET", "/api/v1/credentials", Admin, get(credentials::list)),
+        route("POST", "/api/v1/credentials", Admin, post(credentials::set)),
+        route(
+            "POST",
+            "/api/v1/credentials/rewrap",
+            Operator,
+            post(credentials::rewrap),
+        ),
+        route(
+            "GET",
+            "/api/v1/credentials/{credential_id}",
+            Admin,
+            get(credentials::show),
+        ),
+        route(
+            "DELETE",
+            "/api/v1/credentials/{credential_id}",
+            Admin,
+            delete(credentials::remove),
+        ),
+        route(
+            "POST",
+            "/api/v1/credentials/{credential_id}/rotate",
+            Admin,
+            post(credentials::rotate),
+        ),
+        route("POST", "/api/v1/apply", Operator, post(apply::apply)),
+        route("GET", "/api/v1/audit", Operator, get(audit::list)),
+        route("GET", "/api/v1/keys/audit", Admin, get(keys::audit::audit)),
+        route("PATCH", "/api/v1/keys/{key}", Admin, patch(keys::set)),
+        route(
+            "POST",
+            "/api/v1/keys/{key}/rotate",
+            Admin,
+            post(keys::rotate::rotate),
+        ),
         route("GET", "/api/v1/keys", Admin, get(keys::list)),
         route("POST", "/api/v1/keys", Admin, post(keys::issue)),
         route("GET", "/api/v1/keys/{key}", Admin, get(keys::show)),
@@ -358,7 +423,11 @@ pub(crate) fn router(app: App) -> Router {
 
 /// Keeps the numbers that only the database knows, until `shutdown`.
 pub(crate) async fn watch(app: App, shutdown: CancellationToken) {
+    let mut is_said = app.stale_after_days.is_none();
     loop {
+        if !is_said {
+            is_said = say_defaults(&app).await.is_ok();
+        }
         match sequence_holes(&app).await {
             Ok(holes) => app.metrics.sequence_holes.set(holes),
             Err(cause) => tracing::debug!(cause = cause.message, "metrics wait for the database"),
@@ -381,6 +450,17 @@ pub(crate) async fn follow_cards(app: App, shutdown: CancellationToken) {
             () = tokio::time::sleep(CARDS_INTERVAL) => {}
         }
     }
+}
+
+/// Defaults that views go by are the configuration's to say.
+async fn say_defaults(app: &App) -> Result<(), ApiError> {
+    let days = app
+        .stale_after_days
+        .and_then(|days| i32::try_from(days).ok());
+    if let Some(days) = days {
+        records::keys::set_stale_after_days(&app.client().await?, days).await?;
+    }
+    Ok(())
 }
 
 async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
@@ -430,6 +510,21 @@ async fn sequence_holes(app: &App) -> Result<i64, ApiError> {
         tenants::create,
         tenants::show,
         tenants::set,
+        customers::list,
+        customers::create,
+        customers::show,
+        customers::set,
+        credentials::list,
+        credentials::set,
+        credentials::show,
+        credentials::rotate,
+        credentials::remove,
+        credentials::rewrap,
+        apply::apply,
+        audit::list,
+        keys::audit::audit,
+        keys::set,
+        keys::rotate::rotate,
         keys::list,
         keys::issue,
         keys::show,

@@ -1,11 +1,15 @@
 //! What the collector is told before it starts: the `[collector]` section and the secrets that the
 //! caller resolved from files or the environment. Every default and bound stands here, once.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use farebox_pricing::id::Form;
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::vault::MasterKeys;
 use serde::Deserialize;
 
 /// Where the collector listens when nothing is said.
@@ -96,6 +100,18 @@ pub struct CollectorConfig {
     /// The token that `/metrics` asks for off loopback.
     #[serde(skip)]
     pub metrics_token: Option<Secret>,
+    /// Master keys of the credential vault. Without them no credential is taken in.
+    #[serde(skip)]
+    pub master_keys: Option<Arc<MasterKeys>>,
+    /// What a new tenant's identifier has to look like.
+    #[serde(skip)]
+    pub tenant_form: Form,
+    /// Days without use after which a key is stale; `None`: as the view says.
+    #[serde(skip)]
+    pub stale_after_days: Option<u32>,
+    /// Where credentials of the configured upstreams go.
+    #[serde(skip)]
+    pub upstream_hosts: BTreeMap<String, String>,
 }
 
 impl Default for CollectorConfig {
@@ -114,6 +130,10 @@ impl Default for CollectorConfig {
             admin_token: None,
             key_secrets: None,
             metrics_token: None,
+            master_keys: None,
+            tenant_form: Form::default(),
+            stale_after_days: None,
+            upstream_hosts: BTreeMap::new(),
         }
     }
 }

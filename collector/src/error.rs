@@ -140,6 +140,10 @@ impl From<DatabaseError> for ApiError {
         if is_away(state) {
             return Self::database_away(&detail);
         }
+        // Postgres takes no NUL, and JSON and percent-encoding can write one.
+        if *state == SqlState::CHARACTER_NOT_IN_REPERTOIRE {
+            return Self::malformed("a text holds a character that cannot be stored");
+        }
         if *state == SqlState::QUERY_CANCELED {
             return Self::unavailable("query_timeout", "the query took longer than its bound");
         }

@@ -46,7 +46,8 @@ fn fault(what: &str, cause: impl fmt::Display) -> KeyFault {
     KeyFault(format!("{what}: {cause}"))
 }
 
-fn random<const N: usize>() -> Result<[u8; N], KeyFault> {
+/// Bytes of the system's randomness.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], KeyFault> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(|cause| fault("the system's randomness", cause))?;
     Ok(bytes)

@@ -31,6 +31,8 @@ mod reprice;
 #[path = "store"]
 mod records {
     pub(crate) mod audit;
+    pub(crate) mod credentials;
+    pub(crate) mod customers;
     pub(crate) mod events;
     pub(crate) mod explanations;
     pub(crate) mod exports;

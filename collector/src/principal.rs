@@ -272,6 +272,7 @@ async fn tenant_of(app: &App, key: &str, peer: Option<Peer>) -> Result<Principal
     if !is_admin && !row.scopes.iter().any(|scope| scope == SCOPE_READ) {
         return Err(ApiError::forbidden("the key lacks the scope `usage:read`"));
     }
+    records::keys::note_use(&app.client().await?, row.key_id).await?;
     let tenant = row.tenant_id.ok_or_else(|| {
         ApiError::forbidden("a key without a tenant reads nothing here; use the operator token")
     })?;

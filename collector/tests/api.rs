@@ -57,17 +57,33 @@ fn expected(route: &str) -> Option<[u16; 5]> {
         | "GET /api/v1/tenants"
         | "GET /api/v1/adjustments"
         | "GET /api/v1/invoices"
+        | "GET /api/v1/customers"
         | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
         "GET /api/v1/events/{event_id}"
         | "GET /api/v1/events/{event_id}/explain"
         | "GET /api/v1/runs/{run_id}"
-        | "GET /api/v1/tenants/{tenant_id}" => [401, 404, 200, 200, 200],
+        | "GET /api/v1/tenants/{tenant_id}"
+        | "GET /api/v1/tenants/{tenant_id}/customers/{customer_id}" => [401, 404, 200, 200, 200],
         "GET /api/v1/reconcile"
         | "GET /api/v1/reconcile/{reconciliation_id}"
         | "GET /api/v1/reconcile/{reconciliation_id}/lines" => [401, 403, 403, 403, 200],
         "POST /api/v1/reconcile" => [401, 403, 403, 403, 201],
-        "GET /api/v1/keys" => [401, 200, 403, 200, 200],
+        "PATCH /api/v1/tenants/{tenant_id}/customers/{customer_id}" => [401, 404, 403, 200, 200],
+        // The body names the tenant `acme`; what was made before is replaced.
+        "POST /api/v1/customers" => [401, 404, 403, 201, 409],
+        "POST /api/v1/credentials" => [401, 404, 403, 200, 200],
+        "GET /api/v1/credentials/{credential_id}"
+        | "POST /api/v1/credentials/{credential_id}/rotate" => [401, 404, 403, 200, 200],
+        "DELETE /api/v1/credentials/{credential_id}" => [401, 404, 403, 200, 404],
+        "POST /api/v1/credentials/rewrap" | "POST /api/v1/apply" | "GET /api/v1/audit" => {
+            [401, 403, 403, 403, 200]
+        }
+        "GET /api/v1/keys" | "GET /api/v1/keys/audit" | "GET /api/v1/credentials" => {
+            [401, 200, 403, 200, 200]
+        }
+        "POST /api/v1/keys/{key}/rotate" => [401, 404, 403, 201, 201],
         "GET /api/v1/keys/{key}"
+        | "PATCH /api/v1/keys/{key}"
         | "DELETE /api/v1/keys/{key}"
         | "POST /api/v1/keys/{key}/revoke" => [401, 404, 403, 200, 200],
         // The body names the tenant `acme`.
@@ -126,10 +142,23 @@ async fn every_route_gives_every_principal_its_own() -> Result {
     let token = served.done("POST", "/api/v1/ingest-tokens", &name).await?;
     let event_id = text(&shipped, "event_id");
     let revision = CardSet::built_in().revision("groq").unwrap_or_default();
+    let customer = json!({"tenant": "acme", "customer_id": "c-1"});
+    served.done("POST", "/api/v1/customers", &customer).await?;
+    let credential =
+        json!({"tenant": "acme", "upstream": "llm", "secret": "sk-of-acme-0123456789"});
 
     for (method, path) in routes()? {
         let route = format!("{method} {path}");
         let expected = expected(&route).ok_or_else(|| format!("{route}: not in this test"))?;
+        // What was ended by a route before is there again.
+        let set = served
+            .done("POST", "/api/v1/credentials", &credential)
+            .await?;
+        let credential_id = text(&set, "credential_id");
+        let key = match route.ends_with("/{key}/rotate") {
+            true => served.tenant("acme", "usage:read").await?.1,
+            false => victim.clone(),
+        };
         let filled = path
             .replace("{event_id}", &event_id)
             .replace("{tenant_id}", "acme")
@@ -137,7 +166,9 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             .replace("{invoice}", "2026-000001")
             .replace("/preview", "/preview?tenant=acme&month=2026-11")
             .replace("{node}", "node-1")
-            .replace("{key}", &victim)
+            .replace("{customer_id}", "c-1")
+            .replace("{credential_id}", &credential_id)
+            .replace("{key}", &key)
             .replace("{limit_id}", &limit_id)
             .replace("{run_id}", "run-1")
             .replace("{reconciliation_id}", &reconciliation_id)
@@ -165,6 +196,14 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             "POST /api/v1/prices/reprice" => json!({}).to_string(),
             "POST /api/v1/tenants" => json!({"tenant_id": "initech"}).to_string(),
             "PATCH /api/v1/tenants/{tenant_id}" => json!({"plan": "gold"}).to_string(),
+            "POST /api/v1/customers" => json!({"tenant": "acme", "customer_id": "c-2"}).to_string(),
+            "PATCH /api/v1/tenants/{tenant_id}/customers/{customer_id}"
+            | "PATCH /api/v1/keys/{key}" => json!({"name": "renamed"}).to_string(),
+            "POST /api/v1/credentials" => credential.to_string(),
+            "POST /api/v1/credentials/{credential_id}/rotate" => {
+                json!({"secret": "sk-rotated-0123456789"}).to_string()
+            }
+            "POST /api/v1/apply" => json!({"tenants": {"acme": {"plan": "gold"}}}).to_string(),
             "POST /api/v1/ingest-tokens" => name.to_string(),
             "POST /api/v1/reconcile" => report.to_string(),
             _ if path.contains("limits") && method != "GET" => {

@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     reason = "a measurement that cannot be set up ends"
 )]
-#![expect(missing_docs, reason = "criterion's own functions")]
+#![allow(missing_docs, reason = "criterion's own functions")]
 
 use std::hint::black_box;
 use std::sync::Arc;

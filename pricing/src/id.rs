@@ -20,6 +20,8 @@ pub enum InvalidId {
     Control,
     /// Not in Unicode normalization form C.
     NotNfc,
+    /// Not of the form that the deployment asks for.
+    OtherForm,
 }
 
 impl fmt::Display for InvalidId {
@@ -29,6 +31,7 @@ impl fmt::Display for InvalidId {
             Self::TooLong => "an identifier has at most 128 characters",
             Self::Control => "an identifier holds no control characters",
             Self::NotNfc => "an identifier is in Unicode normalization form C",
+            Self::OtherForm => "the identifier has not the form that this deployment asks for",
         })
     }
 }
@@ -50,6 +53,28 @@ pub fn check(text: &str) -> Result<(), InvalidId> {
         return Err(InvalidId::NotNfc);
     }
     Ok(())
+}
+
+/// The form that a deployment asks of new tenants' identifiers, beyond [`check`].
+#[derive(Clone, Debug, Default)]
+pub struct Form(Option<regex_lite::Regex>);
+
+impl Form {
+    /// A pattern that the whole identifier has to match.
+    pub fn new(pattern: &str) -> Result<Self, String> {
+        let whole = format!("^(?:{pattern})$");
+        let compiled = regex_lite::Regex::new(&whole).map_err(|error| error.to_string())?;
+        Ok(Self(Some(compiled)))
+    }
+
+    /// Checks the one rule for every identifier, and the deployment's own.
+    pub fn check(&self, text: &str) -> Result<(), InvalidId> {
+        check(text)?;
+        match &self.0 {
+            Some(pattern) if !pattern.is_match(text) => Err(InvalidId::OtherForm),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A label that is not looked up (a session, a span, a model): made to fit instead of refused.
@@ -129,6 +154,19 @@ mod tests {
         check_case("a\nb", Err(InvalidId::Control));
         check_case("a\u{85}b", Err(InvalidId::Control));
         check_case("e\u{301}", Err(InvalidId::NotNfc));
+    }
+
+    #[test]
+    fn a_deployment_may_ask_for_a_form_of_the_whole_identifier() {
+        let form = Form::new("[a-z]+(-[a-z]+)*|x").unwrap();
+        assert_eq!(form.check("acme-eu"), Ok(()));
+        assert_eq!(form.check("x"), Ok(()));
+        for wrong in ["Acme", "acme-", "acme eu", "xacme1"] {
+            assert_eq!(form.check(wrong), Err(InvalidId::OtherForm), "{wrong}");
+        }
+        assert_eq!(form.check(""), Err(InvalidId::Empty));
+        assert_eq!(Form::default().check("Acme 1"), Ok(()));
+        assert!(Form::new("(").is_err());
     }
 
     #[test]

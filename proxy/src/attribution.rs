@@ -2,8 +2,7 @@
 //! and query, in the order of precedence.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 
 use farebox_pricing::event::Attribution;
 use farebox_pricing::evidence::is_storable;
@@ -11,18 +10,19 @@ use farebox_pricing::id::{self, TenantId};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::percent_decode;
 use serde_json::Value;
-use uuid::Uuid;
 
 use crate::failure::{Code, Refusal};
 use crate::headers::OWN_PREFIX;
 use crate::route::Route;
 
+mod schema;
+
+pub use schema::MetadataSchema;
+
 /// Most keys of the metadata header.
 pub const METADATA_KEYS_MAX: usize = 16;
 /// Most bytes of the metadata header.
 pub const METADATA_BYTES_MAX: usize = 4 * 1024;
-/// Sessions whose tenant a proxy remembers; the oldest go first.
-pub const SESSIONS_MAX: usize = 100_000;
 
 /// Labels of a call, already made to fit.
 #[derive(Debug, Default)]
@@ -258,42 +258,6 @@ pub fn body_tenant(body: &[u8]) -> Option<Cow<'_, str>> {
         .tenant_id
 }
 
-/// Which tenant a session belongs to, by key and session id; the first attribution wins.
-#[derive(Default)]
-pub struct Sessions(Mutex<SessionTable>);
-
-#[derive(Default)]
-struct SessionTable {
-    tenants: HashMap<(Option<Uuid>, String), TenantId>,
-    order: VecDeque<(Option<Uuid>, String)>,
-}
-
-impl Sessions {
-    /// The tenant the session was first seen with.
-    #[must_use]
-    pub fn tenant(&self, key_id: Option<Uuid>, session: &str) -> Option<TenantId> {
-        let table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        table.tenants.get(&(key_id, session.to_owned())).cloned()
-    }
-
-    /// Remembers a session's tenant; says whether it contradicts the first one.
-    pub fn remember(&self, key_id: Option<Uuid>, session: &str, tenant: &TenantId) -> bool {
-        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = (key_id, session.to_owned());
-        if let Some(first) = table.tenants.get(&key) {
-            return first != tenant;
-        }
-        if table.order.len() >= SESSIONS_MAX
-            && let Some(oldest) = table.order.pop_front()
-        {
-            table.tenants.remove(&oldest);
-        }
-        table.order.push_back(key.clone());
-        table.tenants.insert(key, tenant.clone());
-        false
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -323,19 +287,6 @@ mod tests {
             metadata(long.as_bytes()).unwrap_err().code,
             Code::InvalidMetadata
         );
-    }
-
-    #[test]
-    fn the_first_attribution_of_a_session_wins() {
-        let sessions = Sessions::default();
-        let (acme, globex) = (
-            TenantId::new("acme").unwrap(),
-            TenantId::new("globex").unwrap(),
-        );
-        assert!(!sessions.remember(None, "s", &acme));
-        assert!(sessions.remember(None, "s", &globex));
-        assert_eq!(sessions.tenant(None, "s"), Some(acme));
-        assert_eq!(sessions.tenant(Some(Uuid::nil()), "s"), None);
     }
 
     #[test]

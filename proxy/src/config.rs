@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use farebox_pricing::id::Form;
+use farebox_pricing::vault::MasterKeys;
 use serde::Deserialize;
 
 /// A text that never shows itself.
@@ -404,6 +407,10 @@ pub struct Config {
     pub database_listen_url: Option<Secret>,
     /// Secrets of the virtual keys' tails; the first signs, all verify.
     pub key_secrets: Vec<Secret>,
+    /// Master keys of the credential vault; `None`: nothing of it opens here.
+    pub master_keys: Option<Arc<MasterKeys>>,
+    /// What a tenant's identifier has to look like.
+    pub tenant_form: Form,
     /// The collector; `None`: events stay in the spool.
     pub ship_to: Option<ShipTo>,
     /// Where the directory's last good copy is kept, 0600.

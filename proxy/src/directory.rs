@@ -18,13 +18,19 @@ use crate::failure::Code;
 
 mod cards;
 pub mod copy;
+mod credential;
+mod exchange;
 pub mod follow;
+mod network;
 mod read;
 mod rows;
 
+pub use credential::{CredentialRow, Unusable};
+pub use exchange::Exchange;
+pub use network::Network;
 pub use rows::{
-    KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered, RevokeStreams, SecretHash,
-    Tenant, TenantSettings, TenantStatus, UnpricedModels, WindowKind,
+    KeyRow, Limit, LimitAction, MayAttribute, Remembered, RevokeStreams, SecretHash, Tenant,
+    TenantSettings, TenantStatus, UnpricedModels, WindowKind,
 };
 
 /// Everything the directory holds, by value: one load, one copy on disk.
@@ -36,7 +42,24 @@ pub struct Content {
     pub keys: Vec<KeyRow>,
     /// Every limit.
     pub limits: Vec<Limit>,
+    /// Every provider credential, sealed.
+    pub credentials: Vec<CredentialRow>,
     /// The rate cards and selling rules in force; `None`: those that are there stay.
+    pub cards: Option<CardSet>,
+}
+
+/// Everything the directory holds, shared with it.
+#[derive(Clone, Debug, Default)]
+pub struct Held {
+    /// Every tenant.
+    pub tenants: Vec<Arc<Tenant>>,
+    /// Every key.
+    pub keys: Vec<Arc<KeyRow>>,
+    /// Every limit.
+    pub limits: Vec<Arc<Limit>>,
+    /// Every provider credential, sealed.
+    pub credentials: Vec<Arc<CredentialRow>>,
+    /// The rate cards and selling rules in force.
     pub cards: Option<CardSet>,
 }
 
@@ -49,6 +72,8 @@ pub enum Change {
     Key(Uuid, Option<KeyRow>),
     /// A limit.
     Limit(Uuid, Option<Limit>),
+    /// A provider credential.
+    Credential(Uuid, Option<CredentialRow>),
 }
 
 #[derive(Default)]
@@ -61,6 +86,7 @@ struct State {
     limits_of: HashMap<TenantId, Arc<[Arc<Limit>]>>,
     /// Limits of everybody alone.
     limits_of_all: Arc<[Arc<Limit>]>,
+    credentials: credential::Credentials,
 }
 
 /// The directory. One for the process; every worker reads it.
@@ -72,6 +98,7 @@ pub struct Directory {
     current_at: AtomicI64,
     generation: AtomicU64,
     revocations: watch::Sender<u64>,
+    exchange: Exchange,
 }
 
 impl Default for Directory {
@@ -91,6 +118,7 @@ impl Directory {
             current_at: AtomicI64::new(0),
             generation: AtomicU64::new(0),
             revocations: watch::Sender::new(0),
+            exchange: Exchange::default(),
         }
     }
 
@@ -119,6 +147,18 @@ impl Directory {
         let state = self.read();
         let own = tenant.and_then(|tenant| state.limits_of.get(tenant));
         Arc::clone(own.unwrap_or(&state.limits_of_all))
+    }
+
+    /// The provider credential of the vault for a call: the tenant's own, else the operator's.
+    #[must_use]
+    pub fn credential(&self, upstream: &str, tenant: Option<&str>) -> Option<Arc<CredentialRow>> {
+        self.read().credentials.find(upstream, tenant).cloned()
+    }
+
+    /// What is exchanged with other proxies and the operator.
+    #[must_use]
+    pub fn exchange(&self) -> &Exchange {
+        &self.exchange
     }
 
     /// Whether there is any content, of whatever age.
@@ -164,17 +204,18 @@ impl Directory {
             }
         }
         let tenant = state.tenants.get(tenant?)?;
-        (!tenant.is_active()).then_some(Code::TenantSuspended)
+        (tenant.is_cut()).then_some(Code::TenantSuspended)
     }
 
-    /// Everything, for the copy on disk.
+    /// Everything, for the copy on disk; shared, so that a large directory is not there twice.
     #[must_use]
-    pub fn content(&self) -> Content {
+    pub fn held(&self) -> Held {
         let state = self.read();
-        Content {
-            tenants: state.tenants.values().map(|row| (**row).clone()).collect(),
-            keys: state.keys.values().map(|row| (**row).clone()).collect(),
-            limits: state.limits.values().map(|row| (**row).clone()).collect(),
+        Held {
+            tenants: state.tenants.values().cloned().collect(),
+            keys: state.keys.values().cloned().collect(),
+            limits: state.limits.values().cloned().collect(),
+            credentials: state.credentials.rows().cloned().collect(),
             cards: Some(self.cards()),
         }
     }
@@ -195,6 +236,9 @@ impl Directory {
                 let limit = kept(state.limits.get(&limit.limit_id), limit);
                 next.limits.insert(limit.limit_id, limit);
             }
+        }
+        for credential in content.credentials {
+            next.credentials.put(credential);
         }
         next.index_limits();
         *self.write() = next;
@@ -240,6 +284,10 @@ impl Directory {
                     Change::Limit(limit_id, None) => {
                         limits_changed = true;
                         state.limits.remove(&limit_id);
+                    }
+                    Change::Credential(_, Some(credential)) => state.credentials.put(credential),
+                    Change::Credential(credential_id, None) => {
+                        state.credentials.remove(credential_id);
                     }
                 }
             }
@@ -364,6 +412,7 @@ pub(crate) mod tests {
             own_credential: false,
             allowed_upstreams: None,
             allowed_models: None,
+            allowed_projects: None,
             networks: None,
             expires_at: None,
             revoked_at: None,

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use farebox_pricing::key;
 use farebox_pricing::time::Timestamp;
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use crate::config::Secret;
 use crate::directory::{Directory, KeyRow, unix_millis};
@@ -89,6 +90,13 @@ impl Identity {
             Lookup::Refused(refusal) => Err(refusal),
             Lookup::Cold => self.verify(&presented.value, peer, now).await,
         }
+    }
+
+    /// The id of a key that this deployment signed, whatever has become of it.
+    #[must_use]
+    pub fn key_id_of(&self, presented: &str) -> Option<Uuid> {
+        let row = self.row(presented).ok()?;
+        row.remembered.is(&digest(presented)).then_some(row.key_id)
     }
 
     /// The answer without waiting, when there is one.
@@ -181,7 +189,6 @@ mod tests {
     use argon2::password_hash::{PasswordHasher, SaltString};
     use argon2::{Algorithm, Argon2, Params, Version};
     use farebox_pricing::key::{KeySecrets, RANDOM_BYTES, VirtualKey};
-    use uuid::Uuid;
 
     use super::*;
     use crate::directory::tests::key_row;
@@ -358,6 +365,33 @@ mod tests {
             result.unwrap();
         }
         assert_eq!(identity.verifiers.verified(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_warm_key_among_a_hundred_thousand_is_known_within_a_millisecond() {
+        const KEYS: u32 = 100_000;
+        const LOOKUPS: usize = 20_000;
+        const WITHIN: std::time::Duration = std::time::Duration::from_millis(1);
+        let (key, row) = issue(1);
+        let others = (0..KEYS).map(|number| KeyRow {
+            key_id: Uuid::from_u128(1_000 + u128::from(number)),
+            ..key_row(&format!("vk_{number:05}"), "hash")
+        });
+        let (_, identity) = identity(others.chain([row]).collect());
+        identity.verify(&key, PEER, now()).await.unwrap();
+        let mut took: Vec<_> = (0..LOOKUPS)
+            .map(|_| {
+                let started = std::time::Instant::now();
+                let found = identity.lookup(&key, PEER, now());
+                let took = started.elapsed();
+                assert!(matches!(found, Lookup::Known(_)));
+                took
+            })
+            .collect();
+        took.sort_unstable();
+        let p99 = took[LOOKUPS / 100 * 99];
+        println!("p99 of a warm key among {KEYS}: {p99:?}");
+        assert!(p99 < WITHIN, "{p99:?}");
     }
 
     /// Prints what a warm key costs: `cargo test --release -- --ignored --nocapture warm`.

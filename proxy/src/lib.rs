@@ -42,9 +42,11 @@ pub mod process;
 pub mod provider;
 pub mod providers;
 pub mod reader;
+pub mod refusals;
 pub mod request;
 pub mod reread;
 pub mod route;
+pub mod sessions;
 pub mod settle;
 pub mod shipper;
 pub mod socket;
@@ -53,7 +55,7 @@ pub mod tls;
 pub mod unrecorded;
 pub mod upstream;
 
-use attribution::{Aliases, Sessions};
+use attribution::Aliases;
 use config::{Config, Secret, StreamUsage, UpstreamConfig};
 use directory::Directory;
 use downstream::Seat;
@@ -87,8 +89,6 @@ pub struct Shared {
     pub identity: Identity,
     /// Rates.
     pub admission: admission::Admission,
-    /// Sessions' tenants.
-    pub sessions: Sessions,
     /// The durable queue.
     pub spool: Spool,
     /// Calls without an intent.
@@ -194,7 +194,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         aliases,
         identity,
         directory,
-        sessions: Sessions::default(),
         spool,
         unrecorded: Unrecorded::default(),
         abandoned: Abandoned::default(),

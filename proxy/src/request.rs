@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use farebox_pricing::event::{Attribution, Ending, Environment, PaidBy, Transport};
+use farebox_pricing::event::{Ending, Environment, PaidBy, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
 use http::header;
@@ -18,16 +18,11 @@ use hyper::upgrade::OnUpgrade;
 
 use crate::Worker;
 use crate::admission::Permit;
-use crate::attribution::{self, Labels};
+use crate::attribution;
 use crate::body::RequestBody;
-use crate::config::{
-    Anonymous, BodyTenant, OnUnrecordable, SpoolSync, StreamUsage, Unattributed, UnknownRoutes,
-    UnknownTenant,
-};
-use crate::directory::{KeyRow, Tenant};
+use crate::config::{OnUnrecordable, SpoolSync, StreamUsage, UnknownRoutes};
 use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
-use crate::identity;
 use crate::observe::AnswerBody;
 use crate::provider::{Endpoint, Provider};
 use crate::route::{self, Route};
@@ -37,6 +32,8 @@ use crate::spool::Ticket;
 use crate::upstream::{Answer, SendFailure, Upstream};
 
 mod answer;
+mod caller;
+mod credential;
 mod held;
 mod lists;
 mod ownership;
@@ -44,6 +41,7 @@ mod record;
 
 pub(crate) use answer::mark;
 use answer::{observe, say_no};
+use caller::{Caller, attribute, identify};
 use held::Body;
 use lists::check_model;
 use ownership::{check_class, check_owner};
@@ -57,6 +55,7 @@ struct Stop {
     refusal: Refusal,
     provider: Option<&'static Provider>,
     tenant: Option<TenantId>,
+    key_id: Option<uuid::Uuid>,
     /// The call has its row.
     event_id: Option<uuid::Uuid>,
 }
@@ -67,6 +66,7 @@ impl From<Refusal> for Stop {
             refusal,
             provider: None,
             tenant: None,
+            key_id: None,
             event_id: None,
         }
     }
@@ -113,6 +113,7 @@ async fn walk(
     let mut stop = Stopper {
         provider: route.upstream.provider,
         tenant: None,
+        key_id: None,
     };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
@@ -122,9 +123,15 @@ async fn walk(
     // Identify: whose key, whose tenant.
     let labels = attribution::read(&head.headers, &route, &shared.aliases)
         .map_err(|refusal| stop.no(refusal))?;
-    let key = identify(worker, peer, head)
-        .await
-        .map_err(|refusal| stop.no(refusal))?;
+    let key = match identify(worker, peer, head).await {
+        Ok(key) => key,
+        Err((refusal, key_id)) => {
+            stop.key_id = key_id;
+            return Err(stop.no(refusal));
+        }
+    };
+    stop.key_id = key.as_ref().map(|key| key.key_id);
+    stop.tenant = key.as_ref().and_then(|key| key.tenant_id.clone());
     let mut body = Body::Coming(body);
     let caller = attribute(worker, key, labels, &mut body)
         .await
@@ -151,6 +158,7 @@ async fn walk(
         .map_err(|refusal| stop.no(refusal))?;
 
     // Intend: the row it becomes if nothing else is ever said of it.
+    let credential = passage.credential.clone();
     let mut call = intend(worker, head, &route, caller, passage, &mut body, clock)
         .await
         .map_err(|refusal| stop.no(refusal))?;
@@ -162,6 +170,7 @@ async fn walk(
         &route,
         &call,
         body.into_request_body(worker, &call),
+        credential.as_ref(),
         amended,
     );
     if let Some(handshake) = handshake {
@@ -197,6 +206,7 @@ async fn open_socket(
 struct Stopper {
     provider: &'static Provider,
     tenant: Option<TenantId>,
+    key_id: Option<uuid::Uuid>,
 }
 
 impl Stopper {
@@ -205,6 +215,7 @@ impl Stopper {
             refusal,
             provider: Some(self.provider),
             tenant: self.tenant.clone(),
+            key_id: self.key_id,
             event_id: None,
         })
     }
@@ -215,116 +226,10 @@ impl Stopper {
             refusal: code.into(),
             provider: Some(self.provider),
             tenant: self.tenant.clone(),
+            key_id: self.key_id,
             event_id,
         })
     }
-}
-
-/// The virtual key, checked; `None` on a trusted network without one.
-async fn identify(
-    worker: &Worker,
-    peer: IpAddr,
-    head: &Parts,
-) -> Result<Option<Arc<KeyRow>>, Refusal> {
-    let shared = &worker.shared;
-    let Some(presented) = identity::find_presented(&head.headers, head.uri.query()) else {
-        return match shared.config.proxy.anonymous {
-            Anonymous::Header => Ok(None),
-            Anonymous::Refuse => Err(Code::MissingKey.into()),
-        };
-    };
-    shared
-        .identity
-        .authenticate(&presented, peer)
-        .await
-        .map(Some)
-}
-
-/// Who pays for a call, and what it is called.
-struct Caller {
-    key: Option<Arc<KeyRow>>,
-    tenant_id: Option<TenantId>,
-    tenant: Option<Arc<Tenant>>,
-    attribution: Attribution,
-    labels: Labels,
-}
-
-/// Key's tenant > header > path > query > session > body > none; a scoped key is never contradicted.
-async fn attribute(
-    worker: &Worker,
-    key: Option<Arc<KeyRow>>,
-    mut labels: Labels,
-    body: &mut Body,
-) -> Result<Caller, Refusal> {
-    let shared = &worker.shared;
-    let config = &shared.config.proxy;
-    let key_id = key.as_ref().map(|key| key.key_id);
-    let named = std::mem::take(&mut labels.named_tenants);
-    let scoped = key.as_ref().and_then(|key| key.tenant_id.clone());
-    let (mut tenant_id, mut attribution) = match &scoped {
-        Some(own) if named.iter().any(|(named, _)| named != own) => {
-            return Err(Code::TenantConflict.into());
-        }
-        Some(own) => (Some(own.clone()), Attribution::Key),
-        None => {
-            if let Some(key) = &key
-                && named.iter().any(|(named, _)| !key.may_name(named.as_str()))
-            {
-                return Err(Code::MayNotAttribute.into());
-            }
-            match named.into_iter().next() {
-                Some((tenant, attribution)) => (Some(tenant), attribution),
-                None => (None, Attribution::None),
-            }
-        }
-    };
-    if tenant_id.is_none()
-        && let Some(session) = &labels.session_id
-        && let Some(tenant) = shared.sessions.tenant(key_id, session)
-    {
-        (tenant_id, attribution) = (Some(tenant), Attribution::Session);
-    }
-    if tenant_id.is_none() && config.body_tenant == BodyTenant::Read {
-        let held = body.hold(worker).await?;
-        if let Some(text) = attribution::body_tenant(held) {
-            let tenant = TenantId::new(&text).map_err(|error| {
-                Refusal::from(Code::InvalidTenant).with_detail(error.to_string())
-            })?;
-            if key
-                .as_ref()
-                .is_some_and(|key| !key.may_name(tenant.as_str()))
-            {
-                return Err(Code::MayNotAttribute.into());
-            }
-            (tenant_id, attribution) = (Some(tenant), Attribution::Body);
-        }
-    }
-    if let (Some(tenant), Some(session)) = (&tenant_id, &labels.session_id)
-        && shared.sessions.remember(key_id, session, tenant)
-    {
-        shared.metrics.session_conflict();
-    }
-    let tenant = match &tenant_id {
-        None if config.unattributed == Unattributed::Refuse => {
-            return Err(Code::TenantRequired.into());
-        }
-        None => None,
-        Some(tenant_id) => match shared.directory.tenant(tenant_id.as_str()) {
-            None if config.unknown_tenant == UnknownTenant::Refuse => {
-                return Err(Code::UnknownTenant.into());
-            }
-            None => None,
-            Some(tenant) if !tenant.is_active() => return Err(Code::TenantSuspended.into()),
-            Some(tenant) => Some(tenant),
-        },
-    };
-    Ok(Caller {
-        key,
-        tenant_id,
-        tenant,
-        attribution,
-        labels,
-    })
 }
 
 /// What admission decided.
@@ -333,6 +238,8 @@ struct Passage {
     endpoint: &'static Endpoint,
     paid_by: PaidBy,
     credentials: Credentials,
+    /// What goes in for the caller's, and its id.
+    credential: Option<credential::Chosen>,
     permit: Permit,
     is_asking: bool,
     transport: Transport,
@@ -347,11 +254,6 @@ fn admit(
 ) -> Result<Passage, Refusal> {
     let shared = &worker.shared;
     let is_own = caller.key.as_ref().is_none_or(|key| key.own_credential);
-    let (paid_by, credentials) = if is_own {
-        (PaidBy::Caller, Credentials::KeepOwn)
-    } else {
-        (PaidBy::Operator, Credentials::Replace)
-    };
     let upstream = match &caller.key {
         Some(key) if !key.may_reach(&route.upstream.name) => {
             return Err(Code::UpstreamNotAllowed.into());
@@ -364,6 +266,18 @@ fn admit(
             })?
         }
         _ => route.upstream,
+    };
+    let (chosen, credentials) = match is_own {
+        true => (None, Credentials::KeepOwn),
+        false => (
+            Some(credential::choose(worker, caller, upstream)),
+            Credentials::Replace,
+        ),
+    };
+    let paid_by = match &chosen {
+        None => PaidBy::Caller,
+        Some(Ok(chosen)) => chosen.paid_by,
+        Some(Err(_)) => PaidBy::Operator,
     };
     let endpoint = match endpoint {
         Some(endpoint) => {
@@ -382,9 +296,7 @@ fn admit(
             }
         }
     };
-    if paid_by == PaidBy::Operator && upstream.credential.is_none() {
-        return Err(Code::CredentialMissing.into());
-    }
+    let credential = chosen.transpose()?;
     let permit = shared.admission.admit(caller.tenant_id.as_ref())?;
     let asks = match caller
         .tenant
@@ -402,6 +314,7 @@ fn admit(
         endpoint,
         paid_by,
         credentials,
+        credential,
         permit,
         is_asking,
         transport: Transport::Http,
@@ -507,6 +420,7 @@ fn prepare(
     route: &Route<'_>,
     call: &Call,
     body: RequestBody,
+    credential: Option<&credential::Chosen>,
     is_amended: bool,
 ) -> Request<RequestBody> {
     let shared = &call.shared;
@@ -515,10 +429,12 @@ fn prepare(
         headers::for_upstream(&head.headers, &origin.authority, call.credentials, |name| {
             shared.aliases.contains(name)
         });
-    if call.credentials == Credentials::Replace
-        && let Some(credential) = &call.upstream.credential
-    {
-        headers::insert_credential(&mut headers, call.provider.credential, credential.expose());
+    if let Some(chosen) = credential {
+        headers::insert_credential(
+            &mut headers,
+            call.provider.credential,
+            chosen.secret.expose(),
+        );
     }
     if is_amended {
         // The connection writes the new length.

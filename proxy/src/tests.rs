@@ -14,6 +14,8 @@ fn hosts(upstreams: &BTreeMap<String, UpstreamConfig>, paths: &[&str]) -> Vec<St
         key_secrets: Vec::new(),
         ship_to: None,
         directory_copy: std::path::PathBuf::new(),
+        master_keys: None,
+        tenant_form: farebox_pricing::id::Form::default(),
     };
     let built = upstreams_of(&config).unwrap();
     let mut taken: Vec<usize> = built

@@ -3,7 +3,8 @@ select
     tenants.tenant_id,
     tenants.status,
     tenants.settings,
-    tenants.plan
+    tenants.plan,
+    tenants.status_reason
 from farebox_private.tenants;
 
 grant select on farebox_private.directory_tenants to farebox_proxy;
@@ -12,3 +13,4 @@ comment on column farebox_private.directory_tenants.tenant_id is 'The identifier
 comment on column farebox_private.directory_tenants.status is 'active, suspended or archived.';
 comment on column farebox_private.directory_tenants.settings is 'Settings by name.';
 comment on column farebox_private.directory_tenants.plan is 'Selling rules may go by it.';
+comment on column farebox_private.directory_tenants.status_reason is 'Why it is suspended or archived.';

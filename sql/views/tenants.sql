@@ -9,7 +9,8 @@ select
     tenants.created_at,
     case when (select farebox_private.sees_all()) then tenants.created_by end as created_by,
     activity.first_seen,
-    activity.last_seen
+    activity.last_seen,
+    tenants.status_reason
 from farebox_private.tenants
 left join farebox_private.tenant_activity as activity using (tenant_id);
 
@@ -25,3 +26,4 @@ comment on column farebox.tenants.created_at is 'When the tenant was made.';
 comment on column farebox.tenants.created_by is 'Who made it; ingest when its first event did. Null for tenants.';
 comment on column farebox.tenants.first_seen is 'Earliest started_at of its events.';
 comment on column farebox.tenants.last_seen is 'Latest started_at of its events.';
+comment on column farebox.tenants.status_reason is 'Why it is suspended or archived; told to its callers.';

@@ -13,8 +13,19 @@ select
     trim_scale(sum(daily.cost_usd)) as cost_usd,
     trim_scale(sum(daily.billed_usd)) as billed_usd,
     sum(daily.events)::bigint as events,
-    sum(daily.unpriced_events)::bigint as unpriced_events
+    sum(daily.unpriced_events)::bigint as unpriced_events,
+    suggestion.tenant_id as suggested_tenant_id
 from farebox_private.usage_daily as daily
+left join (
+    select
+        attributed.key_id,
+        min(attributed.tenant_id) as tenant_id
+    from farebox_private.usage_daily as attributed
+    where attributed.tenant_id is not null
+        and attributed.key_id is not null
+    group by attributed.key_id
+    having count(distinct attributed.tenant_id) = 1
+) as suggestion using (key_id)
 where daily.tenant_id is null
     and (select farebox_private.sees_all())
 group by
@@ -26,7 +37,8 @@ group by
     daily.provider,
     daily.endpoint,
     daily.model,
-    daily.meter;
+    daily.meter,
+    suggestion.tenant_id;
 
 grant select on farebox.unattributed_usage to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.unattributed_usage is 'Usage that names no tenant, by UTC day. For the operator only.';
@@ -44,3 +56,4 @@ comment on column farebox.unattributed_usage.cost_usd is 'What the provider char
 comment on column farebox.unattributed_usage.billed_usd is 'What would be billed, as far as priced.';
 comment on column farebox.unattributed_usage.events is 'Events, on the row of the meter calls.';
 comment on column farebox.unattributed_usage.unpriced_events is 'Unpriced ones, on the row of the meter calls.';
+comment on column farebox.unattributed_usage.suggested_tenant_id is 'The one tenant that the key''s other calls name; null: none, or several.';

@@ -18,8 +18,13 @@ select
     keys.revoke_streams,
     keys.issued_by,
     keys.created_at,
-    keys.rotated_from
-from farebox_private.virtual_keys as keys;
+    keys.rotated_from,
+    keys.allowed_projects,
+    keys.stale_after_days,
+    activity.first_used_at,
+    activity.last_used_at
+from farebox_private.virtual_keys as keys
+left join farebox_private.key_activity as activity using (key_id);
 
 grant select on farebox.virtual_keys to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.virtual_keys is 'Virtual keys, without their secrets.';
@@ -42,3 +47,7 @@ comment on column farebox.virtual_keys.revoke_streams is 'Whether revocation cut
 comment on column farebox.virtual_keys.issued_by is 'Who issued it.';
 comment on column farebox.virtual_keys.created_at is 'When it was issued.';
 comment on column farebox.virtual_keys.rotated_from is 'The key it replaces.';
+comment on column farebox.virtual_keys.allowed_projects is 'Projects it may name; null: all.';
+comment on column farebox.virtual_keys.stale_after_days is 'Days without use after which it is stale; null: as its tenant or the deployment says.';
+comment on column farebox.virtual_keys.first_used_at is 'When it was used first; null: never.';
+comment on column farebox.virtual_keys.last_used_at is 'When it was used last; null: never.';

@@ -1,11 +1,15 @@
 //! The whole system: the real `farebox` in its roles, a real Postgres, an upstream with a truth log.
 //! One binary, one cluster, one module a subject.
 
+mod attribution;
 mod canary;
 mod cold_start;
+mod declared;
 mod demo;
+mod directory;
 mod faults;
 mod ingest;
+mod keys;
 mod kill;
 mod limits;
 mod lists;
@@ -24,6 +28,7 @@ mod sql;
 mod state;
 mod surfaces;
 mod tidy;
+mod vault;
 
 use farebox_tests::stack::{Key, Stack};
 use farebox_tests::wire::Request;

@@ -213,6 +213,11 @@ impl Stack {
         Ok(stack)
     }
 
+    /// One more setting, for what starts from here on.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
     /// The collector, until it is ready.
     pub async fn start_collector(&mut self) -> Result<()> {
         let process = Process::start(
@@ -273,6 +278,11 @@ impl Stack {
                 .arg(format!("http://{}", self.api));
         }
         Ok(command.output()?)
+    }
+
+    /// A verb that works on the database itself.
+    pub fn owner(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.command().args(arguments).output()?)
     }
 
     /// A verb that has to succeed; what it printed.

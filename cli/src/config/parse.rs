@@ -13,12 +13,14 @@ use super::Mistake;
 
 /// What a variable of the configuration begins with.
 const PREFIX: &str = "FAREBOX_";
-const SECTIONS: [&str; 7] = [
+const SECTIONS: [&str; 9] = [
     "database",
     "proxy",
     "spool",
     "upstreams",
     "keys",
+    "credentials",
+    "ids",
     "collector",
     "metrics",
 ];

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::vault::MasterKeys;
 use farebox_proxy::config::Secret;
 
 use super::Mistake;
@@ -50,6 +52,22 @@ impl Secrets<'_> {
             return Vec::new();
         }
         key_secrets(&text)
+    }
+
+    /// Master keys of the credential vault.
+    pub(super) fn master_keys(
+        &mut self,
+        variable: Option<&str>,
+        file: Option<&Path>,
+    ) -> Option<Arc<MasterKeys>> {
+        let text = self.text("credentials.master_key", variable, file)?;
+        match MasterKeys::parse(&text) {
+            Ok(keys) => Some(Arc::new(keys)),
+            Err(error) => {
+                self.mistake("credentials.master_key", &error.to_string());
+                None
+            }
+        }
     }
 
     fn text(&mut self, key: &str, variable: Option<&str>, file: Option<&Path>) -> Option<String> {

@@ -1,5 +1,9 @@
 //! `farebox key`.
 
+pub(crate) mod rotate;
+
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use super::{Column, ITEMS_MAX, hand_over, print_item, print_items, refuse_existing};
@@ -9,7 +13,7 @@ use crate::failure::{Failure, Outcome};
 use crate::say::say;
 use crate::table::Align::Left;
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 10] = [
     ("PREFIX", Left, "prefix"),
     ("NAME", Left, "name"),
     ("TENANT", Left, "tenant_id"),
@@ -18,6 +22,8 @@ const COLUMNS: [Column; 8] = [
     ("ENV", Left, "environment"),
     ("EXPIRES", Left, "expires_at"),
     ("REVOKED", Left, "revoked_at"),
+    ("LAST USED", Left, "last_used_at"),
+    ("", Left, "badge"),
 ];
 
 pub(crate) fn run(verb: &KeyVerb) -> Outcome {
@@ -26,6 +32,7 @@ pub(crate) fn run(verb: &KeyVerb) -> Outcome {
         KeyVerb::List {
             tenant,
             revoked,
+            stale,
             reach,
         } => {
             let mut query: Vec<(&str, &str)> = tenant
@@ -35,7 +42,13 @@ pub(crate) fn run(verb: &KeyVerb) -> Outcome {
             if *revoked {
                 query.push(("revoked", "true"));
             }
-            let items = Api::reach(reach)?.list("/api/v1/keys", &query, ITEMS_MAX)?;
+            let mut items = Api::reach(reach)?.list("/api/v1/keys", &query, ITEMS_MAX)?;
+            if *stale {
+                items.retain(is_stale);
+            }
+            if !reach.json && !reach.csv {
+                items.iter_mut().for_each(add_badge);
+            }
             print_items(&items, &COLUMNS, reach, "There is no key yet.");
             Ok(())
         }
@@ -44,12 +57,29 @@ pub(crate) fn run(verb: &KeyVerb) -> Outcome {
             print_item(&Api::reach(reach)?.delete(&path)?, reach);
             Ok(())
         }
+        KeyVerb::Rotate(args) => rotate::rotate(args),
+        KeyVerb::Audit(args) => rotate::audit(args),
     }
+}
+
+fn is_stale(key: &Value) -> bool {
+    key.get("is_stale").and_then(Value::as_bool) == Some(true)
+}
+
+/// What a reader of the list should not miss.
+fn add_badge(key: &mut Value) {
+    let badge = if is_stale(key) { "stale" } else { "" };
+    key["badge"] = json!(badge);
 }
 
 fn issue(args: &IssueArgs) -> Outcome {
     refuse_existing(args.out.as_deref())?;
-    let mut key = Api::reach(&args.reach)?.post("/api/v1/keys", &body(args)?)?;
+    let key = Api::reach(&args.reach)?.post("/api/v1/keys", &body(args)?)?;
+    hand_over_key(key, args.out.as_deref(), args.reach.json)
+}
+
+/// Hands the secret of a new key over and says where it went.
+fn hand_over_key(mut key: Value, out: Option<&Path>, is_json: bool) -> Outcome {
     let secret = key
         .as_object_mut()
         .and_then(|members| members.remove("secret"));
@@ -57,14 +87,14 @@ fn issue(args: &IssueArgs) -> Outcome {
         .as_ref()
         .and_then(Value::as_str)
         .ok_or_else(|| Failure::missing("/api/v1/keys", "the answer holds no key"))?;
-    hand_over(secret, args.out.as_deref())?;
+    hand_over(secret, out)?;
     // What is kept of the key goes to standard error, so that the secret alone can be piped.
     let prefix = key
         .get("prefix")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    match &args.out {
-        Some(path) if args.reach.json => {
+    match out {
+        Some(path) if is_json => {
             super::print_json(&json!({"key": key, "out": path}));
         }
         Some(path) => say(&format!(
@@ -104,11 +134,15 @@ fn body(args: &IssueArgs) -> Outcome<Value> {
     for (name, values) in [
         ("allowed_upstreams", &args.allowed_upstreams),
         ("allowed_models", &args.allowed_models),
+        ("allowed_projects", &args.allowed_projects),
         ("networks", &args.networks),
     ] {
         if !values.is_empty() {
             set(name, json!(values));
         }
+    }
+    if let Some(days) = args.stale_after_days {
+        set("stale_after_days", json!(days));
     }
     if let Some(expires_at) = &args.expires_at {
         set("expires_at", json!(expires_at));

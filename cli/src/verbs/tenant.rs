@@ -1,5 +1,7 @@
 //! `farebox tenant`.
 
+pub(crate) mod login;
+
 use serde_json::{Map, Value, json};
 
 use super::{Column, ITEMS_MAX, cell, print_item, print_items, print_json};
@@ -57,9 +59,18 @@ pub(crate) fn run(verb: &TenantVerb) -> Outcome {
                 reach,
             );
         }
-        TenantVerb::Suspend { tenant, reach } => set_status(tenant, "suspended", reach)?,
-        TenantVerb::Resume { tenant, reach } => set_status(tenant, "active", reach)?,
-        TenantVerb::Archive { tenant, reach } => set_status(tenant, "archived", reach)?,
+        TenantVerb::Suspend {
+            tenant,
+            reason,
+            reach,
+        } => set_status(tenant, "suspended", reason.as_deref(), reach)?,
+        TenantVerb::Resume { tenant, reach } => set_status(tenant, "active", None, reach)?,
+        TenantVerb::Archive {
+            tenant,
+            reason,
+            reach,
+        } => set_status(tenant, "archived", reason.as_deref(), reach)?,
+        TenantVerb::Login(verb) => login::run(verb)?,
     }
     Ok(())
 }
@@ -84,9 +95,13 @@ fn list(reach: &Reach) -> Outcome {
     Ok(())
 }
 
-fn set_status(tenant: &str, status: &str, reach: &Reach) -> Outcome {
+fn set_status(tenant: &str, status: &str, reason: Option<&str>, reach: &Reach) -> Outcome {
     let path = format!("/api/v1/tenants/{}", path_segment(tenant));
-    let changed = Api::reach(reach)?.patch(&path, &json!({ "status": status }))?;
+    let mut body = json!({ "status": status });
+    if let Some(reason) = reason {
+        body["status_reason"] = json!(reason);
+    }
+    let changed = Api::reach(reach)?.patch(&path, &body)?;
     print_item(&changed, reach);
     Ok(())
 }

@@ -2,35 +2,33 @@
 //! `admin` its tenant's. A secret is in the answer that issues it and nowhere else: a repeated
 //! request with the same `Idempotency-Key` is answered with the key and without its secret.
 
-use std::net::IpAddr;
-
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
-use farebox_pricing::id;
-use farebox_pricing::time::Timestamp;
+use farebox_pricing::key::KeySecrets;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::App;
-use crate::api::operation::{Answer, Begun, begin, read, read_or_default, value};
+use crate::api::operation::{Answer, Begun, Operation, begin, read, read_or_default, value};
 use crate::api::page::{self, Page};
 use crate::api::params::{Content, Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::keys as secrets;
-use crate::principal::{Principal, SCOPE_ADMIN, SCOPE_READ};
+use crate::principal::Principal;
 use crate::records::audit::Change;
 use crate::records::keys::{self, NewKey, VirtualKey};
 use crate::records::tenants;
 
-/// The scope that lets a key call through the proxy.
-const SCOPE_PROXY: &str = "proxy";
-/// Every scope there is.
-const SCOPES: [&str; 3] = [SCOPE_PROXY, SCOPE_READ, SCOPE_ADMIN];
-/// Entries of a list of a key's rights.
-const ENTRIES_MAX: usize = 256;
+pub(crate) mod audit;
+mod rights;
+pub(crate) mod rotate;
+
+use rights::{Issue, Rights};
+pub(crate) use rights::{KeyPatch, STALE_DAYS};
+
 /// Times a key is drawn again because its prefix is taken: of 33 million prefixes that many in a row
 /// are not taken by chance.
 const DRAWS_MAX: usize = 16;
@@ -49,39 +47,6 @@ pub(crate) struct Listing {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
-}
-
-/// A key to issue.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Issue {
-    /// A name for people.
-    name: String,
-    /// The key's own tenant; without one it speaks for nobody or for whom `may_attribute` says.
-    #[serde(alias = "tenant")]
-    tenant_id: Option<String>,
-    /// Which tenants a key without its own may name: `none`, `any`, `list` or `prefix`.
-    may_attribute: Option<String>,
-    /// The list, or the one prefix.
-    #[serde(default)]
-    may_attribute_values: Vec<String>,
-    /// `proxy` (when not given), `usage:read`, `admin`.
-    scopes: Option<Vec<String>>,
-    /// `live` (when not given) or `test`.
-    environment: Option<String>,
-    /// The caller's own provider credential passes through.
-    #[serde(default)]
-    own_credential: bool,
-    /// Upstreams it may reach; all when not given.
-    allowed_upstreams: Option<Vec<String>>,
-    /// Models it may ask for; all when not given.
-    allowed_models: Option<Vec<String>>,
-    /// Networks in CIDR form it may come from; all when not given.
-    networks: Option<Vec<String>>,
-    /// When it stops working; never when not given.
-    expires_at: Option<String>,
-    /// Whether revocation cuts running streams (`cut`, when not given) or lets them `finish`.
-    revoke_streams: Option<String>,
 }
 
 /// How to revoke.
@@ -149,9 +114,7 @@ pub(crate) async fn issue(
         asked.tenant_id = Some(own.to_owned());
     }
     if principal.is_tenant() && asked.own_credential {
-        return Err(ApiError::forbidden(
-            "`own_credential` is the operator's to give",
-        ));
+        return Err(own_credential_refused());
     }
     let rights = Rights::of(&asked)?;
     let secrets_of_deployment = app.key_secrets.clone().ok_or_else(|| {
@@ -173,8 +136,107 @@ pub(crate) async fn issue(
         missing.field = Some("tenant_id".to_owned());
         return Err(missing);
     }
+    let (key, secret) = draw(&operation, secrets_of_deployment, &rights, &asked, None).await?;
+    let kept = value(&key)?;
+    let key_id = key.key_id.to_string();
+    operation
+        .record(&change(
+            "key.issue",
+            &key,
+            &key_id,
+            Value::Null,
+            kept.clone(),
+        ))
+        .await?;
+    let shown = value(&VirtualKey { secret, ..key })?;
+    operation.finish_as(StatusCode::CREATED, shown, kept).await
+}
+
+/// Changes what a key may do. Proxies go by it within a second.
+#[utoipa::path(patch, path = "/api/v1/keys/{key}", tag = "keys", security(("bearer" = [])),
+    params(("key" = String, Path, description = "The key's id or visible prefix."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request harmless for 24 hours.")),
+    request_body = KeyPatch,
+    responses((status = 200, description = "Changed.", body = VirtualKey),
+        (status = 400, description = "Something in it cannot be used; `field` says what.", body = ErrorBody),
+        (status = 404, description = "There is none.", body = ErrorBody)))]
+pub(crate) async fn set(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Segment(key): Segment,
+    headers: HeaderMap,
+    Content(body): Content,
+) -> Answer {
+    let asked: KeyPatch = read(&body)?;
+    let mut client = app.client().await?;
+    let route = format!("keys.set {key}");
+    let operation = match begin(&mut client, &principal, &headers, &route, &body).await? {
+        Begun::Fresh(operation) => operation,
+        Begun::Replay(answer) => return Ok(answer),
+    };
+    let before = keys::lock(&operation.transaction, &key, principal.tenant())
+        .await?
+        .ok_or_else(ApiError::not_found)?;
+    let after = set_rights(&operation, &principal, &before, asked).await?;
+    operation.finish(StatusCode::OK, &after).await
+}
+
+/// Changes a key that is held, with its audit row.
+pub(crate) async fn set_rights(
+    operation: &Operation<'_>,
+    principal: &Principal,
+    before: &VirtualKey,
+    patch: KeyPatch,
+) -> Result<VirtualKey, ApiError> {
+    let asked = patch.onto(before);
+    if principal.is_tenant() && asked.own_credential && !before.own_credential {
+        return Err(own_credential_refused());
+    }
+    let rights = Rights::of(&asked)?;
+    let new = rights.key(&asked, &before.prefix, "", operation.actor());
+    let after = keys::set_rights(&operation.transaction, before.key_id, &new).await?;
+    let (was, is) = (value(before)?, value(&after)?);
+    if was != is {
+        let key_id = after.key_id.to_string();
+        operation
+            .record(&change("key.set", &after, &key_id, was, is))
+            .await?;
+    }
+    Ok(after)
+}
+
+fn own_credential_refused() -> ApiError {
+    ApiError::forbidden("`own_credential` is the operator's to give")
+}
+
+fn change<'a>(
+    action: &'static str,
+    key: &'a VirtualKey,
+    entity_id: &'a str,
+    before: Value,
+    after: Value,
+) -> Change<'a> {
+    Change {
+        action,
+        tenant_id: key.tenant_id.as_deref(),
+        entity_kind: "key",
+        entity_id,
+        before,
+        after,
+        reason: None,
+    }
+}
+
+/// Draws a key until its prefix is not taken, and keeps it. The key and its secret.
+async fn draw(
+    operation: &Operation<'_>,
+    deployment: KeySecrets,
+    rights: &Rights,
+    asked: &Issue,
+    rotated_from: Option<Uuid>,
+) -> Result<(VirtualKey, Option<String>), ApiError> {
     for _ in 0..DRAWS_MAX {
-        let deployment = secrets_of_deployment.clone();
+        let deployment = deployment.clone();
         let drawn = tokio::task::spawn_blocking(move || {
             let key = secrets::draw(&deployment)?;
             let hash = secrets::hash(key.reveal())?;
@@ -184,27 +246,13 @@ pub(crate) async fn issue(
             .await
             .map_err(|cause| ApiError::internal(&cause))?
             .map_err(|cause| ApiError::internal(&cause))?;
-        let new = rights.key(&asked, secret.prefix(), &hash, operation.actor());
-        let Some(key) = keys::insert(&operation.transaction, &new).await? else {
-            continue;
+        let new = NewKey {
+            rotated_from,
+            ..rights.key(asked, secret.prefix(), &hash, operation.actor())
         };
-        let kept = value(&key)?;
-        operation
-            .record(&Change {
-                action: "key.issue",
-                tenant_id: key.tenant_id.as_deref(),
-                entity_kind: "key",
-                entity_id: &key.key_id.to_string(),
-                before: Value::Null,
-                after: kept.clone(),
-                reason: None,
-            })
-            .await?;
-        let shown = value(&VirtualKey {
-            secret: Some(secret.reveal().to_owned()),
-            ..key
-        })?;
-        return operation.finish_as(StatusCode::CREATED, shown, kept).await;
+        if let Some(key) = keys::insert(&operation.transaction, &new).await? {
+            return Ok((key, Some(secret.reveal().to_owned())));
+        }
     }
     Err(ApiError::internal(&"every drawn prefix was taken"))
 }
@@ -282,121 +330,6 @@ async fn revoke_as(
     operation.finish(StatusCode::OK, &after).await
 }
 
-/// What an issue asks for, with its defaults, once it has been found to be consistent.
-#[derive(Debug)]
-struct Rights {
-    may_attribute: String,
-    scopes: Vec<String>,
-    environment: String,
-    revoke_streams: String,
-    expires_at: Option<Timestamp>,
-}
-
-impl Rights {
-    fn of(asked: &Issue) -> Result<Self, ApiError> {
-        let or = |given: &Option<String>, default: &str| {
-            given.clone().unwrap_or_else(|| default.to_owned())
-        };
-        id::check(&asked.name).map_err(|cause| ApiError::invalid("name", cause.to_string()))?;
-        if let Some(tenant_id) = &asked.tenant_id {
-            id::check(tenant_id)
-                .map_err(|cause| ApiError::invalid("tenant_id", cause.to_string()))?;
-        }
-        let rights = Self {
-            may_attribute: or(&asked.may_attribute, "none"),
-            scopes: asked
-                .scopes
-                .clone()
-                .unwrap_or_else(|| vec![SCOPE_PROXY.to_owned()]),
-            environment: or(&asked.environment, "live"),
-            revoke_streams: or(&asked.revoke_streams, "cut"),
-            expires_at: page::time("expires_at", asked.expires_at.as_deref())?,
-        };
-        one_of("environment", &rights.environment, &["live", "test"])?;
-        one_of("revoke_streams", &rights.revoke_streams, &["cut", "finish"])?;
-        rights.check_attribution(asked)?;
-        rights.check_scopes(asked)?;
-        check_entries("allowed_upstreams", asked.allowed_upstreams.as_deref())?;
-        check_entries("allowed_models", asked.allowed_models.as_deref())?;
-        check_entries("networks", asked.networks.as_deref())?;
-        if !asked.networks.iter().flatten().all(|text| is_network(text)) {
-            return Err(ApiError::invalid("networks", "addresses or CIDR networks"));
-        }
-        Ok(rights)
-    }
-
-    fn check_attribution(&self, asked: &Issue) -> Result<(), ApiError> {
-        let field = "may_attribute";
-        let values = &asked.may_attribute_values;
-        one_of(
-            field,
-            &self.may_attribute,
-            &["none", "any", "list", "prefix"],
-        )?;
-        if asked.tenant_id.is_some() && self.may_attribute != "none" {
-            return Err(ApiError::invalid(
-                field,
-                "a key with a tenant speaks for that tenant only",
-            ));
-        }
-        let is_count_right = match self.may_attribute.as_str() {
-            "list" => (1..=ENTRIES_MAX).contains(&values.len()),
-            "prefix" => values.len() == 1,
-            _ => values.is_empty(),
-        };
-        if !is_count_right || values.iter().any(|text| id::check(text).is_err()) {
-            return Err(ApiError::invalid(
-                "may_attribute_values",
-                "tenants for `list`, one beginning for `prefix`, none otherwise",
-            ));
-        }
-        Ok(())
-    }
-
-    fn check_scopes(&self, asked: &Issue) -> Result<(), ApiError> {
-        if self.scopes.is_empty() {
-            return Err(ApiError::invalid("scopes", "at least one"));
-        }
-        for scope in &self.scopes {
-            one_of("scopes", scope, &SCOPES)?;
-        }
-        let is_reader = self.scopes.iter().any(|scope| scope != SCOPE_PROXY);
-        if is_reader && asked.tenant_id.is_none() {
-            return Err(ApiError::invalid(
-                "tenant_id",
-                "a key that reads or manages does so for its own tenant",
-            ));
-        }
-        Ok(())
-    }
-
-    fn key<'a>(
-        &'a self,
-        asked: &'a Issue,
-        prefix: &'a str,
-        secret_hash: &'a str,
-        issued_by: &'a str,
-    ) -> NewKey<'a> {
-        NewKey {
-            prefix,
-            secret_hash,
-            name: &asked.name,
-            tenant_id: asked.tenant_id.as_deref(),
-            may_attribute: &self.may_attribute,
-            may_attribute_values: &asked.may_attribute_values,
-            scopes: &self.scopes,
-            environment: &self.environment,
-            own_credential: asked.own_credential,
-            allowed_upstreams: asked.allowed_upstreams.as_deref(),
-            allowed_models: asked.allowed_models.as_deref(),
-            networks: asked.networks.as_deref(),
-            expires_at: self.expires_at,
-            revoke_streams: &self.revoke_streams,
-            issued_by,
-        }
-    }
-}
-
 /// A member of a closed set.
 pub(crate) fn one_of(field: &str, text: &str, members: &[&str]) -> Result<(), ApiError> {
     if members.contains(&text) {
@@ -406,107 +339,4 @@ pub(crate) fn one_of(field: &str, text: &str, members: &[&str]) -> Result<(), Ap
         field,
         format!("one of {}", members.join(", ")),
     ))
-}
-
-/// A list that lets nothing through is a mistake, and there are no wildcards: leaving the list out
-/// is how to say all.
-fn check_entries(field: &str, entries: Option<&[String]>) -> Result<(), ApiError> {
-    let Some(entries) = entries else {
-        return Ok(());
-    };
-    if entries.is_empty() || entries.len() > ENTRIES_MAX {
-        return Err(ApiError::invalid(
-            field,
-            format!("between 1 and {ENTRIES_MAX} entries; leave it out for all"),
-        ));
-    }
-    let may_be_pattern = field == "allowed_models";
-    let is_plain =
-        |entry: &String| id::check(entry).is_ok() && (may_be_pattern || !entry.contains('*'));
-    if !entries.iter().all(is_plain) {
-        return Err(ApiError::invalid(field, "names without wildcards"));
-    }
-    Ok(())
-}
-
-fn is_network(text: &str) -> bool {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(bits)),
-        None => (text, None),
-    };
-    let Ok(address) = address.parse::<IpAddr>() else {
-        return false;
-    };
-    let bits_max = if address.is_ipv4() { 32 } else { 128 };
-    // Digits only: a sign would pass here and fail in Postgres.
-    bits.is_none_or(|bits| {
-        bits.bytes().all(|byte| byte.is_ascii_digit())
-            && bits.parse::<u8>().is_ok_and(|bits| bits <= bits_max)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rights(body: &str) -> Result<Rights, String> {
-        let asked: Issue = read(body.as_bytes()).map_err(|error| error.code.to_owned())?;
-        Rights::of(&asked).map_err(|error| error.field.unwrap_or_default())
-    }
-
-    #[test]
-    fn a_key_that_asks_for_little_gets_the_defaults() {
-        let rights = rights(r#"{"name":"ci","tenant":"acme"}"#).unwrap();
-        assert_eq!(rights.scopes, ["proxy"]);
-        assert_eq!(
-            (rights.environment.as_str(), rights.may_attribute.as_str()),
-            ("live", "none")
-        );
-    }
-
-    #[test]
-    fn what_does_not_fit_together_is_refused_by_name() {
-        let check =
-            |body: &str, field: &str| assert_eq!(rights(body).unwrap_err(), field, "{body}");
-        check(r#"{"name":""}"#, "name");
-        check(r#"{"name":"a","tenent":"b"}"#, "malformed_request");
-        check(
-            r#"{"name":"a","tenant_id":"b","may_attribute":"any"}"#,
-            "may_attribute",
-        );
-        check(
-            r#"{"name":"a","may_attribute":"list"}"#,
-            "may_attribute_values",
-        );
-        check(
-            r#"{"name":"a","may_attribute":"prefix","may_attribute_values":["a","b"]}"#,
-            "may_attribute_values",
-        );
-        check(
-            r#"{"name":"a","may_attribute_values":["a"]}"#,
-            "may_attribute_values",
-        );
-        check(r#"{"name":"a","scopes":[]}"#, "scopes");
-        check(r#"{"name":"a","scopes":["root"]}"#, "scopes");
-        check(r#"{"name":"a","scopes":["usage:read"]}"#, "tenant_id");
-        check(r#"{"name":"a","environment":"prod"}"#, "environment");
-        check(
-            r#"{"name":"a","allowed_upstreams":[]}"#,
-            "allowed_upstreams",
-        );
-        check(
-            r#"{"name":"a","allowed_upstreams":["open*"]}"#,
-            "allowed_upstreams",
-        );
-        check(r#"{"name":"a","networks":["10.0.0.0/33"]}"#, "networks");
-        check(r#"{"name":"a","networks":["example.com"]}"#, "networks");
-        check(r#"{"name":"a","expires_at":"tomorrow"}"#, "expires_at");
-    }
-
-    #[test]
-    fn networks_are_addresses_with_or_without_bits() {
-        for fine in ["10.0.0.0/8", "192.0.2.1", "2001:db8::/32", "::1"] {
-            assert!(is_network(fine), "{fine}");
-        }
-    }
 }

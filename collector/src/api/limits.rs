@@ -12,6 +12,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::api::App;
+use crate::api::customers::tenants_missing;
 use crate::api::keys::one_of;
 use crate::api::operation::{Answer, Begun, Operation, begin, read, value};
 use crate::api::page::{self, Page};
@@ -187,23 +188,46 @@ async fn finish(
     before: Option<Limit>,
     checked: &Checked,
 ) -> Answer {
-    if let Some(tenant_id) = &checked.asked.tenant_id
-        && !tenants::exists(&operation.transaction, tenant_id).await?
-    {
-        let mut missing = ApiError::new(
-            StatusCode::NOT_FOUND,
-            "unknown_tenant",
-            "there is no such tenant; create it first",
-        );
-        missing.field = Some("tenant_id".to_owned());
-        return Err(missing);
-    }
-    let actor = operation.actor();
-    let after = limits::put(&operation.transaction, limit_id, &checked.terms(), actor).await?;
     let status = match &before {
         Some(_) => StatusCode::OK,
         None => StatusCode::CREATED,
     };
+    let after = keep(&operation, limit_id, before.as_ref(), checked).await?;
+    operation.finish(status, &after).await
+}
+
+/// A limit as a file declares it: made, or put in the place of the one like it.
+pub(crate) async fn declare(
+    operation: &Operation<'_>,
+    asked: SetLimit,
+) -> Result<(Option<Limit>, Limit), ApiError> {
+    let checked = Checked::of(asked)?;
+    let before = limits::lock_like(&operation.transaction, &checked.terms()).await?;
+    if let Some(before) = &before
+        && checked.is_as(before)
+    {
+        return Ok((Some(before.clone()), before.clone()));
+    }
+    let limit_id = before
+        .as_ref()
+        .map_or_else(Uuid::now_v7, |limit| limit.limit_id);
+    let after = keep(operation, limit_id, before.as_ref(), &checked).await?;
+    Ok((before, after))
+}
+
+async fn keep(
+    operation: &Operation<'_>,
+    limit_id: Uuid,
+    before: Option<&Limit>,
+    checked: &Checked,
+) -> Result<Limit, ApiError> {
+    if let Some(tenant_id) = &checked.asked.tenant_id
+        && !tenants::exists(&operation.transaction, tenant_id).await?
+    {
+        return Err(tenants_missing());
+    }
+    let actor = operation.actor();
+    let after = limits::put(&operation.transaction, limit_id, &checked.terms(), actor).await?;
     operation
         .record(&Change {
             action: "limit.set",
@@ -215,7 +239,7 @@ async fn finish(
             reason: None,
         })
         .await?;
-    operation.finish(status, &after).await
+    Ok(after)
 }
 
 /// A limit that can be kept.
@@ -254,6 +278,15 @@ impl Checked {
             expires_at: expires_at.map(|at| at.to_string()),
             asked,
         })
+    }
+
+    /// Whether a limit says this already.
+    fn is_as(&self, limit: &Limit) -> bool {
+        let terms = self.terms();
+        limit.amount == terms.amount
+            && limit.action == terms.action
+            && limit.dry_run == terms.dry_run
+            && limit.expires_at.as_deref() == terms.expires_at
     }
 
     fn terms(&self) -> LimitTerms<'_> {

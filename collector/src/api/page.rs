@@ -72,6 +72,14 @@ pub(crate) fn cursor<const N: usize>(asked: Option<&str>) -> Result<Option<[Stri
     parts.try_into().map(Some).map_err(|_| invalid())
 }
 
+/// A text that Postgres can be asked for.
+pub(crate) fn clean(field: &str, text: &str) -> Result<(), ApiError> {
+    match text.chars().any(char::is_control) {
+        false => Ok(()),
+        true => Err(ApiError::invalid(field, "no control characters")),
+    }
+}
+
 /// A time parameter: RFC 3339, or a day for its midnight in UTC.
 pub(crate) fn time(field: &str, asked: Option<&str>) -> Result<Option<Timestamp>, ApiError> {
     let Some(asked) = asked else { return Ok(None) };

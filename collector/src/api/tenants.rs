@@ -4,33 +4,27 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
 use farebox_pricing::id;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use crate::api::App;
 use crate::api::keys::one_of;
 use crate::api::operation::{Answer, Begun, Operation, begin, read, value};
 use crate::api::page;
-use crate::api::params::{Content, Params, Segment};
-use crate::config::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN};
+use crate::api::params::{Content, Params, Segment, present};
+use crate::api::{App, Shared};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
 use crate::records::tenants::{self, Filter, Tenant, TenantRow, Unattributed};
 use crate::store::{DatabaseError, SqlState};
 
-/// Settings of a tenant and the values each takes; the first is what holds when it is not set.
-const SETTINGS: [(&str, &[&str]); 5] = [
-    ("on_downstream_gone", &["cancel", "drain"]),
-    ("on_unrecordable", &["allow", "refuse"]),
-    ("spool_sync", &["interval", "before_upstream"]),
-    ("stream_usage", &["ask", "untouched"]),
-    ("unpriced_models", &["allow", "refuse"]),
-];
-/// The setting that says how long a tenant's events are kept.
-const RETENTION_DAYS: &str = "retention_days";
-const STATUSES: [&str; 3] = ["active", "suspended", "archived"];
+mod settings;
+
+const ACTIVE: &str = "active";
+const STATUSES: [&str; 3] = [ACTIVE, "suspended", "archived"];
+/// Most characters of a reason.
+const REASON_CHARS_MAX: usize = 256;
 
 /// Which tenants.
 #[derive(Deserialize, IntoParams)]
@@ -71,6 +65,8 @@ pub(crate) struct NewTenant {
     time_zone: Option<String>,
     /// `active` (when not given), `suspended` or `archived`.
     status: Option<String>,
+    /// Why, told to its callers.
+    status_reason: Option<String>,
     /// Settings by name.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -93,17 +89,12 @@ pub(crate) struct TenantPatch {
     time_zone: Option<String>,
     /// `active`, `suspended` or `archived`.
     status: Option<String>,
+    /// Why, told to its callers; goes with the status it was said for.
+    status_reason: Option<String>,
     /// Settings to set; null puts one back to its default. Others stay.
     #[serde(default)]
     #[schema(value_type = Object)]
     settings: Map<String, Value>,
-}
-
-/// Tells null from absent.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
 }
 
 /// Tenants, most recently seen first, with what was seen of each.
@@ -193,20 +184,7 @@ pub(crate) async fn create(
     headers: HeaderMap,
     Content(body): Content,
 ) -> Answer {
-    let asked: NewTenant = read(&body)?;
-    id::check(&asked.tenant_id)
-        .map_err(|cause| ApiError::invalid("tenant_id", cause.to_string()))?;
-    let mut settings = Map::new();
-    merge_settings(&mut settings, &asked.settings)?;
-    let row = TenantRow {
-        tenant_id: asked.tenant_id,
-        name: asked.name,
-        status: asked.status.unwrap_or_else(|| "active".to_owned()),
-        plan: asked.plan,
-        time_zone: asked.time_zone.unwrap_or_else(|| "UTC".to_owned()),
-        settings: Value::Object(settings),
-    };
-    check_row(&row)?;
+    let row = asked_row(&app, read(&body)?)?;
     let mut client = app.client().await?;
     let operation = match begin(&mut client, &principal, &headers, "tenants.create", &body).await? {
         Begun::Fresh(operation) => operation,
@@ -221,14 +199,29 @@ pub(crate) async fn create(
             "there is a tenant of that id",
         ));
     };
-    finish(
-        operation,
-        "tenant.create",
-        Value::Null,
-        &made,
-        StatusCode::CREATED,
-    )
-    .await
+    record(&operation, "tenant.create", Value::Null, &made).await?;
+    finish(operation, &made, StatusCode::CREATED).await
+}
+
+/// The row a new tenant gets, checked.
+fn asked_row(app: &Shared, asked: NewTenant) -> Result<TenantRow, ApiError> {
+    app.tenant_form
+        .check(&asked.tenant_id)
+        .map_err(|cause| ApiError::invalid("tenant_id", cause.to_string()))?;
+    let mut settings = Map::new();
+    settings::merge(&mut settings, &asked.settings)?;
+    let status = asked.status.unwrap_or_else(|| ACTIVE.to_owned());
+    let row = TenantRow {
+        tenant_id: asked.tenant_id,
+        name: asked.name,
+        status_reason: asked.status_reason.filter(|_| status != ACTIVE),
+        status,
+        plan: asked.plan,
+        time_zone: asked.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+        settings: Value::Object(settings),
+    };
+    check_row(&row)?;
+    Ok(row)
 }
 
 /// Changes a tenant: its name, plan, time zone, status and settings.
@@ -259,37 +252,87 @@ pub(crate) async fn set(
     let before = tenants::lock(&operation.transaction, &tenant_id)
         .await?
         .ok_or_else(ApiError::not_found)?;
+    let after = patched(&before, asked)?;
+    change(&operation, &before, &after).await?;
+    finish(operation, &after, StatusCode::OK).await
+}
+
+/// The row with the changes in it, checked. A reason goes with the status it was said for.
+fn patched(before: &TenantRow, asked: TenantPatch) -> Result<TenantRow, ApiError> {
     let mut settings = before.settings.as_object().cloned().unwrap_or_default();
-    merge_settings(&mut settings, &asked.settings)?;
+    settings::merge(&mut settings, &asked.settings)?;
+    let status = asked.status.unwrap_or_else(|| before.status.clone());
+    let kept_reason = before
+        .status_reason
+        .clone()
+        .filter(|_| status == before.status);
     let after = TenantRow {
-        tenant_id,
+        tenant_id: before.tenant_id.clone(),
         name: asked.name.unwrap_or_else(|| before.name.clone()),
-        status: asked.status.unwrap_or_else(|| before.status.clone()),
+        status_reason: asked
+            .status_reason
+            .or(kept_reason)
+            .filter(|_| status != ACTIVE),
+        status,
         plan: asked.plan.unwrap_or_else(|| before.plan.clone()),
         time_zone: asked.time_zone.unwrap_or_else(|| before.time_zone.clone()),
         settings: Value::Object(settings),
     };
     check_row(&after)?;
-    tenants::update(&operation.transaction, &after)
-        .await
-        .map_err(refused_by_database)?;
-    finish(
-        operation,
-        "tenant.set",
-        value(&before)?,
-        &after,
-        StatusCode::OK,
-    )
-    .await
+    Ok(after)
 }
 
-async fn finish(
-    operation: Operation<'_>,
+/// Writes a changed row, with its audit row.
+async fn change(
+    operation: &Operation<'_>,
+    before: &TenantRow,
+    after: &TenantRow,
+) -> Result<(), ApiError> {
+    tenants::update(&operation.transaction, after)
+        .await
+        .map_err(refused_by_database)?;
+    record(operation, "tenant.set", value(before)?, after).await
+}
+
+/// A tenant as a file declares it: made, or changed in what the file says.
+pub(crate) async fn declare(
+    app: &Shared,
+    operation: &Operation<'_>,
+    tenant_id: &str,
+    declared: Value,
+) -> Result<(Value, Value), ApiError> {
+    if id::check(tenant_id).is_err() {
+        return Err(ApiError::invalid("tenant_id", "an identifier"));
+    }
+    let malformed = |cause: serde_json::Error| ApiError::malformed(cause.to_string());
+    let Some(before) = tenants::lock(&operation.transaction, tenant_id).await? else {
+        let mut declared = declared;
+        declared["tenant_id"] = tenant_id.into();
+        let row = asked_row(app, serde_json::from_value(declared).map_err(malformed)?)?;
+        let made = tenants::create(&operation.transaction, &row, operation.actor())
+            .await
+            .map_err(refused_by_database)?
+            .ok_or_else(|| ApiError::conflict("already_exists", "there is a tenant of that id"))?;
+        record(operation, "tenant.create", Value::Null, &made).await?;
+        return Ok((Value::Null, value(&made)?));
+    };
+    let after = patched(
+        &before,
+        serde_json::from_value(declared).map_err(malformed)?,
+    )?;
+    let (was, is) = (value(&before)?, value(&after)?);
+    if was != is {
+        change(operation, &before, &after).await?;
+    }
+    Ok((was, is))
+}
+
+async fn record(
+    operation: &Operation<'_>,
     action: &'static str,
     before: Value,
     after: &TenantRow,
-    status: StatusCode,
-) -> Answer {
+) -> Result<(), ApiError> {
     operation
         .record(&Change {
             action,
@@ -298,9 +341,12 @@ async fn finish(
             entity_id: &after.tenant_id,
             before,
             after: value(after)?,
-            reason: None,
+            reason: after.status_reason.as_deref(),
         })
-        .await?;
+        .await
+}
+
+async fn finish(operation: Operation<'_>, after: &TenantRow, status: StatusCode) -> Answer {
     let shown = tenants::find(&operation.transaction, &after.tenant_id, false)
         .await?
         .ok_or_else(ApiError::not_found)?;
@@ -314,53 +360,17 @@ fn check_row(row: &TenantRow) -> Result<(), ApiError> {
             id::check(text).map_err(|cause| ApiError::invalid(field, cause.to_string()))?;
         }
     }
-    // Postgres knows the zones; a NUL it would not even take as a text.
-    id::check(&row.time_zone).map_err(|cause| ApiError::invalid("time_zone", cause.to_string()))
-}
-
-/// Sets what is known and has a known value; null takes a setting away.
-fn merge_settings(
-    settings: &mut Map<String, Value>,
-    asked: &Map<String, Value>,
-) -> Result<(), ApiError> {
-    for (name, value) in asked {
-        let field = format!("settings.{name}");
-        if name == RETENTION_DAYS && !value.is_null() {
-            settings.insert(name.clone(), retention_days(&field, value)?.into());
-            continue;
-        }
-        if name == RETENTION_DAYS {
-            settings.remove(name);
-            continue;
-        }
-        let Some((_, values)) = SETTINGS.iter().find(|(known, _)| known == name) else {
-            return Err(ApiError::invalid(&field, "there is no such setting"));
-        };
-        match value {
-            Value::Null => {
-                settings.remove(name);
-            }
-            Value::String(text) => {
-                one_of(&field, text, values)?;
-                settings.insert(name.clone(), value.clone());
-            }
-            _ => return Err(ApiError::invalid(&field, "a text")),
+    if let Some(reason) = &row.status_reason {
+        let is_clean = !reason.chars().any(char::is_control);
+        if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX || !is_clean {
+            return Err(ApiError::invalid(
+                "status_reason",
+                "1 to 256 characters, no control characters",
+            ));
         }
     }
-    Ok(())
-}
-
-/// A number of days, kept as a text.
-fn retention_days(field: &str, value: &Value) -> Result<String, ApiError> {
-    let text = match value {
-        Value::String(text) => text.clone(),
-        Value::Number(number) => number.to_string(),
-        _ => String::new(),
-    };
-    let days = text.parse::<u32>().ok();
-    days.filter(|days| (RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(days))
-        .map(|days| days.to_string())
-        .ok_or_else(|| ApiError::invalid(field, "days between 35 and 36500"))
+    // Postgres knows the zones; a NUL it would not even take as a text.
+    id::check(&row.time_zone).map_err(|cause| ApiError::invalid("time_zone", cause.to_string()))
 }
 
 /// The only thing checked by the database alone is whether a time zone exists.
@@ -378,39 +388,7 @@ fn refused_by_database(error: DatabaseError) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    fn merged(asked: &Value) -> Result<Value, String> {
-        let mut settings = Map::new();
-        settings.insert("spool_sync".into(), "before_upstream".into());
-        merge_settings(&mut settings, asked.as_object().unwrap())
-            .map_err(|error| error.field.unwrap_or_default())?;
-        Ok(Value::Object(settings))
-    }
-
-    #[test]
-    fn settings_are_merged_and_checked() {
-        assert_eq!(
-            merged(&json!({"on_unrecordable": "refuse"})),
-            Ok(json!({"spool_sync": "before_upstream", "on_unrecordable": "refuse"}))
-        );
-        assert_eq!(merged(&json!({"spool_sync": null})), Ok(json!({})));
-        let refused = |asked: &Value, field: &str| assert_eq!(merged(asked).unwrap_err(), field);
-        refused(
-            &json!({"on_unrecordabel": "refuse"}),
-            "settings.on_unrecordabel",
-        );
-        refused(
-            &json!({"on_unrecordable": "maybe"}),
-            "settings.on_unrecordable",
-        );
-        refused(
-            &json!({"on_unrecordable": true}),
-            "settings.on_unrecordable",
-        );
-    }
 
     #[test]
     fn null_and_absent_are_told_apart() {

@@ -30,6 +30,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0006_prices.sql"),
     ),
     (
+        "0008_keys.sql",
+        include_str!("../../../sql/migrations/0008_keys.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
@@ -86,6 +90,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/dead_air_events.sql"),
     ),
     (
+        "directory_credentials.sql",
+        include_str!("../../../sql/views/directory_credentials.sql"),
+    ),
+    (
         "directory_keys.sql",
         include_str!("../../../sql/views/directory_keys.sql"),
     ),
@@ -96,6 +104,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "directory_rate_cards.sql",
         include_str!("../../../sql/views/directory_rate_cards.sql"),
+    ),
+    (
+        "directory_sessions.sql",
+        include_str!("../../../sql/views/directory_sessions.sql"),
     ),
     (
         "directory_tenants.sql",
@@ -150,6 +162,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
         include_str!("../../../sql/views/sessions.sql"),
     ),
     ("spans.sql", include_str!("../../../sql/views/spans.sql")),
+    (
+        "stale_keys.sql",
+        include_str!("../../../sql/views/stale_keys.sql"),
+    ),
     (
         "tenant_index.sql",
         include_str!("../../../sql/views/tenant_index.sql"),

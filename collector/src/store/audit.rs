@@ -1,9 +1,12 @@
 //! The audit log: who did what, with the object before and after. It only grows, and holds no secret
 //! and no hash of one.
 
+use farebox_pricing::time::Timestamp;
+use serde::Serialize;
 use serde_json::{Value, json};
 use tokio_postgres::Error;
 use tokio_postgres::types::Json;
+use utoipa::ToSchema;
 
 /// One change of one object.
 pub(crate) struct Change<'a> {
@@ -51,4 +54,95 @@ pub(crate) async fn record(
         )
         .await?;
     Ok(())
+}
+
+/// One row of the audit log.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Entry {
+    /// Grows.
+    pub audit_id: i64,
+    /// When.
+    pub at: String,
+    /// Who: `operator`, `key:…`, `tenant:…`, `anonymous`, ….
+    pub actor: String,
+    /// What, as `noun.verb`.
+    pub action: String,
+    /// The tenant it concerns.
+    pub tenant_id: Option<String>,
+    /// Kind of the thing it was done to.
+    pub entity_kind: Option<String>,
+    /// The thing it was done to.
+    pub entity_id: Option<String>,
+    /// The API request.
+    pub request_id: Option<String>,
+    /// `before`, `after` and `reason` of a change; of refused calls `code`, `status` and `calls`.
+    #[schema(value_type = Object)]
+    pub details: Value,
+}
+
+/// Which rows a list shows.
+pub(crate) struct Filter<'a> {
+    pub(crate) actor: Option<&'a str>,
+    pub(crate) action: Option<&'a str>,
+    pub(crate) tenant: Option<&'a str>,
+    pub(crate) entity_kind: Option<&'a str>,
+    pub(crate) entity_id: Option<&'a str>,
+    pub(crate) from: Option<Timestamp>,
+    pub(crate) to: Option<Timestamp>,
+    /// Last of the page before.
+    pub(crate) after: Option<i64>,
+    /// Rows of a page.
+    pub(crate) limit: u32,
+}
+
+/// A page of the audit log, newest first.
+pub(crate) async fn list(
+    client: &impl deadpool_postgres::GenericClient,
+    filter: &Filter<'_>,
+) -> Result<Vec<Entry>, Error> {
+    let [from, to] = [filter.from, filter.to].map(|at| at.map(|at| at.to_string()));
+    let rows = client
+        .query(
+            r#"select audit_id, to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), actor, action,
+                tenant_id, entity_kind, entity_id, request_id, details
+             from farebox_private.audit_log
+             where ($1::text is null or actor = $1)
+                 and ($2::text is null or action = $2)
+                 and ($3::text is null or tenant_id = $3)
+                 and ($4::text is null or entity_kind = $4)
+                 and ($5::text is null or entity_id = $5)
+                 and ($6::text is null or at >= $6::text::timestamptz)
+                 and ($7::text is null or at < $7::text::timestamptz)
+                 and ($8::bigint is null or audit_id < $8)
+             order by audit_id desc
+             limit $9"#,
+            &[
+                &filter.actor,
+                &filter.action,
+                &filter.tenant,
+                &filter.entity_kind,
+                &filter.entity_id,
+                &from,
+                &to,
+                &filter.after,
+                &(i64::from(filter.limit) + 1),
+            ],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let Json(details) = row.try_get(8)?;
+            Ok(Entry {
+                audit_id: row.try_get(0)?,
+                at: row.try_get(1)?,
+                actor: row.try_get(2)?,
+                action: row.try_get(3)?,
+                tenant_id: row.try_get(4)?,
+                entity_kind: row.try_get(5)?,
+                entity_id: row.try_get(6)?,
+                request_id: row.try_get(7)?,
+                details,
+            })
+        })
+        .collect()
 }

@@ -126,6 +126,7 @@ pub(crate) async fn book(
     events::insert(&transaction, batch, &new, &placements).await?;
     sums::add(&transaction, &new, &placements).await?;
     tenants::note_activity(&transaction, batch, &new).await?;
+    tenants::note_keys(&transaction, &new).await?;
     let booked = outcomes(part, &booked_before, &placements);
     let received = part.iter().zip(&booked);
     let received = received.filter(|(_, booked)| **booked != Booked::Otherwise);

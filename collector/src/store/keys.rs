@@ -50,6 +50,16 @@ pub(crate) struct VirtualKey {
     pub issued_by: Option<String>,
     /// When it was issued.
     pub created_at: String,
+    /// The key it replaces.
+    pub rotated_from: Option<Uuid>,
+    /// Projects it may name; null: all.
+    pub allowed_projects: Option<Vec<String>>,
+    /// Days without use after which it is stale; null: as its tenant or the deployment says.
+    pub stale_after_days: Option<i32>,
+    /// When it was used last; null: never.
+    pub last_used_at: Option<String>,
+    /// Whether it works and was not used for longer than it may.
+    pub is_stale: bool,
 }
 
 const COLUMNS: &str = r#"key_id, prefix, name, tenant_id, may_attribute, may_attribute_values, scopes,
@@ -57,7 +67,14 @@ const COLUMNS: &str = r#"key_id, prefix, name, tenant_id, may_attribute, may_att
     to_char(expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     to_char(revoked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     revoked_by, revoke_streams, issued_by,
-    to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#;
+    to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    rotated_from, allowed_projects, stale_after_days,
+    (
+        select to_char(key_activity.last_used_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+        from farebox_private.key_activity
+        where key_activity.key_id = virtual_keys.key_id
+    ),
+    exists (select from farebox.stale_keys where stale_keys.key_id = virtual_keys.key_id)"#;
 
 fn read(row: &Row) -> Result<VirtualKey, Error> {
     Ok(VirtualKey {
@@ -80,6 +97,11 @@ fn read(row: &Row) -> Result<VirtualKey, Error> {
         revoke_streams: row.try_get(15)?,
         issued_by: row.try_get(16)?,
         created_at: row.try_get(17)?,
+        rotated_from: row.try_get(18)?,
+        allowed_projects: row.try_get(19)?,
+        stale_after_days: row.try_get(20)?,
+        last_used_at: row.try_get(21)?,
+        is_stale: row.try_get(22)?,
     })
 }
 
@@ -148,6 +170,9 @@ pub(crate) struct NewKey<'a> {
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoke_streams: &'a str,
     pub(crate) issued_by: &'a str,
+    pub(crate) allowed_projects: Option<&'a [String]>,
+    pub(crate) stale_after_days: Option<i32>,
+    pub(crate) rotated_from: Option<Uuid>,
 }
 
 /// Keeps a key; `None` when its prefix is taken.
@@ -159,14 +184,15 @@ pub(crate) async fn insert(
         "insert into farebox_private.virtual_keys
             (key_id, prefix, secret_hash, name, tenant_id, may_attribute, may_attribute_values,
              scopes, environment, own_credential, allowed_upstreams, allowed_models, networks,
-             expires_at, revoke_streams, issued_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::timestamptz, $15, $16)
+             expires_at, revoke_streams, issued_by, allowed_projects, stale_after_days, rotated_from)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::timestamptz, $15,
+             $16, $17, $18, $19)
          on conflict (prefix) do nothing
          returning {COLUMNS}"
     );
     let key_id = Uuid::now_v7();
     let expires_at = key.expires_at.map(|at| at.to_string());
-    let values: [&(dyn ToSql + Sync); 16] = [
+    let values: [&(dyn ToSql + Sync); 19] = [
         &key_id,
         &key.prefix,
         &key.secret_hash,
@@ -183,6 +209,9 @@ pub(crate) async fn insert(
         &expires_at,
         &key.revoke_streams,
         &key.issued_by,
+        &key.allowed_projects,
+        &key.stale_after_days,
+        &key.rotated_from,
     ];
     let row = client.query_opt(&sql, &values).await?;
     row.as_ref().map(read).transpose()
@@ -250,4 +279,149 @@ pub(crate) async fn revoke(
             .query_one(&sql, &[&key_id, &actor, &revoke_streams])
             .await?,
     )
+}
+
+/// The key as [`find`] does, held until the transaction ends.
+pub(crate) async fn lock(
+    client: &impl GenericClient,
+    key: &str,
+    tenant: Option<&str>,
+) -> Result<Option<VirtualKey>, Error> {
+    let key_id: Option<Uuid> = key.parse().ok();
+    let held = client
+        .query_opt(
+            "select key_id
+             from farebox_private.virtual_keys
+             where (prefix = $1 or key_id = $2) and ($3::text is null or tenant_id = $3)
+             for update",
+            &[&key, &key_id, &tenant],
+        )
+        .await?;
+    match held {
+        Some(_) => find(client, key, tenant).await,
+        None => Ok(None),
+    }
+}
+
+/// Keys of that name and tenant that are not revoked.
+pub(crate) async fn named(
+    client: &impl GenericClient,
+    name: &str,
+    tenant: Option<&str>,
+) -> Result<Vec<Uuid>, Error> {
+    let rows = client
+        .query(
+            "select key_id
+             from farebox_private.virtual_keys
+             where name = $1 and tenant_id is not distinct from $2 and revoked_at is null
+             order by key_id
+             for update",
+            &[&name, &tenant],
+        )
+        .await?;
+    rows.iter().map(|row| row.try_get(0)).collect()
+}
+
+/// Writes what a key may do; who it is, its tenant and its environment stay.
+pub(crate) async fn set_rights(
+    client: &impl GenericClient,
+    key_id: Uuid,
+    key: &NewKey<'_>,
+) -> Result<VirtualKey, Error> {
+    let sql = format!(
+        "update farebox_private.virtual_keys
+         set name = $2, may_attribute = $3, may_attribute_values = $4, scopes = $5,
+             own_credential = $6, allowed_upstreams = $7, allowed_models = $8, networks = $9,
+             expires_at = $10::text::timestamptz, revoke_streams = $11, allowed_projects = $12,
+             stale_after_days = $13
+         where key_id = $1
+         returning {COLUMNS}"
+    );
+    let expires_at = key.expires_at.map(|at| at.to_string());
+    let values: [&(dyn ToSql + Sync); 13] = [
+        &key_id,
+        &key.name,
+        &key.may_attribute,
+        &key.may_attribute_values,
+        &key.scopes,
+        &key.own_credential,
+        &key.allowed_upstreams,
+        &key.allowed_models,
+        &key.networks,
+        &expires_at,
+        &key.revoke_streams,
+        &key.allowed_projects,
+        &key.stale_after_days,
+    ];
+    read(&client.query_one(&sql, &values).await?)
+}
+
+/// Lets a key expire that many seconds from now, unless it does so before.
+pub(crate) async fn expire_within(
+    client: &impl GenericClient,
+    key_id: Uuid,
+    seconds: i64,
+) -> Result<VirtualKey, Error> {
+    let sql = format!(
+        "update farebox_private.virtual_keys
+         set expires_at = least(expires_at, now() + $2::bigint * interval '1 second')
+         where key_id = $1
+         returning {COLUMNS}"
+    );
+    read(&client.query_one(&sql, &[&key_id, &seconds]).await?)
+}
+
+/// Gives the limits of one key to another, each with an id of its own.
+pub(crate) async fn copy_limits(
+    client: &impl GenericClient,
+    from: Uuid,
+    to: Uuid,
+) -> Result<(), Error> {
+    // Whatever columns a limit has, so that one that is added is not forgotten here.
+    client
+        .execute(
+            "insert into farebox_private.limits
+             select (jsonb_populate_record(
+                 limits,
+                 jsonb_build_object('limit_id', gen_random_uuid(), 'key_id', $2::uuid)
+             )).*
+             from farebox_private.limits
+             where key_id = $1",
+            &[&from, &to],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Notes that a key was used, once an hour at most.
+pub(crate) async fn note_use(client: &impl GenericClient, key_id: Uuid) -> Result<(), Error> {
+    client
+        .execute(
+            "insert into farebox_private.key_activity as activity (key_id, first_used_at, last_used_at)
+             values ($1, now(), now())
+             on conflict (key_id) do update
+             set last_used_at = excluded.last_used_at
+             where activity.last_used_at < now() - interval '1 hour'",
+            &[&key_id],
+        )
+        .await?;
+    Ok(())
+}
+
+/// The deployment's own default, for the view that lists stale keys.
+pub(crate) async fn set_stale_after_days(
+    client: &impl GenericClient,
+    days: i32,
+) -> Result<(), Error> {
+    client
+        .execute(
+            "insert into farebox_private.deployment as known (name, value)
+             values ('stale_after_days', to_jsonb($1::integer))
+             on conflict (name) do update
+             set value = excluded.value, changed_at = now()
+             where known.value <> excluded.value",
+            &[&days],
+        )
+        .await?;
+    Ok(())
 }

@@ -16,6 +16,8 @@ pub(crate) struct Tenant {
     pub name: Option<String>,
     /// `active`, `suspended` or `archived`.
     pub status: String,
+    /// Why it is suspended or archived; told to its callers.
+    pub status_reason: Option<String>,
     /// Selling rules may go by it.
     pub plan: Option<String>,
     /// IANA name; decides the tenant's days and months.
@@ -61,6 +63,7 @@ pub(crate) struct TenantRow {
     pub(crate) tenant_id: String,
     pub(crate) name: Option<String>,
     pub(crate) status: String,
+    pub(crate) status_reason: Option<String>,
     pub(crate) plan: Option<String>,
     pub(crate) time_zone: String,
     pub(crate) settings: Value,
@@ -96,7 +99,8 @@ const SELECT: &str = r#"
         sessions.session_count,
         totals.request_count,
         totals.cost_usd::text,
-        totals.billed_usd::text
+        totals.billed_usd::text,
+        page.status_reason
     from page
     cross join lateral (
         select count(distinct usage_events.session_id) as session_count
@@ -137,6 +141,7 @@ fn read(row: &Row) -> Result<Tenant, Error> {
         request_count: row.try_get(12)?,
         total_cost_usd: row.try_get(13)?,
         total_billed_usd: row.try_get(14)?,
+        status_reason: row.try_get(15)?,
     })
 }
 
@@ -150,7 +155,7 @@ pub(crate) async fn list(
         "with page as (
             select
                 tenants.tenant_id, tenants.name, tenants.status, tenants.plan, tenants.time_zone,
-                tenants.time_zone_from, tenants.settings, tenants.created_at,
+                tenants.time_zone_from, tenants.settings, tenants.created_at, tenants.status_reason,
                 tenant_activity.first_seen, tenant_activity.last_seen, placed.place
             from farebox_private.tenants
             left join farebox_private.tenant_activity using (tenant_id)
@@ -215,7 +220,7 @@ pub(crate) async fn find(
         "with page as (
             select
                 tenants.tenant_id, tenants.name, tenants.status, tenants.plan, tenants.time_zone,
-                tenants.time_zone_from, tenants.settings, tenants.created_at,
+                tenants.time_zone_from, tenants.settings, tenants.created_at, tenants.status_reason,
                 tenant_activity.first_seen, tenant_activity.last_seen,
                 tenant_activity.last_seen as place
             from farebox_private.tenants
@@ -256,6 +261,7 @@ fn read_row(row: &Row) -> Result<TenantRow, Error> {
         plan: row.try_get(3)?,
         time_zone: row.try_get(4)?,
         settings,
+        status_reason: row.try_get(6)?,
     })
 }
 
@@ -268,10 +274,10 @@ pub(crate) async fn create(
     let row = client
         .query_opt(
             "insert into farebox_private.tenants
-                (tenant_id, name, status, plan, time_zone, settings, created_by)
-             values ($1, $2, $3, $4, $5, $6, $7)
+                (tenant_id, name, status, plan, time_zone, settings, created_by, status_reason)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
              on conflict (tenant_id) do nothing
-             returning tenant_id, name, status, plan, time_zone, settings",
+             returning tenant_id, name, status, plan, time_zone, settings, status_reason",
             &[
                 &tenant.tenant_id,
                 &tenant.name,
@@ -280,6 +286,7 @@ pub(crate) async fn create(
                 &tenant.time_zone,
                 &Json(&tenant.settings),
                 &actor,
+                &tenant.status_reason,
             ],
         )
         .await?;
@@ -293,7 +300,7 @@ pub(crate) async fn lock(
 ) -> Result<Option<TenantRow>, Error> {
     let row = client
         .query_opt(
-            "select tenant_id, name, status, plan, time_zone, settings
+            "select tenant_id, name, status, plan, time_zone, settings, status_reason
              from farebox_private.tenants
              where tenant_id = $1
              for update",
@@ -308,7 +315,7 @@ pub(crate) async fn update(client: &impl GenericClient, tenant: &TenantRow) -> R
     client
         .execute(
             "update farebox_private.tenants
-             set name = $2, status = $3, plan = $4, time_zone = $5, settings = $6
+             set name = $2, status = $3, plan = $4, time_zone = $5, settings = $6, status_reason = $7
              where tenant_id = $1",
             &[
                 &tenant.tenant_id,
@@ -317,6 +324,7 @@ pub(crate) async fn update(client: &impl GenericClient, tenant: &TenantRow) -> R
                 &tenant.plan,
                 &tenant.time_zone,
                 &Json(&tenant.settings),
+                &tenant.status_reason,
             ],
         )
         .await?;

@@ -1,9 +1,11 @@
 //! A collector of its own over a database of its own, and how its API is asked.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use farebox_collector::{CollectorConfig, Running, Secret, run};
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::vault::MasterKeys;
 use farebox_tests::wire::{Connection, Message};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,10 @@ pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationTo
         database_url: Some(Secret::new(database_url)),
         admin_token: Some(Secret::new(OPERATOR)),
         key_secrets: Some(KeySecrets::parse("a key secret for tests only")?),
+        master_keys: Some(Arc::new(MasterKeys::parse(
+            "a master key of the tests, long enough",
+        )?)),
+        upstream_hosts: [("llm".to_owned(), "llm.example".to_owned())].into(),
         ..CollectorConfig::default()
     };
     let shutdown = CancellationToken::new();

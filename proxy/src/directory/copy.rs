@@ -1,40 +1,76 @@
 //! The last good copy on disk: written beside and renamed, readable by its owner only, and proven
 //! by an HMAC, so that nobody who can only write the file can grant himself a key.
 //!
-//! It holds hashes of keys, never keys.
+//! It holds hashes of keys, never keys, and provider credentials only as the vault sealed them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use hmac::{Hmac, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use super::cards::KeptCard;
-use super::{Content, KeyRow, Limit, Tenant, cards};
+use super::{Content, CredentialRow, Held, KeyRow, Limit, Tenant, cards};
 use crate::config::Secret;
 
 /// First word of the file; another word is another format.
 const HEADING: &str = "farebox-directory-1";
+/// Hexadecimal digits of the proof.
+const PROOF_CHARS: usize = 64;
 /// A larger file is not read.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
-#[derive(Serialize, Deserialize)]
+/// As it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    current_at_millis: i64,
+    tenants: &'a [Arc<Tenant>],
+    keys: &'a [Arc<KeyRow>],
+    limits: &'a [Arc<Limit>],
+    credentials: &'a [Arc<CredentialRow>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cards: Option<Vec<KeptCard>>,
+}
+
+/// As it is read.
+#[derive(Deserialize)]
 struct Body {
     current_at_millis: i64,
     tenants: Vec<Tenant>,
     keys: Vec<KeyRow>,
     limits: Vec<Limit>,
     #[serde(default)]
+    credentials: Vec<CredentialRow>,
+    #[serde(default)]
     cards: Option<Vec<KeptCard>>,
+}
+
+/// Writes on and proves what it has written.
+struct Proving {
+    file: BufWriter<File>,
+    mac: Hmac<Sha256>,
+}
+
+impl Write for Proving {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(bytes)?;
+        self.mac.update(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// Writes the copy. Blocking: for the background only.
 pub fn save(
     path: &Path,
-    content: Content,
+    held: &Held,
     current_at_millis: i64,
     secrets: &[Secret],
 ) -> io::Result<()> {
@@ -43,14 +79,6 @@ pub fn save(
             "directory copy: no key secret to prove it with",
         ));
     };
-    let body = serde_json::to_vec(&Body {
-        current_at_millis,
-        tenants: content.tenants,
-        keys: content.keys,
-        limits: content.limits,
-        cards: content.cards.as_ref().map(cards::kept),
-    })?;
-    let proof = hex(&mac(secret, &body).finalize().into_bytes());
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
@@ -67,8 +95,26 @@ pub fn save(
         .create_new(true)
         .mode(0o600)
         .open(&beside)?;
-    file.write_all(format!("{HEADING} {proof}\n").as_bytes())?;
-    file.write_all(&body)?;
+    // The proof stands first and is known last.
+    let heading = |proof: &str| format!("{HEADING} {proof}\n");
+    file.write_all(heading(&"0".repeat(PROOF_CHARS)).as_bytes())?;
+    let mut proving = Proving {
+        file: BufWriter::new(file),
+        mac: mac(secret),
+    };
+    let written = Written {
+        current_at_millis,
+        tenants: &held.tenants,
+        keys: &held.keys,
+        limits: &held.limits,
+        credentials: &held.credentials,
+        cards: held.cards.as_ref().map(cards::kept),
+    };
+    serde_json::to_writer(&mut proving, &written)?;
+    let proof = hex(&proving.mac.finalize().into_bytes());
+    let mut file = proving.file.into_inner()?;
+    file.seek(SeekFrom::Start(0))?;
+    file.write_all(heading(&proof).as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
     File::open(folder)?.sync_all()
@@ -91,9 +137,10 @@ pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)
         .and_then(|rest| rest.strip_prefix(' '))
         .and_then(unhex)
         .ok_or_else(|| broken("has another format"))?;
-    let is_proven = secrets
-        .iter()
-        .any(|secret| mac(secret, body).verify_slice(&proof).is_ok());
+    let is_proven = secrets.iter().any(|secret| {
+        let mac = mac(secret).chain_update(body);
+        mac.verify_slice(&proof).is_ok()
+    });
     if !is_proven {
         return Err(broken("fails its integrity check"));
     }
@@ -102,6 +149,7 @@ pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)
         tenants: body.tenants,
         keys: body.keys,
         limits: body.limits,
+        credentials: body.credentials,
         cards: body.cards.map(cards::from_kept),
     };
     Ok(Some((content, body.current_at_millis)))
@@ -111,12 +159,11 @@ fn broken(how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("directory copy: {how}"))
 }
 
-fn mac(secret: &Secret, body: &[u8]) -> Hmac<Sha256> {
+fn mac(secret: &Secret) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
         .expect("an HMAC takes a key of any length");
     // Apart from every other use of the secret.
     mac.update(HEADING.as_bytes());
-    mac.update(body);
     mac
 }
 
@@ -124,7 +171,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+pub(super) fn unhex(text: &str) -> Option<Vec<u8>> {
     let bytes = text.as_bytes();
     if !bytes.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
@@ -139,7 +186,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::tests::{key_row, limit};
-    use super::super::{TenantStatus, WindowKind};
+    use super::super::{Directory, TenantStatus, WindowKind};
     use super::*;
     use farebox_pricing::id::TenantId;
 
@@ -153,8 +200,15 @@ mod tests {
             )],
             keys: vec![key_row("vk_ABCDE", "$argon2id$x")],
             limits: vec![limit(1, Some("acmé"), 5, WindowKind::Minute)],
+            credentials: Vec::new(),
             cards: None,
         }
+    }
+
+    fn held() -> Held {
+        let directory = Directory::new();
+        directory.replace(content(), 1);
+        directory.held()
     }
 
     #[test]
@@ -163,8 +217,8 @@ mod tests {
         let path = folder.path().join("directory.json");
         let secrets = [Secret::new("new".into()), Secret::new("old".into())];
         assert!(load(&path, &secrets).unwrap().is_none());
-        save(&path, content(), 42, &secrets[1..]).unwrap();
-        save(&path, content(), 43, &secrets[1..]).unwrap();
+        save(&path, &held(), 42, &secrets[1..]).unwrap();
+        save(&path, &held(), 43, &secrets[1..]).unwrap();
         assert_eq!(
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
@@ -180,7 +234,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("directory.json");
         let secrets = [Secret::new("one".into())];
-        save(&path, content(), 42, &secrets).unwrap();
+        save(&path, &held(), 42, &secrets).unwrap();
         assert!(load(&path, &[Secret::new("two".into())]).is_err());
         let good = fs::read(&path).unwrap();
         for at in (0..good.len()).step_by(7) {

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use farebox_database::{Address, InvalidAddress};
 use farebox_pricing::rate_card::CardSet;
@@ -17,6 +17,7 @@ use tokio_postgres::{AsyncMessage, Client, IsolationLevel};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::exchange::Mark;
 use super::{Content, Directory, cards, copy, read, unix_millis};
 use crate::config::Secret;
 
@@ -35,6 +36,8 @@ const RECONNECT_LAST: Duration = Duration::from_secs(5);
 const CHANGES_MAX: i64 = 1_000;
 /// The copy on disk is written this long after the first change it lacks.
 const COPY_DELAY: Duration = Duration::from_secs(2);
+/// A large copy is written more rarely: this many times as long after the last one as that one took.
+const COPY_REST_FACTOR: u32 = 50;
 
 const CHANNEL: &str = "farebox_directory";
 
@@ -171,15 +174,34 @@ impl Directory {
             "directory loaded"
         );
         self.replace(content, started_at);
+        let mut mark = Mark::default();
         loop {
             let asked_at = unix_millis();
             let polling = self.poll(&client, &mut last);
-            let is_more = within(STATEMENT_TIMEOUT, "a poll", polling).await?;
+            let mut is_more = within(STATEMENT_TIMEOUT, "a poll", polling).await?;
             self.mark_current(asked_at);
+            is_more |= self.tell_and_hear(&client, &mut mark).await?;
             if !is_more {
                 // A lost connection shows as the next poll's error.
                 let _ = tokio::time::timeout(POLL_INTERVAL, wake.notified()).await;
             }
+        }
+    }
+
+    /// Sessions and refused calls. Where the database does not take them the directory goes on
+    /// without; what was not told is tried again.
+    async fn tell_and_hear(&self, client: &Client, mark: &mut Mark) -> Result<bool, Lost> {
+        let exchanging = self.exchange().run(client, mark);
+        match within(STATEMENT_TIMEOUT, "the exchange of sessions", exchanging).await {
+            Err(Lost::Postgres(error)) if error.as_db_error().is_some() => {
+                // Once a connection, not once a look.
+                if !std::mem::replace(&mut mark.is_refused, true) {
+                    let error = Lost::Postgres(error);
+                    tracing::warn!(%error, "sessions and refusals are not exchanged");
+                }
+                Ok(false)
+            }
+            other => other,
         }
     }
 
@@ -200,6 +222,7 @@ impl Directory {
         let mut keys = HashSet::new();
         let mut limits = HashSet::new();
         let mut has_new_cards = false;
+        let mut credentials = HashSet::new();
         for row in &rows {
             let entity: &str = row.try_get(2)?;
             match row.try_get(1)? {
@@ -209,6 +232,7 @@ impl Directory {
                 "key" => keys.extend(Uuid::parse_str(entity).ok()),
                 "limit" => limits.extend(Uuid::parse_str(entity).ok()),
                 "rate_card" => has_new_cards = true,
+                "credential" => credentials.extend(Uuid::parse_str(entity).ok()),
                 // Other kinds are a newer collector's.
                 _ => {}
             }
@@ -217,6 +241,7 @@ impl Directory {
         changes.extend(read::changed_keys(client, keys).await?);
         changes.extend(read::changed_tenants(client, tenants).await?);
         changes.extend(read::changed_limits(client, limits).await?);
+        changes.extend(read::changed_credentials(client, credentials).await?);
         self.apply(changes);
         if has_new_cards {
             self.put_cards(cards::in_force(client, &self.cards()).await?);
@@ -279,29 +304,31 @@ async fn load(client: &mut Client, held: &CardSet) -> Result<(Content, i64), Los
     Ok((content, last))
 }
 
-/// Writes the copy whenever the content has changed, not more often than every [`COPY_DELAY`], and
-/// once more at the end.
+/// Writes the copy whenever the content has changed, not more often than every [`COPY_DELAY`] and not
+/// for more than a fiftieth of the time, and once more at the end.
 async fn keep_copy(directory: Arc<Directory>, source: Source, shutdown: CancellationToken) {
     let mut saved = directory.generation();
+    let mut rest = COPY_DELAY;
     loop {
         let is_last = tokio::select! {
-            () = tokio::time::sleep(COPY_DELAY) => false,
+            () = tokio::time::sleep(rest) => false,
             () = shutdown.cancelled() => true,
         };
+        rest = COPY_DELAY;
         let generation = directory.generation();
         if generation != saved {
             let (directory, source) = (Arc::clone(&directory), source.clone());
+            let began = Instant::now();
             let saving = tokio::task::spawn_blocking(move || {
                 let current_at = directory.current_at_millis();
-                copy::save(
-                    &source.copy,
-                    directory.content(),
-                    current_at,
-                    &source.key_secrets,
-                )
+                let held = directory.held();
+                copy::save(&source.copy, &held, current_at, &source.key_secrets)
             });
             match saving.await {
-                Ok(Ok(())) => saved = generation,
+                Ok(Ok(())) => {
+                    saved = generation;
+                    rest = rest.max(began.elapsed() * COPY_REST_FACTOR);
+                }
                 Ok(Err(error)) => tracing::warn!(%error, "directory copy not written"),
                 Err(error) => tracing::error!(%error, "directory copy not written"),
             }

@@ -3,20 +3,22 @@
 //! A row that cannot be understood is left out and said so; it never keeps the others from serving.
 
 use std::collections::HashSet;
+use std::pin::pin;
 
 use farebox_pricing::event::Environment;
 use farebox_pricing::id::TenantId;
 use farebox_pricing::time::Timestamp;
+use futures_util::TryStreamExt;
 use tokio_postgres::{Client, Error, Row, Transaction};
 use uuid::Uuid;
 
 use super::{
-    Change, Content, KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered, RevokeStreams,
-    SecretHash, Tenant, TenantStatus, WindowKind,
+    Change, Content, CredentialRow, KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered,
+    RevokeStreams, SecretHash, Tenant, TenantStatus, WindowKind,
 };
 
 const TENANTS: &str = "
-    select tenant_id::text, status::text, coalesce(settings, '{}')::text, plan::text
+    select tenant_id::text, status::text, coalesce(settings, '{}')::text, status_reason::text, plan::text
     from farebox_private.directory_tenants";
 
 // An infinite time is none: such a key never expires, and one revoked since ever is revoked.
@@ -28,7 +30,7 @@ const KEYS: &str = "
                 when expires_at = '-infinity' then 0 end,
            case when isfinite(revoked_at) then (extract(epoch from revoked_at) * 1000)::bigint
                 when revoked_at is not null then 0 end,
-           revoke_streams::text
+           revoke_streams::text, allowed_projects::text[]
     from farebox_private.directory_keys";
 
 const LIMITS: &str = "
@@ -38,17 +40,35 @@ const LIMITS: &str = "
                 when expires_at = '-infinity' then 0 end
     from farebox_private.directory_limits";
 
+const CREDENTIALS: &str = "
+    select credential_id, tenant_id::text, upstream::text, host::text, master_key_id::text,
+           wrapped_key::text, sealed::text
+    from farebox_private.directory_credentials";
+
 /// Everything, as one snapshot sees it.
 pub(super) async fn everything(snapshot: &Transaction<'_>) -> Result<Content, Error> {
-    let tenants = snapshot.query(TENANTS, &[]).await?;
-    let keys = snapshot.query(KEYS, &[]).await?;
-    let limits = snapshot.query(LIMITS, &[]).await?;
     Ok(Content {
-        tenants: tenants.iter().filter_map(read_tenant).collect(),
-        keys: keys.iter().filter_map(read_key).collect(),
-        limits: limits.iter().filter_map(read_limit).collect(),
+        tenants: all(snapshot, TENANTS, read_tenant).await?,
+        keys: all(snapshot, KEYS, read_key).await?,
+        limits: all(snapshot, LIMITS, read_limit).await?,
+        credentials: all(snapshot, CREDENTIALS, read_credential).await?,
         cards: None,
     })
+}
+
+/// Row by row, so that a large table is not there twice.
+async fn all<T>(
+    snapshot: &Transaction<'_>,
+    select: &str,
+    read: fn(&Row) -> Option<T>,
+) -> Result<Vec<T>, Error> {
+    let nothing: [&str; 0] = [];
+    let mut rows = pin!(snapshot.query_raw(select, nothing).await?);
+    let mut found = Vec::new();
+    while let Some(row) = rows.try_next().await? {
+        found.extend(read(&row));
+    }
+    Ok(found)
 }
 
 pub(super) async fn changed_tenants(
@@ -109,6 +129,24 @@ pub(super) async fn changed_limits(
     Ok(changes.collect())
 }
 
+pub(super) async fn changed_credentials(
+    client: &Client,
+    ids: HashSet<Uuid>,
+) -> Result<Vec<Change>, Error> {
+    let asked: Vec<Uuid> = ids.into_iter().collect();
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let select = format!("{CREDENTIALS} where credential_id = any($1)");
+    let rows = client.query(&select, &[&asked]).await?;
+    let mut found: Vec<CredentialRow> = rows.iter().filter_map(read_credential).collect();
+    let changes = asked.into_iter().map(|id| {
+        let at = found.iter().position(|row| row.credential_id == id);
+        Change::Credential(id, at.map(|at| found.swap_remove(at)))
+    });
+    Ok(changes.collect())
+}
+
 /// A row that cannot be read is left out and said so: it must not keep the others from serving.
 fn understood<T>(what: &'static str, read: Result<T, Misread>) -> Option<T> {
     match read {
@@ -143,7 +181,9 @@ fn read_tenant(row: &Row) -> Option<Tenant> {
         };
         let settings = serde_json::from_str(row.try_get(2)?);
         let settings = settings.map_err(|_| Misread::Word("settings"))?;
-        Ok(Tenant::new(tenant_id, status, settings).on_plan(row.try_get(3)?))
+        let mut tenant = Tenant::new(tenant_id, status, settings).on_plan(row.try_get(4)?);
+        tenant.status_reason = row.try_get(3)?;
+        Ok(tenant)
     };
     understood("tenant", read())
 }
@@ -175,6 +215,7 @@ fn read_key(row: &Row) -> Option<KeyRow> {
             own_credential: row.try_get(9)?,
             allowed_upstreams: row.try_get(10)?,
             allowed_models: row.try_get(11)?,
+            allowed_projects: row.try_get(16)?,
             networks: networks.map(|all| all.iter().map(|text| Network::new(text)).collect()),
             expires_at: row
                 .try_get::<_, Option<i64>>(13)?
@@ -190,6 +231,24 @@ fn read_key(row: &Row) -> Option<KeyRow> {
         })
     };
     understood("key", read())
+}
+
+fn read_credential(row: &Row) -> Option<CredentialRow> {
+    let read = || -> Result<CredentialRow, Misread> {
+        let tenant_id = row.try_get::<_, Option<&str>>(1)?.map(TenantId::new);
+        let tenant_id = tenant_id
+            .transpose()
+            .map_err(|_| Misread::Word("tenant_id"))?;
+        let texts = [
+            row.try_get(2)?,
+            row.try_get(3)?,
+            row.try_get(4)?,
+            row.try_get(5)?,
+            row.try_get(6)?,
+        ];
+        Ok(CredentialRow::new(row.try_get(0)?, tenant_id, texts))
+    };
+    understood("credential", read())
 }
 
 fn read_limit(row: &Row) -> Option<Limit> {

@@ -5,16 +5,17 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
 
 use farebox_pricing::event::Environment;
 use farebox_pricing::id::TenantId;
 use farebox_pricing::money::Decimal;
 use farebox_pricing::time::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::Network;
+use crate::attribution::MetadataSchema;
 use crate::config::{OnDownstreamGone, OnUnrecordable, SpoolSync, StreamUsage};
 
 /// Whether a tenant may call.
@@ -53,6 +54,8 @@ pub struct TenantSettings {
     pub stream_usage: Option<StreamUsage>,
     /// Models without a price.
     pub unpriced_models: UnpricedModels,
+    /// What its suspension does to running streams.
+    pub suspend_streams: RevokeStreams,
 }
 
 impl TenantSettings {
@@ -71,7 +74,9 @@ impl TenantSettings {
         let spool_sync = typed(read("spool_sync"), &mut unknown);
         let stream_usage = typed(read("stream_usage"), &mut unknown);
         let unpriced_models = typed(read("unpriced_models"), &mut unknown).unwrap_or_default();
+        let suspend_streams = typed(read("suspend_streams"), &mut unknown).unwrap_or_default();
         let parsed = Self {
+            suspend_streams,
             on_unrecordable,
             on_downstream_gone,
             spool_sync,
@@ -102,6 +107,9 @@ pub struct Tenant {
     pub tenant_id: TenantId,
     /// Whether it may call.
     pub status: TenantStatus,
+    /// Why it may not, in the operator's words.
+    #[serde(default)]
+    pub status_reason: Option<String>,
     /// Its settings as they were written, for the copy on disk.
     settings_json: serde_json::Value,
     /// Its plan, by which it may be charged.
@@ -109,6 +117,8 @@ pub struct Tenant {
     pub plan: Option<String>,
     #[serde(skip)]
     parsed: OnceLock<TenantSettings>,
+    #[serde(skip)]
+    metadata_schema: OnceLock<Option<MetadataSchema>>,
 }
 
 impl Tenant {
@@ -118,9 +128,11 @@ impl Tenant {
         Self {
             tenant_id,
             status,
+            status_reason: None,
             settings_json: settings,
             plan: None,
             parsed: OnceLock::new(),
+            metadata_schema: OnceLock::new(),
         }
     }
 
@@ -135,6 +147,22 @@ impl Tenant {
     pub fn settings(&self) -> &TenantSettings {
         self.parsed
             .get_or_init(|| TenantSettings::parse(&self.settings_json).0)
+    }
+
+    /// What its calls' metadata have to look like; `None`: anything.
+    #[must_use]
+    pub fn metadata_schema(&self) -> Option<&MetadataSchema> {
+        let schema = self.metadata_schema.get_or_init(|| {
+            let written = self.settings_json.get("metadata_schema")?;
+            MetadataSchema::read(written)
+        });
+        schema.as_ref()
+    }
+
+    /// Whether its running streams have to end.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        !self.is_active() && self.settings().suspend_streams == RevokeStreams::Cut
     }
 
     /// Whether it may call.
@@ -245,6 +273,9 @@ pub struct KeyRow {
     pub allowed_upstreams: Option<Vec<String>>,
     /// `None`: all.
     pub allowed_models: Option<Vec<String>>,
+    /// `None`: all, and none at all.
+    #[serde(default)]
+    pub allowed_projects: Option<Vec<String>>,
     /// `None`: every address.
     pub networks: Option<Vec<Network>>,
     /// Refused from then on.
@@ -281,6 +312,13 @@ impl KeyRow {
     #[must_use]
     pub fn may_reach(&self, upstream: &str) -> bool {
         is_listed(self.allowed_upstreams.as_deref(), upstream)
+    }
+
+    /// Whether the key may speak for a project; one with a list may not leave it out.
+    #[must_use]
+    pub fn may_work_on(&self, project: Option<&str>) -> bool {
+        let list = self.allowed_projects.as_deref();
+        list.is_none_or(|_| project.is_some_and(|project| is_listed(list, project)))
     }
 
     /// Whether the key may use a model: by its name, by its name without a date, or by a pattern.
@@ -354,68 +392,6 @@ fn is_listed(list: Option<&[String]>, value: &str) -> bool {
     list.is_none_or(|list| list.iter().any(|entry| entry == value))
 }
 
-/// A block of addresses, `10.0.0.0/8` or one address. A text that is neither holds nobody, so that
-/// a mistake in a list of networks closes and never opens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Network {
-    text: String,
-    block: Option<(IpAddr, u8)>,
-}
-
-impl Network {
-    /// Reads the text.
-    #[must_use]
-    pub fn new(text: &str) -> Self {
-        Self {
-            block: parse_block(text),
-            text: text.to_owned(),
-        }
-    }
-
-    /// Whether the address lies in the block; an IPv4 address mapped into IPv6 counts as itself.
-    #[must_use]
-    pub fn holds(&self, address: IpAddr) -> bool {
-        let Some((base, bits)) = self.block else {
-            return false;
-        };
-        match (base, address.to_canonical()) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-fn parse_block(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = match text.split_once('/') {
-        Some((address, bits)) => (address, Some(u8::from_str(bits).ok()?)),
-        None => (text, None),
-    };
-    let address = IpAddr::from_str(address).ok()?;
-    let widest = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(widest);
-    (bits <= widest).then_some((address, bits))
-}
-
-impl Serialize for Network {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.text)
-    }
-}
-
-impl<'de> Deserialize<'de> for Network {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
-        Ok(Self::new(&text))
-    }
-}
-
 /// The window a limit counts in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -487,47 +463,7 @@ pub struct Limit {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
-
-    #[test]
-    fn a_network_holds_its_block_and_nothing_else() {
-        let check = |network: &str, address: &str, expected| {
-            let address: IpAddr = address.parse().expect("an address");
-            assert_eq!(
-                Network::new(network).holds(address),
-                expected,
-                "{network} {address}"
-            );
-        };
-        check("10.0.0.0/8", "10.255.0.1", true);
-        check("10.0.0.0/8", "11.0.0.1", false);
-        check("10.0.0.0/8", "::ffff:10.0.0.1", true);
-        check("0.0.0.0/0", "203.0.113.9", true);
-        check("0.0.0.0/0", "2001:db8::1", false);
-        check("2001:db8::/32", "2001:db8:1::1", true);
-        check("2001:db8::/32", "2001:db9::1", false);
-        check("::/0", "2001:db9::1", true);
-        check("192.0.2.7", "192.0.2.7", true);
-        check("192.0.2.7", "192.0.2.8", false);
-        check("192.0.2.7/33", "192.0.2.7", false);
-        check("anywhere", "192.0.2.7", false);
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_a_network_that_does_not_panic(text in ".{0,24}", address: u32) {
-            let _ = Network::new(&text).holds(IpAddr::from(address.to_be_bytes()));
-        }
-
-        #[test]
-        fn a_block_holds_what_shares_its_bits(base: u32, bits in 0u8..=32, other: u32) {
-            let network = Network::new(&format!("{}/{bits}", std::net::Ipv4Addr::from(base)));
-            let shared = (base ^ other).leading_zeros() >= u32::from(bits);
-            prop_assert_eq!(network.holds(IpAddr::from(other.to_be_bytes())), shared);
-        }
-    }
 
     #[test]
     fn one_mistyped_setting_leaves_the_others() {

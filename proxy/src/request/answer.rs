@@ -116,6 +116,8 @@ pub(super) fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
     let code = stop.refusal.code;
     if stop.event_id.is_none() {
         worker.shared.metrics.refusal(stop.tenant.as_ref(), code);
+        let refusals = &worker.shared.directory.exchange().refusals;
+        refusals.note(stop.key_id, stop.tenant.as_ref(), code);
     }
     let message = stop.refusal.message();
     let provider = stop.provider.unwrap_or(provider::ALL[0]);

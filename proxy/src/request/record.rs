@@ -1,8 +1,6 @@
 //! The record of a call of which nothing is known but that it began.
 
-use farebox_pricing::event::{
-    Ending, Environment, Event, PaidBy, Pricing, RateCards, SCHEMA, Transport,
-};
+use farebox_pricing::event::{Ending, Environment, Event, Pricing, RateCards, SCHEMA, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{Usage, UsageSource};
@@ -82,7 +80,10 @@ pub(super) fn begin_event(
             .map_or(Environment::Live, |key| key.environment),
         attribution: caller.attribution,
         key_id: caller.key.as_ref().map(|key| key.key_id),
-        credential_id: (passage.paid_by == PaidBy::Operator).then(|| upstream.name.clone()),
+        credential_id: passage
+            .credential
+            .as_ref()
+            .map(|chosen| chosen.credential_id.clone()),
         paid_by: passage.paid_by,
         upstream: upstream.name.clone(),
         provider: upstream.provider.name.to_owned(),

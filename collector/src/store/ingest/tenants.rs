@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
 use super::{BatchError, tenant_of};
 use crate::ingest::months::{Calendar, Month};
@@ -257,6 +258,51 @@ pub(super) async fn note_activity(
             &statement,
             &[&tenants, &first, &last, &batch.received_at.as_millis()],
         )
+        .await?;
+    Ok(())
+}
+
+/// When the keys were used first and last.
+pub(super) async fn note_keys(
+    transaction: &Transaction<'_>,
+    new: &[&Priced],
+) -> Result<(), BatchError> {
+    let mut seen: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
+    for ready in new {
+        let event = &ready.record.event;
+        let Some(key_id) = event.key_id else {
+            continue;
+        };
+        let at = event.started_at.as_millis();
+        let (first, last) = seen.entry(key_id).or_insert((at, at));
+        *first = at.min(*first);
+        *last = at.max(*last);
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<Uuid> = seen.keys().copied().collect();
+    let first: Vec<i64> = seen.values().map(|(first, _)| *first).collect();
+    let last: Vec<i64> = seen.values().map(|(_, last)| *last).collect();
+    // Days are what it is for: a busy key is written once a minute.
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.key_activity as activity (key_id, first_used_at, last_used_at)
+             select
+                 key_id,
+                 timestamptz 'epoch' + first_ms * interval '1 millisecond',
+                 timestamptz 'epoch' + last_ms * interval '1 millisecond'
+             from unnest($1::uuid[], $2::bigint[], $3::bigint[]) as seen (key_id, first_ms, last_ms)
+             order by key_id
+             on conflict (key_id) do update
+             set first_used_at = least(activity.first_used_at, excluded.first_used_at),
+                 last_used_at = greatest(activity.last_used_at, excluded.last_used_at)
+             where activity.first_used_at > excluded.first_used_at
+                 or activity.last_used_at < excluded.last_used_at - interval '1 minute'",
+        )
+        .await?;
+    transaction
+        .execute(&statement, &[&keys, &first, &last])
         .await?;
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 use farebox_pricing::time::Timestamp;
 use uuid::Uuid;
 
-use super::super::TenantStatus;
+use super::super::{Held, TenantStatus};
 use super::*;
 use crate::failure::Code;
 
@@ -59,10 +59,15 @@ impl Cluster {
         let files = [
             "migrations/0001_foundation.sql",
             "migrations/0002_directory.sql",
+            "migrations/0003_ledger.sql",
+            "migrations/0004_intake.sql",
+            "migrations/0008_keys.sql",
             "views/directory_tenants.sql",
             "views/directory_keys.sql",
             "views/directory_limits.sql",
             "views/directory_rate_cards.sql",
+            "views/directory_credentials.sql",
+            "views/directory_sessions.sql",
         ];
         for file in files {
             cluster.file(file);
@@ -332,11 +337,11 @@ async fn a_directory_that_never_reached_postgres_serves_its_copy_and_stops_when_
     directory.load_copy(&source);
     assert!(!directory.is_loaded());
     assert_eq!(directory.age(), None);
-    let content = Content {
-        keys: vec![super::super::tests::key_row("vk_ABCDE", "hash")],
-        ..Content::default()
+    let known = Held {
+        keys: vec![Arc::new(super::super::tests::key_row("vk_ABCDE", "hash"))],
+        ..Held::default()
     };
-    copy::save(&source.copy, content, 1_000, &source.key_secrets).unwrap();
+    copy::save(&source.copy, &known, 1_000, &source.key_secrets).unwrap();
     directory.load_copy(&source);
     let stop = CancellationToken::new();
     let following = tokio::spawn(Arc::clone(&directory).follow(source, stop.clone()));

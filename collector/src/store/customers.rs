@@ -1,0 +1,145 @@
+//! The tenants' own end customers, with their totals.
+
+use deadpool_postgres::GenericClient;
+use serde::Serialize;
+use tokio_postgres::{Error, Row};
+use utoipa::ToSchema;
+
+/// An end customer, with its totals as far as the asker may see them.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Customer {
+    /// The tenant.
+    pub tenant_id: String,
+    /// The identifier used on the wire, unique in its tenant.
+    pub customer_id: String,
+    /// A name for people.
+    pub name: Option<String>,
+    /// When it was made.
+    pub created_at: String,
+    /// Calls seen.
+    pub request_count: i64,
+    /// What the providers charge, as far as priced; a tenant sees what it pays itself.
+    pub total_cost_usd: Option<String>,
+    /// What the operator charges, as far as priced.
+    pub total_billed_usd: Option<String>,
+}
+
+/// Which customers a list shows.
+pub(crate) struct Filter<'a> {
+    /// The asker is a tenant.
+    pub(crate) is_tenant: bool,
+    /// Of this tenant.
+    pub(crate) tenant: Option<&'a str>,
+    /// The one of this id.
+    pub(crate) customer: Option<&'a str>,
+    /// Last row of the page before.
+    pub(crate) after: Option<[String; 2]>,
+    /// Rows of a page.
+    pub(crate) limit: u32,
+}
+
+fn read(row: &Row) -> Result<Customer, Error> {
+    Ok(Customer {
+        tenant_id: row.try_get(0)?,
+        customer_id: row.try_get(1)?,
+        name: row.try_get(2)?,
+        created_at: row.try_get(3)?,
+        request_count: row.try_get(4)?,
+        total_cost_usd: row.try_get(5)?,
+        total_billed_usd: row.try_get(6)?,
+    })
+}
+
+/// A page of customers, by tenant and id.
+pub(crate) async fn list(
+    client: &impl GenericClient,
+    filter: &Filter<'_>,
+) -> Result<Vec<Customer>, Error> {
+    let (tenant_after, customer_after) = match &filter.after {
+        Some([tenant, customer]) => (Some(tenant.as_str()), Some(customer.as_str())),
+        None => (None, None),
+    };
+    let rows = client
+        .query(
+            r#"with page as (
+                select tenant_id, customer_id, name, created_at
+                from farebox_private.customers
+                where ($2::text is null or tenant_id = $2)
+                    and ($3::text is null or customer_id = $3)
+                    and ($4::text is null or (tenant_id, customer_id) > ($4, $5::text))
+                order by tenant_id, customer_id
+                limit $6
+            )
+            select
+                page.tenant_id,
+                page.customer_id,
+                page.name,
+                to_char(page.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+                totals.request_count,
+                totals.cost_usd::text,
+                totals.billed_usd::text
+            from page
+            cross join lateral (
+                select
+                    coalesce(sum(daily.quantity) filter (where daily.meter = 'calls'), 0)::bigint
+                        as request_count,
+                    case
+                        when $1::boolean
+                        then trim_scale(sum(daily.cost_usd) filter (where daily.paid_by <> 'operator'))
+                        else trim_scale(coalesce(sum(daily.cost_usd), 0))
+                    end as cost_usd,
+                    trim_scale(coalesce(sum(daily.billed_usd), 0)) as billed_usd
+                from farebox_private.usage_daily as daily
+                where daily.tenant_id = page.tenant_id
+                    and daily.customer_id = page.customer_id
+            ) as totals
+            order by page.tenant_id, page.customer_id"#,
+            &[
+                &filter.is_tenant,
+                &filter.tenant,
+                &filter.customer,
+                &tenant_after,
+                &customer_after,
+                &(i64::from(filter.limit) + 1),
+            ],
+        )
+        .await?;
+    rows.iter().map(read).collect()
+}
+
+/// The name of a customer, held until the transaction ends; `None`: there is no such customer.
+pub(crate) async fn lock(
+    client: &impl GenericClient,
+    tenant_id: &str,
+    customer_id: &str,
+) -> Result<Option<Option<String>>, Error> {
+    let row = client
+        .query_opt(
+            "select name
+             from farebox_private.customers
+             where tenant_id = $1 and customer_id = $2
+             for update",
+            &[&tenant_id, &customer_id],
+        )
+        .await?;
+    row.map(|row| row.try_get(0)).transpose()
+}
+
+/// Makes a customer or names it anew.
+pub(crate) async fn put(
+    client: &impl GenericClient,
+    tenant_id: &str,
+    customer_id: &str,
+    name: Option<&str>,
+) -> Result<(), Error> {
+    client
+        .execute(
+            "insert into farebox_private.customers (tenant_id, customer_id, name)
+             values ($1, $2, $3)
+             on conflict (tenant_id, customer_id) do update
+             set name = excluded.name",
+            &[&tenant_id, &customer_id, &name],
+        )
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Who is calling and for whom: the virtual key, the tenant by precedence, what the session adds.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use farebox_pricing::event::Attribution;
+use farebox_pricing::id::{InvalidId, TenantId};
+use http::request::Parts;
+use uuid::Uuid;
+
+use super::held::Body;
+use crate::Worker;
+use crate::attribution::{self, Labels};
+use crate::config::{Anonymous, BodyTenant, Unattributed, UnknownTenant};
+use crate::directory::{KeyRow, Tenant, TenantStatus};
+use crate::failure::{Code, Refusal};
+use crate::identity;
+
+/// Who pays for a call, and what it is called.
+pub(super) struct Caller {
+    pub(super) key: Option<Arc<KeyRow>>,
+    pub(super) tenant_id: Option<TenantId>,
+    pub(super) tenant: Option<Arc<Tenant>>,
+    pub(super) attribution: Attribution,
+    pub(super) labels: Labels,
+}
+
+/// The virtual key, checked; `None` on a trusted network without one. A refusal names the key that
+/// was right once.
+pub(super) async fn identify(
+    worker: &Worker,
+    peer: IpAddr,
+    head: &Parts,
+) -> Result<Option<Arc<KeyRow>>, (Refusal, Option<Uuid>)> {
+    let shared = &worker.shared;
+    let Some(presented) = identity::find_presented(&head.headers, head.uri.query()) else {
+        return match shared.config.proxy.anonymous {
+            Anonymous::Header => Ok(None),
+            Anonymous::Refuse => Err((Code::MissingKey.into(), None)),
+        };
+    };
+    match shared.identity.authenticate(&presented, peer).await {
+        Ok(key) => Ok(Some(key)),
+        Err(refusal) => Err((refusal, shared.identity.key_id_of(&presented.value))),
+    }
+}
+
+/// Key's tenant > header > path > query > session > body > none; a scoped key is never contradicted.
+pub(super) async fn attribute(
+    worker: &Worker,
+    key: Option<Arc<KeyRow>>,
+    mut labels: Labels,
+    body: &mut Body,
+) -> Result<Caller, Refusal> {
+    let shared = &worker.shared;
+    let sessions = &shared.directory.exchange().sessions;
+    let key_id = key.as_ref().map(|key| key.key_id);
+    let named = std::mem::take(&mut labels.named_tenants);
+    let scoped = key.as_ref().and_then(|key| key.tenant_id.clone());
+    let (mut tenant_id, mut attribution) = match &scoped {
+        Some(own) if named.iter().any(|(named, _)| named != own) => {
+            return Err(Code::TenantConflict.into());
+        }
+        Some(own) => (Some(own.clone()), Attribution::Key),
+        None => {
+            for (named, _) in &named {
+                may_name(worker, key.as_deref(), named)?;
+            }
+            match named.into_iter().next() {
+                Some((tenant, attribution)) => (Some(tenant), attribution),
+                None => (None, Attribution::None),
+            }
+        }
+    };
+    if tenant_id.is_none()
+        && let Some(session) = &labels.session_id
+        && let Some(tenant) = sessions.tenant(key_id, session)
+    {
+        (tenant_id, attribution) = (Some(tenant), Attribution::Session);
+    }
+    if tenant_id.is_none() && shared.config.proxy.body_tenant == BodyTenant::Read {
+        let held = body.hold(worker).await?;
+        if let Some(text) = attribution::body_tenant(held) {
+            let tenant = TenantId::new(&text).map_err(invalid)?;
+            may_name(worker, key.as_deref(), &tenant)?;
+            (tenant_id, attribution) = (Some(tenant), Attribution::Body);
+        }
+    }
+    let tenant = known(worker, tenant_id.as_ref())?;
+    if sessions.join(key_id, tenant_id.as_ref(), scoped.is_some(), &mut labels) {
+        shared.metrics.session_conflict();
+    }
+    check_labels(key.as_deref(), tenant.as_deref(), &labels)?;
+    Ok(Caller {
+        key,
+        tenant_id,
+        tenant,
+        attribution,
+        labels,
+    })
+}
+
+/// Whether a tenant of this name may be named, by this key.
+fn may_name(worker: &Worker, key: Option<&KeyRow>, tenant: &TenantId) -> Result<(), Refusal> {
+    if key.is_some_and(|key| !key.may_name(tenant.as_str())) {
+        return Err(Code::MayNotAttribute.into());
+    }
+    let form = &worker.shared.config.tenant_form;
+    form.check(tenant.as_str()).map_err(invalid)
+}
+
+fn invalid(error: InvalidId) -> Refusal {
+    Refusal::from(Code::InvalidTenant).with_detail(error.to_string())
+}
+
+/// The tenant's row, as far as there is one; nobody that is stopped.
+fn known(worker: &Worker, tenant_id: Option<&TenantId>) -> Result<Option<Arc<Tenant>>, Refusal> {
+    let config = &worker.shared.config.proxy;
+    let Some(tenant_id) = tenant_id else {
+        return match config.unattributed {
+            Unattributed::Refuse => Err(Code::TenantRequired.into()),
+            Unattributed::Accept => Ok(None),
+        };
+    };
+    match worker.shared.directory.tenant(tenant_id.as_str()) {
+        None if config.unknown_tenant == UnknownTenant::Refuse => Err(Code::UnknownTenant.into()),
+        None => Ok(None),
+        Some(tenant) if tenant.is_active() => Ok(Some(tenant)),
+        Some(tenant) => Err(stopped(&tenant)),
+    }
+}
+
+fn stopped(tenant: &Tenant) -> Refusal {
+    let refusal = Refusal::from(Code::TenantSuspended);
+    match (&tenant.status_reason, tenant.status) {
+        (Some(reason), _) => refusal.with_detail(format!("Reason: {reason}")),
+        (None, TenantStatus::Archived) => refusal.with_detail("It is archived."),
+        (None, _) => refusal,
+    }
+}
+
+/// What key and tenant ask of the labels, those that the session gave included.
+fn check_labels(
+    key: Option<&KeyRow>,
+    tenant: Option<&Tenant>,
+    labels: &Labels,
+) -> Result<(), Refusal> {
+    if key.is_some_and(|key| !key.may_work_on(labels.project.as_deref())) {
+        return Err(Refusal::from(Code::MayNotAttribute)
+            .with_detail("The key is for some projects only, and the call names none of them."));
+    }
+    match tenant.and_then(Tenant::metadata_schema) {
+        Some(schema) => schema
+            .check(&labels.metadata)
+            .map_err(|why| Refusal::from(Code::InvalidMetadata).with_detail(why)),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,118 @@
+//! A directory of a hundred thousand tenants and keys: how soon a proxy starts with it, what it takes,
+//! and what one change costs.
+
+use std::time::{Duration, Instant};
+
+use farebox_tests::stack::Stack;
+use farebox_tests::wire::{Connection, Request};
+
+use crate::{Result, chat_body};
+
+const ENTRIES: i32 = 100_000;
+/// An unoptimised build on a busy machine takes several times as long.
+const READY_WITHIN: Duration = Duration::from_secs(if cfg!(debug_assertions) { 20 } else { 3 });
+const MEMORY_KIB_MAX: u64 = 200 * 1024;
+const CHANGED_WITHIN: Duration = Duration::from_secs(1);
+/// CPU of one change, the copy on disk included: far less than anything that touches every entry.
+const CHANGE_CPU_MAX: Duration = Duration::from_millis(250);
+
+fn status(pid: u32, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(name))
+        .ok_or("no such line")?;
+    let number = line.split_whitespace().nth(1).ok_or("no number")?;
+    Ok(number.parse()?)
+}
+
+/// CPU that a process has used.
+fn cpu(pid: u32) -> Result<Duration> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after = text.rsplit_once(')').ok_or("no name")?.1;
+    let ticks: Vec<u64> = after
+        .split_whitespace()
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    // After the state, which is a letter: utime and stime are the 11th and 12th number; 100 a second.
+    let used = ticks.get(10).zip(ticks.get(11)).ok_or("no times")?;
+    Ok(Duration::from_millis((used.0 + used.1) * 10))
+}
+
+async fn refused(stack: &Stack, tenant: &str) -> Result<bool> {
+    let call = Request::post("/openai/v1/chat/completions", chat_body(false))
+        .bearer("sk-own")
+        .with("x-farebox-tenant", tenant);
+    let answer = Connection::open(stack.plain).await?.send(&call).await?;
+    Ok(answer.header("x-farebox-error") == Some("tenant_suspended"))
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_entries_start_soon_fit_and_change_one_by_one() -> Result {
+    let mut stack = Stack::prepare(&[("proxy.anonymous", "header")]).await?;
+    // Without a notification for each row: the proxy is not there yet.
+    let fill = format!(
+        "set session_replication_role = replica;
+         insert into farebox_private.tenants (tenant_id, name)
+         select 'tenant-' || n, 'Tenant ' || n
+         from generate_series(1, {ENTRIES}) as n;
+         insert into farebox_private.virtual_keys (key_id, prefix, secret_hash, name, tenant_id)
+         select
+             gen_random_uuid(),
+             'vk_' || translate(upper(lpad(to_hex(n), 5, '0')), '0189', 'GHIJ'),
+             '$argon2id$v=19$m=1024,t=1,p=1$' || encode(sha256(n::text::bytea), 'base64'),
+             'key ' || n,
+             'tenant-' || n
+         from generate_series(1, {ENTRIES}) as n;
+         reset session_replication_role;"
+    );
+    let client = stack.sql().await?;
+    client.batch_execute(&fill).await?;
+    client.batch_execute("analyze").await?;
+
+    let started = Instant::now();
+    stack.start_proxy().await?;
+    let ready = started.elapsed();
+    let pid = stack.proxy()?.pid();
+    assert!(!refused(&stack, "tenant-77").await?);
+    // The first copy of everything is written once; changes are measured after it.
+    let copy = stack.folder.path().join("directory.json");
+    while !copy.exists() {
+        assert!(started.elapsed() < Duration::from_secs(30), "no copy");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (now, most) = (status(pid, "VmRSS")?, status(pid, "VmHWM")?);
+    println!(
+        "{ENTRIES} tenants and keys: ready in {ready:?}, {} MiB, at most {} MiB",
+        now / 1024,
+        most / 1024
+    );
+
+    let suspend = "update farebox_private.tenants set status = 'suspended' where tenant_id = $1";
+    let before = cpu(pid)?;
+    let mut slowest = Duration::ZERO;
+    for number in 1..=5 {
+        let tenant = format!("tenant-{number}");
+        client.execute(suspend, &[&tenant]).await?;
+        let since = Instant::now();
+        while !refused(&stack, &tenant).await? {
+            assert!(
+                since.elapsed() < CHANGED_WITHIN,
+                "not within {CHANGED_WITHIN:?}"
+            );
+        }
+        slowest = slowest.max(since.elapsed());
+    }
+    // Long enough for the change to be in the copy on disk as well.
+    let waited = Instant::now();
+    while waited.elapsed() < Duration::from_secs(3) {
+        assert!(!refused(&stack, "tenant-77").await?);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let each = (cpu(pid)? - before) / 5;
+    println!("a change held after at most {slowest:?} and cost {each:?} of CPU, calls included");
+    assert!(ready < READY_WITHIN, "{ready:?}");
+    assert!(now < MEMORY_KIB_MAX, "{now} KiB");
+    assert!(each < CHANGE_CPU_MAX, "{each:?}");
+    Ok(())
+}
