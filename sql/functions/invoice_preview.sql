@@ -42,23 +42,88 @@ begin atomic
         select corrected.provider, corrected.model, corrected.meter, -corrected.quantity, -corrected.billed_usd
         from corrected
     ),
-    lines as (
-        -- What has a price, corrections of the same month included.
+    -- What has a price, corrections of the same month included.
+    used as (
         select
-            1 as place,
-            'usage' as kind,
-            null::date as corrects,
             priced.provider,
             priced.model,
             priced.meter,
             sum(priced.quantity) as quantity,
-            sum(priced.billed_usd) as billed_usd,
+            sum(priced.billed_usd) as billed_usd
+        from priced
+        group by priced.provider, priced.model, priced.meter
+    ),
+    -- What each allowance would take off by itself: an amount, or the share of a quantity in its price.
+    included as (
+        select
+            allowances.allowance,
+            allowances.provider,
+            allowances.model,
+            allowances.quantity,
+            sum(used.quantity) as used_quantity,
+            case
+                when allowances.usd is not null then least(allowances.usd, sum(used.billed_usd))
+                when sum(used.quantity) > 0 then round(
+                    sum(used.billed_usd) * least(allowances.quantity, sum(used.quantity)) / sum(used.quantity),
+                    12
+                )
+            end as usd
+        from farebox.allowances
+        join used
+            on (allowances.provider is null or allowances.provider = used.provider)
+            and (allowances.model is null or allowances.model = used.model)
+            and (allowances.meters is null or used.meter = any (allowances.meters))
+        where allowances.tenant_id = invoice_preview.tenant
+            and coalesce(allowances.valid_from <= date_trunc('month', invoice_preview.month)::date, true)
+            and coalesce(allowances.valid_to > date_trunc('month', invoice_preview.month)::date, true)
+        group by allowances.allowance, allowances.provider, allowances.model, allowances.usd, allowances.quantity
+    ),
+    -- Together no more than what was used: one after the other by name.
+    allowed as (
+        select
+            included.*,
+            greatest(0, least(
+                included.usd,
+                (select sum(used.billed_usd) from used)
+                    - coalesce(sum(included.usd) over (
+                        order by included.allowance
+                        rows between unbounded preceding and 1 preceding
+                    ), 0)
+            )) as off_usd
+        from included
+        where included.usd > 0
+    ),
+    lines as (
+        select
+            1 as place,
+            'usage' as kind,
+            null::date as corrects,
+            used.provider,
+            used.model,
+            used.meter,
+            used.quantity,
+            used.billed_usd,
             0::bigint as unpriced_events,
             null::numeric as quantity_low,
             null::numeric as quantity_high,
             null::text as text
-        from priced
-        group by priced.provider, priced.model, priced.meter
+        from used
+        union all
+        select
+            2,
+            'allowance',
+            null,
+            allowed.provider,
+            allowed.model,
+            null,
+            case when allowed.quantity is not null then -least(allowed.quantity, allowed.used_quantity) end,
+            -allowed.off_usd,
+            0,
+            null,
+            null,
+            'included: ' || allowed.allowance
+        from allowed
+        where allowed.off_usd > 0
         union all
         select
             3,
@@ -128,7 +193,7 @@ begin atomic
     )
     select
         row_number() over (
-            order by lines.place, lines.corrects, lines.provider, lines.model, lines.meter, lines.kind
+            order by lines.place, lines.corrects, lines.provider, lines.model, lines.meter, lines.kind, lines.text
         ),
         lines.kind,
         lines.provider,
@@ -152,4 +217,4 @@ end;
 revoke execute on function farebox.invoice_preview(text, date) from public;
 grant execute on function farebox.invoice_preview(text, date) to farebox_reader, farebox_collector, farebox_tenant;
 comment on function farebox.invoice_preview(text, date) is
-    'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter, kind credit and debit for corrections of earlier months (billed_usd of these sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
+    'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter, kind allowance for what is included (what is left of the sum is the overage), kind credit and debit for corrections of earlier months (billed_usd of these sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';

@@ -323,3 +323,37 @@ async fn events_that_arrive_during_a_close_are_on_one_invoice_or_the_next() -> R
     assert_eq!(on_it + late, 400);
     served.stop().await
 }
+
+#[tokio::test]
+async fn what_is_included_is_taken_off_and_no_more_than_was_used() -> Result {
+    let served = Served::new().await?;
+    let batch = [record(Some("acme"), "2026-09-15T12:00:00Z", 1)];
+    served.ledger.ship(&batch).await?;
+    let client = served.ledger.sql().await?;
+    client
+        .batch_execute(
+            "update farebox_private.tenants set plan = 'pro';
+             insert into farebox_private.rate_card_revisions (sha256, kind, provider, canonical, activated_at)
+             values (encode(sha256('{}'), 'hex'), 'price', '*', '{}', now());
+             insert into farebox_private.allowances (revision, allowance, plan, meters, quantity)
+             values (encode(sha256('{}'), 'hex'), 'a quarter', 'pro', '{input_tokens}', 250)",
+        )
+        .await?;
+    let seen = preview(&served, "2026-09").await?;
+    assert_eq!(
+        lines(&seen),
+        [
+            "usage input_tokens 1000 0.00015 -",
+            "usage output_tokens 100 0.00006 -",
+            "allowance - -250 -0.0000375 -",
+        ]
+    );
+    assert_eq!(seen["billed_usd"], "0.0001725");
+    client
+        .batch_execute("update farebox_private.allowances set quantity = null, usd = 5")
+        .await?;
+    let closed = json!({"tenant": "acme", "month": "2026-09"});
+    let closed = served.done("POST", INVOICES, &closed).await?;
+    assert_eq!(closed["invoice"]["billed_usd"], "0.00006");
+    served.stop().await
+}
