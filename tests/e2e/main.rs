@@ -13,6 +13,7 @@ mod metrics;
 mod outage;
 mod prices;
 mod reread;
+mod reads;
 mod revoke;
 mod scale;
 mod schema;
