@@ -600,6 +600,22 @@ COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
 
+CREATE TABLE farebox_private.late_settlements (
+    settling_event_id uuid NOT NULL,
+    pending_event_id uuid NOT NULL,
+    tenant_id text
+);
+
+ALTER TABLE ONLY farebox_private.late_settlements FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.late_settlements IS 'Events whose usage was told by one that was booked before them: what usage_events shows as settles where the event itself could not know.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.settling_event_id IS 'The event that tells the usage.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.pending_event_id IS 'The pending event whose usage it is.';
+
+COMMENT ON COLUMN farebox_private.late_settlements.tenant_id IS 'The settling event''s tenant.';
+
 CREATE TABLE farebox_private.usage_events (
     event_id uuid NOT NULL,
     call_id uuid NOT NULL,
@@ -676,6 +692,7 @@ CREATE TABLE farebox_private.usage_events (
     content_sha256 bytea,
     content_digest bytea NOT NULL,
     further jsonb,
+    plan text,
     CONSTRAINT amounts_not_negative CHECK ((((cost_usd)::numeric >= (0)::numeric) AND ((billed_usd)::numeric >= (0)::numeric))),
     CONSTRAINT attempt_from_one CHECK ((attempt >= 1)),
     CONSTRAINT attribution_is_known CHECK ((attribution = ANY (ARRAY['key'::text, 'header'::text, 'path'::text, 'query'::text, 'session'::text, 'body'::text, 'none'::text]))),
@@ -846,12 +863,16 @@ COMMENT ON COLUMN farebox_private.usage_events.content_digest IS 'SHA-256 over w
 
 COMMENT ON COLUMN farebox_private.usage_events.further IS 'Fields of a newer proxy that this version does not know, as they came.';
 
+COMMENT ON COLUMN farebox_private.usage_events.plan IS 'The tenant''s plan when the call began; selling rules go by it.';
+
 CREATE VIEW farebox.usage_events AS
  SELECT events.event_id,
     events.call_id,
     events.part,
     events.is_final,
-    events.settles,
+    COALESCE(events.settles, ( SELECT told.pending_event_id
+           FROM farebox_private.late_settlements told
+          WHERE (told.settling_event_id = events.event_id))) AS settles,
     events.schema,
     events.tenant_id,
     events.customer_id,
@@ -968,7 +989,8 @@ CREATE VIEW farebox.usage_events AS
                     ELSE (COALESCE((events.billed_usd)::numeric, (0)::numeric) + sum((adjustments.billed_usd)::numeric))
                 END AS "case"
            FROM farebox_private.adjustments
-          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) AS adjusted_billed_usd
+          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) AS adjusted_billed_usd,
+    events.plan
    FROM farebox_private.usage_events events;
 
 COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
@@ -1120,6 +1142,8 @@ COMMENT ON COLUMN farebox.usage_events.content_sha256 IS 'SHA-256 over the recor
 COMMENT ON COLUMN farebox.usage_events.adjusted_cost_usd IS 'cost_usd with all adjustments booked to its tenant, where the viewer sees it; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
 
 COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with all adjustments booked to its tenant; 0 after the event moved to another tenant; null: unpriced and never adjusted.';
+
+COMMENT ON COLUMN farebox.usage_events.plan IS 'The tenant''s plan when the call began; selling rules go by it.';
 
 CREATE TABLE farebox_private.virtual_keys (
     key_id uuid NOT NULL,
@@ -1333,7 +1357,8 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              usage_events.seq,
              usage_events.content_sha256,
              usage_events.adjusted_cost_usd,
-             usage_events.adjusted_billed_usd
+             usage_events.adjusted_billed_usd,
+             usage_events.plan
             FROM farebox.usage_events
            WHERE (usage_events.event_id = explain.event_id)
          ), steps AS (
@@ -1620,9 +1645,11 @@ CREATE VIEW farebox.unpriced_usage AS
            FROM farebox_private.corrections
           WHERE (corrections.event_id = events.event_id)
           ORDER BY corrections.number DESC
-         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
+         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND ((EXISTS ( SELECT
            FROM farebox_private.usage_events later
-          WHERE (later.settles = events.event_id))))));
+          WHERE (later.settles = events.event_id))) OR (EXISTS ( SELECT
+           FROM farebox_private.late_settlements told
+          WHERE (told.pending_event_id = events.event_id)))))));
 
 COMMENT ON VIEW farebox.unpriced_usage IS 'Events whose amount is not, or not wholly, known: unpriced and partial ones block the close, unknown ones do not.';
 
@@ -2036,7 +2063,8 @@ CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS
              usage_events.seq,
              usage_events.content_sha256,
              usage_events.content_digest,
-             usage_events.further
+             usage_events.further,
+             usage_events.plan
             FROM farebox_private.usage_events
            WHERE ((usage_events.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (usage_events.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
          )
@@ -2554,6 +2582,44 @@ CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETU
 
 COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
 
+CREATE TABLE farebox_private.rate_card_revisions (
+    sha256 text NOT NULL,
+    kind text DEFAULT 'cost'::text NOT NULL,
+    provider text NOT NULL,
+    canonical text NOT NULL,
+    loaded_at timestamp with time zone DEFAULT now() NOT NULL,
+    activated_at timestamp with time zone,
+    activated_by text,
+    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['cost'::text, 'price'::text]))),
+    CONSTRAINT sha256_is_hex CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
+    CONSTRAINT sha256_is_of_the_text CHECK ((sha256 = encode(sha256(convert_to(canonical, 'UTF8'::name)), 'hex'::text)))
+);
+
+ALTER TABLE ONLY farebox_private.rate_card_revisions FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.rate_card_revisions IS 'Rate cards by content; a revision never changes. The newest activated one of a provider is active.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.sha256 IS 'SHA-256 of the canonical form: the revision''s identity.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.kind IS 'cost (a provider''s prices) or price (selling rules).';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.canonical IS 'The card''s canonical JSON text.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.loaded_at IS 'When it came into the database.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_at IS 'When it became active; null: not yet.';
+
+COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_by IS 'Who activated it; built-in cards: migrate.';
+
+CREATE FUNCTION farebox_private.is_selling_revision(revision text) RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    RETURN (revision = (SELECT cards.sha256 FROM farebox_private.rate_card_revisions cards WHERE ((cards.kind = 'price'::text) AND (cards.activated_at IS NOT NULL)) ORDER BY cards.activated_at DESC, cards.sha256 DESC LIMIT 1));
+
+COMMENT ON FUNCTION farebox_private.is_selling_revision(revision text) IS 'Whether these are the selling rules in force.';
+
 CREATE FUNCTION farebox_private.keep_time_zone_until_month_end() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2688,6 +2754,134 @@ CREATE FUNCTION farebox_private.session_idle() RETURNS interval
     RETURN '00:30:00'::interval;
 
 COMMENT ON FUNCTION farebox_private.session_idle() IS 'How long nothing may happen in a session before it counts as closed.';
+
+CREATE TABLE farebox_private.allowances (
+    revision text NOT NULL,
+    allowance text NOT NULL,
+    tenant_id text,
+    plan text,
+    provider text,
+    model text,
+    meters text[],
+    usd farebox_private.usd,
+    quantity numeric,
+    valid_from date,
+    valid_to date,
+    CONSTRAINT includes_one_thing CHECK (((usd IS NULL) <> (quantity IS NULL))),
+    CONSTRAINT includes_something CHECK ((((usd)::numeric > (0)::numeric) OR (quantity > (0)::numeric))),
+    CONSTRAINT valid_from_is_month CHECK ((EXTRACT(day FROM valid_from) = (1)::numeric)),
+    CONSTRAINT valid_to_is_month CHECK ((EXTRACT(day FROM valid_to) = (1)::numeric))
+);
+
+ALTER TABLE ONLY farebox_private.allowances FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.allowances IS 'What each revision of the selling rules includes in a calendar month''s price.';
+
+COMMENT ON COLUMN farebox_private.allowances.revision IS 'The revision of the selling rules.';
+
+COMMENT ON COLUMN farebox_private.allowances.allowance IS 'Its name in them.';
+
+COMMENT ON COLUMN farebox_private.allowances.tenant_id IS 'The tenant it is for; null: all of the plan.';
+
+COMMENT ON COLUMN farebox_private.allowances.plan IS 'The plan it is for; null: every plan.';
+
+COMMENT ON COLUMN farebox_private.allowances.provider IS 'The vendor; null: all.';
+
+COMMENT ON COLUMN farebox_private.allowances.model IS 'The model; null: all.';
+
+COMMENT ON COLUMN farebox_private.allowances.meters IS 'The meters; null: all.';
+
+COMMENT ON COLUMN farebox_private.allowances.usd IS 'How much of the billed amount is included.';
+
+COMMENT ON COLUMN farebox_private.allowances.quantity IS 'How many units of the meters are included.';
+
+COMMENT ON COLUMN farebox_private.allowances.valid_from IS 'First month it holds in; null: always.';
+
+COMMENT ON COLUMN farebox_private.allowances.valid_to IS 'First month it does not hold in any more; null: none.';
+
+CREATE TABLE farebox_private.tenants (
+    tenant_id text NOT NULL,
+    name text,
+    status text DEFAULT 'active'::text NOT NULL,
+    plan text,
+    time_zone text DEFAULT 'UTC'::text NOT NULL,
+    time_zone_before text,
+    time_zone_from date,
+    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text)),
+    CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text, 'archived'::text]))),
+    CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id)),
+    CONSTRAINT time_zone_is_named CHECK ((time_zone ~ '^(UTC|[A-Za-z]+(/[A-Za-z0-9_+-]+)+)$'::text))
+);
+
+ALTER TABLE ONLY farebox_private.tenants FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.tenants IS 'The operator''s customers, made by hand or by their first event.';
+
+COMMENT ON COLUMN farebox_private.tenants.tenant_id IS 'The identifier used on the wire.';
+
+COMMENT ON COLUMN farebox_private.tenants.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.tenants.status IS 'active, suspended (refused) or archived (refused and hidden).';
+
+COMMENT ON COLUMN farebox_private.tenants.plan IS 'Selling rules may go by it.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone IS 'IANA name; decides the tenant''s days and months.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone_before IS 'The zone that holds before time_zone_from.';
+
+COMMENT ON COLUMN farebox_private.tenants.time_zone_from IS 'First month of time_zone; null: always.';
+
+COMMENT ON COLUMN farebox_private.tenants.settings IS 'Settings by name: on_unrecordable, spool_sync, stream_usage, unpriced_models, ….';
+
+COMMENT ON COLUMN farebox_private.tenants.created_at IS 'When the tenant was made.';
+
+COMMENT ON COLUMN farebox_private.tenants.created_by IS 'Who made it; ingest when its first event did.';
+
+COMMENT ON COLUMN farebox_private.tenants.updated_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.allowances AS
+ SELECT tenants.tenant_id,
+    allowances.allowance,
+    allowances.plan,
+    allowances.provider,
+    allowances.model,
+    allowances.meters,
+    allowances.usd,
+    allowances.quantity,
+    allowances.valid_from,
+    allowances.valid_to,
+    allowances.revision
+   FROM (farebox_private.allowances
+     CROSS JOIN farebox_private.tenants)
+  WHERE (((allowances.tenant_id IS NULL) OR (allowances.tenant_id = tenants.tenant_id)) AND ((allowances.plan IS NULL) OR (allowances.plan = tenants.plan)) AND farebox_private.is_selling_revision(allowances.revision));
+
+COMMENT ON VIEW farebox.allowances IS 'What the selling rules in force include in a calendar month''s price of each tenant. Tenants see their own.';
+
+COMMENT ON COLUMN farebox.allowances.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox.allowances.allowance IS 'The allowance''s name in the selling rules.';
+
+COMMENT ON COLUMN farebox.allowances.plan IS 'The plan it comes with; null: it does not go by the plan.';
+
+COMMENT ON COLUMN farebox.allowances.provider IS 'The vendor; null: all.';
+
+COMMENT ON COLUMN farebox.allowances.model IS 'The model; null: all.';
+
+COMMENT ON COLUMN farebox.allowances.meters IS 'The meters; null: all.';
+
+COMMENT ON COLUMN farebox.allowances.usd IS 'How much of the billed amount is included.';
+
+COMMENT ON COLUMN farebox.allowances.quantity IS 'How many units of the meters are included.';
+
+COMMENT ON COLUMN farebox.allowances.valid_from IS 'First month it holds in; null: always.';
+
+COMMENT ON COLUMN farebox.allowances.valid_to IS 'First month it does not hold in any more; null: none.';
+
+COMMENT ON COLUMN farebox.allowances.revision IS 'The revision of the selling rules.';
 
 CREATE TABLE farebox_private.audit_log (
     audit_id bigint NOT NULL,
@@ -2833,25 +3027,34 @@ COMMENT ON COLUMN farebox.dead_air_events.duration_ms IS 'Its full length, in mi
 COMMENT ON COLUMN farebox.dead_air_events.threshold_ms IS 'From which length a silence counts.';
 
 CREATE VIEW farebox.margins AS
- SELECT daily.period,
-    daily.tenant_id,
-    daily.provider,
-    daily.model,
-    trim_scale(sum((daily.billed_usd)::numeric)) AS billed_usd,
-    trim_scale(sum(
+ SELECT sums.period,
+    sums.tenant_id,
+    sums.provider,
+    sums.model,
+    trim_scale(sums.billed_usd) AS billed_usd,
+    trim_scale(sums.cost_usd) AS cost_usd,
+    trim_scale((sums.billed_usd - sums.cost_usd)) AS margin_usd,
+    sums.unpriced_events,
         CASE
-            WHEN (daily.paid_by = 'operator'::text) THEN (daily.cost_usd)::numeric
-            ELSE (0)::numeric
-        END)) AS cost_usd,
-    trim_scale((sum((daily.billed_usd)::numeric) - sum(
-        CASE
-            WHEN (daily.paid_by = 'operator'::text) THEN (daily.cost_usd)::numeric
-            ELSE (0)::numeric
-        END))) AS margin_usd,
-    (sum(daily.unpriced_events))::bigint AS unpriced_events
-   FROM farebox_private.usage_daily daily
-  WHERE (( SELECT farebox_private.sees_all() AS sees_all) AND (daily.environment = 'live'::text))
-  GROUP BY daily.period, daily.tenant_id, daily.provider, daily.model;
+            WHEN (sums.billed_usd <> (0)::numeric) THEN round(((sums.billed_usd - sums.cost_usd) / sums.billed_usd), 4)
+            ELSE NULL::numeric
+        END AS margin_ratio,
+    ((sums.billed_usd - sums.cost_usd) < (0.2 * sums.billed_usd)) AS is_thin,
+    (sums.billed_usd < sums.cost_usd) AS is_negative
+   FROM ( SELECT daily.period,
+            daily.tenant_id,
+            daily.provider,
+            daily.model,
+            sum((daily.billed_usd)::numeric) AS billed_usd,
+            sum(
+                CASE
+                    WHEN (daily.paid_by = 'operator'::text) THEN (daily.cost_usd)::numeric
+                    ELSE (0)::numeric
+                END) AS cost_usd,
+            (sum(daily.unpriced_events))::bigint AS unpriced_events
+           FROM farebox_private.usage_daily daily
+          WHERE (( SELECT farebox_private.sees_all() AS sees_all) AND (daily.environment = 'live'::text))
+          GROUP BY daily.period, daily.tenant_id, daily.provider, daily.model) sums;
 
 COMMENT ON VIEW farebox.margins IS 'What was billed less what it cost, by month; cost counts where the operator pays. Empty for tenants.';
 
@@ -2870,6 +3073,12 @@ COMMENT ON COLUMN farebox.margins.cost_usd IS 'What the operator pays.';
 COMMENT ON COLUMN farebox.margins.margin_usd IS 'The difference.';
 
 COMMENT ON COLUMN farebox.margins.unpriced_events IS 'Events that are missing from both.';
+
+COMMENT ON COLUMN farebox.margins.margin_ratio IS 'The margin as a part of what was billed, to four decimals; null where nothing was billed.';
+
+COMMENT ON COLUMN farebox.margins.is_thin IS 'Whether the margin is less than a fifth of what was billed; negative ones are.';
+
+COMMENT ON COLUMN farebox.margins.is_negative IS 'Whether it cost more than was billed.';
 
 CREATE TABLE farebox_private.nodes (
     node text NOT NULL,
@@ -2958,37 +3167,6 @@ COMMENT ON COLUMN farebox.nodes.is_live IS 'Not retired: a close waits for it.';
 
 COMMENT ON COLUMN farebox.nodes.missing IS 'Settlements that it numbered and that have not arrived.';
 
-CREATE TABLE farebox_private.rate_card_revisions (
-    sha256 text NOT NULL,
-    kind text DEFAULT 'cost'::text NOT NULL,
-    provider text NOT NULL,
-    canonical text NOT NULL,
-    loaded_at timestamp with time zone DEFAULT now() NOT NULL,
-    activated_at timestamp with time zone,
-    activated_by text,
-    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['cost'::text, 'price'::text]))),
-    CONSTRAINT sha256_is_hex CHECK ((sha256 ~ '^[0-9a-f]{64}$'::text)),
-    CONSTRAINT sha256_is_of_the_text CHECK ((sha256 = encode(sha256(convert_to(canonical, 'UTF8'::name)), 'hex'::text)))
-);
-
-ALTER TABLE ONLY farebox_private.rate_card_revisions FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.rate_card_revisions IS 'Rate cards by content; a revision never changes. The newest activated one of a provider is active.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.sha256 IS 'SHA-256 of the canonical form: the revision''s identity.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.kind IS 'cost (a provider''s prices) or price (selling rules).';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.provider IS 'The vendor.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.canonical IS 'The card''s canonical JSON text.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.loaded_at IS 'When it came into the database.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_at IS 'When it became active; null: not yet.';
-
-COMMENT ON COLUMN farebox_private.rate_card_revisions.activated_by IS 'Who activated it; built-in cards: migrate.';
-
 CREATE VIEW farebox.rate_cards AS
  SELECT cards.provider,
     cards.kind,
@@ -3027,21 +3205,50 @@ CREATE VIEW farebox.rates AS
     cards.activated_at,
     (model.value ->> 'model'::text) AS model,
     COALESCE((model.value -> 'aliases'::text), '[]'::jsonb) AS aliases,
-    ((revision.value ->> 'from'::text))::timestamp with time zone AS valid_from,
+    (((revision.value ->> 'from'::text))::timestamp without time zone AT TIME ZONE 'UTC'::text) AS valid_from,
     (rate.value ->> 'meter'::text) AS meter,
     ((rate.value ->> 'usd'::text))::numeric AS usd,
     ((rate.value ->> 'per'::text))::numeric AS per,
     COALESCE((rate.value -> 'when'::text), '{}'::jsonb) AS conditions,
     (rate.value ->> 'source'::text) AS source,
-    ((rate.value ->> 'checked'::text))::date AS checked_on
+    ((rate.value ->> 'checked'::text))::date AS checked_on,
+    NULL::text AS rule,
+    NULL::text AS tenant_id,
+    NULL::text AS plan,
+    NULL::numeric AS markup,
+    NULL::timestamp with time zone AS valid_to
    FROM (((farebox_private.rate_card_revisions cards
      CROSS JOIN LATERAL jsonb_array_elements(((cards.canonical)::jsonb -> 'models'::text)) model(value))
      CROSS JOIN LATERAL jsonb_array_elements((model.value -> 'revisions'::text)) revision(value))
-     CROSS JOIN LATERAL jsonb_array_elements((revision.value -> 'rates'::text)) rate(value));
+     CROSS JOIN LATERAL jsonb_array_elements((revision.value -> 'rates'::text)) rate(value))
+  WHERE (cards.kind = 'cost'::text)
+UNION ALL
+ SELECT COALESCE((rule.value ->> 'provider'::text), cards.provider) AS provider,
+    cards.kind,
+    cards.sha256 AS revision,
+    cards.activated_at,
+    (rule.value ->> 'model'::text) AS model,
+    '[]'::jsonb AS aliases,
+    (((rule.value ->> 'from'::text))::timestamp without time zone AT TIME ZONE 'UTC'::text) AS valid_from,
+    meter.value AS meter,
+    ((rule.value ->> 'usd'::text))::numeric AS usd,
+    ((rule.value ->> 'per'::text))::numeric AS per,
+    COALESCE((rule.value -> 'when'::text), '{}'::jsonb) AS conditions,
+    NULL::text AS source,
+    NULL::date AS checked_on,
+    (rule.value ->> 'rule'::text) AS rule,
+    (rule.value ->> 'tenant'::text) AS tenant_id,
+    (rule.value ->> 'plan'::text) AS plan,
+    ((rule.value ->> 'markup'::text))::numeric AS markup,
+    (((rule.value ->> 'to'::text))::timestamp without time zone AT TIME ZONE 'UTC'::text) AS valid_to
+   FROM ((farebox_private.rate_card_revisions cards
+     CROSS JOIN LATERAL jsonb_array_elements(COALESCE(((cards.canonical)::jsonb -> 'rules'::text), '[]'::jsonb)) rule(value))
+     LEFT JOIN LATERAL jsonb_array_elements_text((rule.value -> 'meters'::text)) meter(value) ON (true))
+  WHERE (cards.kind = 'price'::text);
 
-COMMENT ON VIEW farebox.rates IS 'Prices of all cards, one row for each model, start, meter and condition. Empty for tenants.';
+COMMENT ON VIEW farebox.rates IS 'Prices of all cards, one row for each model, start, meter and condition, and the selling rules, one row for each rule and meter. Empty for tenants.';
 
-COMMENT ON COLUMN farebox.rates.provider IS 'The vendor.';
+COMMENT ON COLUMN farebox.rates.provider IS 'The vendor; * for a selling rule of all.';
 
 COMMENT ON COLUMN farebox.rates.kind IS 'cost (a provider''s prices) or price (selling rules).';
 
@@ -3049,23 +3256,33 @@ COMMENT ON COLUMN farebox.rates.revision IS 'The card.';
 
 COMMENT ON COLUMN farebox.rates.activated_at IS 'When it became active; null: not yet.';
 
-COMMENT ON COLUMN farebox.rates.model IS 'The card''s name of the model.';
+COMMENT ON COLUMN farebox.rates.model IS 'The card''s name of the model; null: a selling rule of all.';
 
 COMMENT ON COLUMN farebox.rates.aliases IS 'Its other names.';
 
 COMMENT ON COLUMN farebox.rates.valid_from IS 'When the price starts; null: since the model exists.';
 
-COMMENT ON COLUMN farebox.rates.meter IS 'What is counted.';
+COMMENT ON COLUMN farebox.rates.meter IS 'What is counted; null: a markup on everything.';
 
-COMMENT ON COLUMN farebox.rates.usd IS 'US dollars for every per units.';
+COMMENT ON COLUMN farebox.rates.usd IS 'US dollars for every per units; null: a price in credits, or a markup.';
 
 COMMENT ON COLUMN farebox.rates.per IS 'Units the dollars are for.';
 
 COMMENT ON COLUMN farebox.rates.conditions IS 'When the price holds; empty: always.';
 
-COMMENT ON COLUMN farebox.rates.source IS 'Where the price was read.';
+COMMENT ON COLUMN farebox.rates.source IS 'Where the price was read; null for selling rules.';
 
 COMMENT ON COLUMN farebox.rates.checked_on IS 'The day it was read.';
+
+COMMENT ON COLUMN farebox.rates.rule IS 'The selling rule''s name; null for a provider''s prices.';
+
+COMMENT ON COLUMN farebox.rates.tenant_id IS 'The tenant the selling rule is for; null: all.';
+
+COMMENT ON COLUMN farebox.rates.plan IS 'The plan the selling rule is for; null: all.';
+
+COMMENT ON COLUMN farebox.rates.markup IS 'What the selling rule multiplies the cost by; null: a fixed price.';
+
+COMMENT ON COLUMN farebox.rates.valid_to IS 'When the selling rule ends, not included; null: when a later one starts.';
 
 CREATE TABLE farebox_private.reconciliation_lines (
     reconciliation_id uuid NOT NULL,
@@ -3374,6 +3591,57 @@ COMMENT ON COLUMN farebox.requests.started_at IS 'When the call started.';
 
 COMMENT ON COLUMN farebox.requests.ended_at IS 'When it ended.';
 
+CREATE VIEW farebox.rule_margins AS
+ SELECT sums.period,
+    sums.tenant_id,
+    sums.price_rule,
+    trim_scale(sums.billed_usd) AS billed_usd,
+    trim_scale(sums.cost_usd) AS cost_usd,
+    trim_scale((sums.billed_usd - sums.cost_usd)) AS margin_usd,
+    sums.charges,
+        CASE
+            WHEN (sums.billed_usd <> (0)::numeric) THEN round(((sums.billed_usd - sums.cost_usd) / sums.billed_usd), 4)
+            ELSE NULL::numeric
+        END AS margin_ratio,
+    ((sums.billed_usd - sums.cost_usd) < (0.2 * sums.billed_usd)) AS is_thin,
+    (sums.billed_usd < sums.cost_usd) AS is_negative
+   FROM ( SELECT events.period,
+            events.tenant_id,
+            (charge.value ->> 8) AS price_rule,
+            sum(((charge.value ->> 6))::numeric) AS billed_usd,
+            sum(
+                CASE
+                    WHEN (events.paid_by = 'operator'::text) THEN COALESCE(((charge.value ->> 5))::numeric, (0)::numeric)
+                    ELSE (0)::numeric
+                END) AS cost_usd,
+            count(*) AS charges
+           FROM (farebox_private.usage_events events
+             CROSS JOIN LATERAL jsonb_array_elements((events.charges)::jsonb) charge(value))
+          WHERE (( SELECT farebox_private.sees_all() AS sees_all) AND (events.environment = 'live'::text) AND ((charge.value -> 6) <> 'null'::jsonb))
+          GROUP BY events.period, events.tenant_id, (charge.value ->> 8)) sums;
+
+COMMENT ON VIEW farebox.rule_margins IS 'Margins by selling rule, from the charges as first booked, without adjustments. Empty for tenants.';
+
+COMMENT ON COLUMN farebox.rule_margins.period IS 'The month.';
+
+COMMENT ON COLUMN farebox.rule_margins.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox.rule_margins.price_rule IS 'The selling rule''s name; cost, paid_by_other and covered are built in.';
+
+COMMENT ON COLUMN farebox.rule_margins.billed_usd IS 'What the operator charges by it.';
+
+COMMENT ON COLUMN farebox.rule_margins.cost_usd IS 'What the operator pays for the same, as far as it is known.';
+
+COMMENT ON COLUMN farebox.rule_margins.margin_usd IS 'The difference.';
+
+COMMENT ON COLUMN farebox.rule_margins.charges IS 'How many charges.';
+
+COMMENT ON COLUMN farebox.rule_margins.margin_ratio IS 'The margin as a part of what was billed, to four decimals; null where nothing was billed.';
+
+COMMENT ON COLUMN farebox.rule_margins.is_thin IS 'Whether the margin is less than a fifth of what was billed; negative ones are.';
+
+COMMENT ON COLUMN farebox.rule_margins.is_negative IS 'Whether it cost more than was billed.';
+
 CREATE VIEW farebox.runs AS
  SELECT events.tenant_id,
     events.run_id,
@@ -3666,50 +3934,6 @@ COMMENT ON COLUMN farebox_private.tenant_activity.first_seen IS 'Earliest starte
 COMMENT ON COLUMN farebox_private.tenant_activity.last_seen IS 'Latest started_at of its events.';
 
 COMMENT ON COLUMN farebox_private.tenant_activity.changed_at IS 'When the collector had the event that changed it last; a list that was begun before goes by what was seen then.';
-
-CREATE TABLE farebox_private.tenants (
-    tenant_id text NOT NULL,
-    name text,
-    status text DEFAULT 'active'::text NOT NULL,
-    plan text,
-    time_zone text DEFAULT 'UTC'::text NOT NULL,
-    time_zone_before text,
-    time_zone_from date,
-    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    created_by text,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text)),
-    CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text, 'archived'::text]))),
-    CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id)),
-    CONSTRAINT time_zone_is_named CHECK ((time_zone ~ '^(UTC|[A-Za-z]+(/[A-Za-z0-9_+-]+)+)$'::text))
-);
-
-ALTER TABLE ONLY farebox_private.tenants FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.tenants IS 'The operator''s customers, made by hand or by their first event.';
-
-COMMENT ON COLUMN farebox_private.tenants.tenant_id IS 'The identifier used on the wire.';
-
-COMMENT ON COLUMN farebox_private.tenants.name IS 'A name for people.';
-
-COMMENT ON COLUMN farebox_private.tenants.status IS 'active, suspended (refused) or archived (refused and hidden).';
-
-COMMENT ON COLUMN farebox_private.tenants.plan IS 'Selling rules may go by it.';
-
-COMMENT ON COLUMN farebox_private.tenants.time_zone IS 'IANA name; decides the tenant''s days and months.';
-
-COMMENT ON COLUMN farebox_private.tenants.time_zone_before IS 'The zone that holds before time_zone_from.';
-
-COMMENT ON COLUMN farebox_private.tenants.time_zone_from IS 'First month of time_zone; null: always.';
-
-COMMENT ON COLUMN farebox_private.tenants.settings IS 'Settings by name: on_unrecordable, spool_sync, stream_usage, unpriced_models, ….';
-
-COMMENT ON COLUMN farebox_private.tenants.created_at IS 'When the tenant was made.';
-
-COMMENT ON COLUMN farebox_private.tenants.created_by IS 'Who made it; ingest when its first event did.';
-
-COMMENT ON COLUMN farebox_private.tenants.updated_at IS 'When it was last changed.';
 
 CREATE VIEW farebox.tenant_index AS
  SELECT activity.tenant_id,
@@ -4213,10 +4437,31 @@ COMMENT ON COLUMN farebox_private.directory_limits.dry_run IS 'Counted and repor
 
 COMMENT ON COLUMN farebox_private.directory_limits.expires_at IS 'When it stops to hold; null: never.';
 
+CREATE VIEW farebox_private.directory_rate_cards AS
+ SELECT cards.kind,
+    cards.provider,
+    cards.sha256 AS revision,
+    ((cards.activated_at IS NOT NULL) AND (row_number() OVER (PARTITION BY cards.kind, cards.provider ORDER BY cards.activated_at DESC NULLS LAST, cards.sha256 DESC) = 1)) AS is_active,
+    cards.canonical
+   FROM farebox_private.rate_card_revisions cards;
+
+COMMENT ON VIEW farebox_private.directory_rate_cards IS 'What a proxy knows of rate cards and selling rules: every revision, and which is in force.';
+
+COMMENT ON COLUMN farebox_private.directory_rate_cards.kind IS 'cost (a provider''s prices) or price (selling rules).';
+
+COMMENT ON COLUMN farebox_private.directory_rate_cards.provider IS 'The vendor; * for selling rules.';
+
+COMMENT ON COLUMN farebox_private.directory_rate_cards.revision IS 'SHA-256 of the canonical form: the revision''s identity.';
+
+COMMENT ON COLUMN farebox_private.directory_rate_cards.is_active IS 'Whether it is the revision in force.';
+
+COMMENT ON COLUMN farebox_private.directory_rate_cards.canonical IS 'The card''s canonical JSON text.';
+
 CREATE VIEW farebox_private.directory_tenants AS
  SELECT tenants.tenant_id,
     tenants.status,
-    tenants.settings
+    tenants.settings,
+    tenants.plan
    FROM farebox_private.tenants;
 
 COMMENT ON VIEW farebox_private.directory_tenants IS 'What a proxy knows of tenants.';
@@ -4226,6 +4471,8 @@ COMMENT ON COLUMN farebox_private.directory_tenants.tenant_id IS 'The identifier
 COMMENT ON COLUMN farebox_private.directory_tenants.status IS 'active, suspended or archived.';
 
 COMMENT ON COLUMN farebox_private.directory_tenants.settings IS 'Settings by name.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.plan IS 'Selling rules may go by it.';
 
 CREATE TABLE farebox_private.idempotency_keys (
     principal text NOT NULL,
@@ -4278,6 +4525,31 @@ COMMENT ON COLUMN farebox_private.ingest_tokens.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox_private.ingest_tokens.revoked_at IS 'When it was revoked.';
 
+CREATE TABLE farebox_private.objects (
+    provider text NOT NULL,
+    account text NOT NULL,
+    object_id text NOT NULL,
+    tenant_id text,
+    event_id uuid NOT NULL,
+    part_of text
+);
+
+ALTER TABLE ONLY farebox_private.objects FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.objects IS 'Things that vendors keep (files, batches, responses), by the tenant that made them. The first row of a thing stays.';
+
+COMMENT ON COLUMN farebox_private.objects.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.objects.account IS 'The credential''s id; of a caller''s own credential, tenant/ and the tenant.';
+
+COMMENT ON COLUMN farebox_private.objects.object_id IS 'The vendor''s name of it: an id, or the last two parts of a resource''s name.';
+
+COMMENT ON COLUMN farebox_private.objects.tenant_id IS 'The tenant that made it; null: made without a tenant.';
+
+COMMENT ON COLUMN farebox_private.objects.event_id IS 'The call that made it, or first told of it.';
+
+COMMENT ON COLUMN farebox_private.objects.part_of IS 'Of a batch''s file of results: the batch.';
+
 CREATE TABLE farebox_private.periods (
     tenant_id text,
     period date NOT NULL,
@@ -4309,18 +4581,21 @@ COMMENT ON COLUMN farebox_private.periods.despite IS 'Nodes that had not shipped
 CREATE TABLE farebox_private.response_claims (
     claim uuid NOT NULL,
     charged_event_id uuid,
-    pending_event_id uuid
+    pending_event_id uuid,
+    charged_is_original boolean DEFAULT false NOT NULL
 );
 
 ALTER TABLE ONLY farebox_private.response_claims FORCE ROW LEVEL SECURITY;
 
 COMMENT ON TABLE farebox_private.response_claims IS 'Which event was charged for an answer of a provider, so that it is charged once.';
 
-COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over tenant, upstream and response id.';
+COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over provider, account and response id.';
 
 COMMENT ON COLUMN farebox_private.response_claims.charged_event_id IS 'The event that was charged for it.';
 
 COMMENT ON COLUMN farebox_private.response_claims.pending_event_id IS 'The event that waits for its usage.';
+
+COMMENT ON COLUMN farebox_private.response_claims.charged_is_original IS 'The charged event made the answer itself: another one that did so is no repeat of it.';
 
 CREATE TABLE farebox_private.retained (
     tenant_id text,
@@ -4358,6 +4633,9 @@ COMMENT ON COLUMN farebox_private.schema_migrations.applied_at IS 'When it ran h
 ALTER TABLE ONLY farebox_private.adjustments
     ADD CONSTRAINT adjustments_pkey PRIMARY KEY (adjustment_id);
 
+ALTER TABLE ONLY farebox_private.allowances
+    ADD CONSTRAINT allowances_pkey PRIMARY KEY (revision, allowance);
+
 ALTER TABLE ONLY farebox_private.audit_log
     ADD CONSTRAINT audit_log_pkey PRIMARY KEY (audit_id);
 
@@ -4385,6 +4663,9 @@ ALTER TABLE ONLY farebox_private.invoice_lines
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT invoices_pkey PRIMARY KEY (invoice_id);
 
+ALTER TABLE ONLY farebox_private.late_settlements
+    ADD CONSTRAINT late_settlements_pkey PRIMARY KEY (settling_event_id);
+
 ALTER TABLE ONLY farebox_private.limit_events
     ADD CONSTRAINT limit_events_pkey PRIMARY KEY (limit_event_id);
 
@@ -4396,6 +4677,9 @@ ALTER TABLE ONLY farebox_private.nodes
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT number_is_unique UNIQUE (number);
+
+ALTER TABLE ONLY farebox_private.objects
+    ADD CONSTRAINT objects_pkey PRIMARY KEY (provider, account, object_id);
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT one_invoice_a_month UNIQUE (tenant_id, period);
@@ -4465,6 +4749,8 @@ CREATE INDEX corrections_of_batch ON farebox_private.corrections USING btree (ba
 
 CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
 
+CREATE INDEX late_settlements_pending ON farebox_private.late_settlements USING btree (pending_event_id);
+
 CREATE INDEX limit_events_of_tenant ON farebox_private.limit_events USING btree (tenant_id, at DESC);
 
 CREATE INDEX limits_of_tenant ON farebox_private.limits USING btree (tenant_id);
@@ -4489,6 +4775,8 @@ CREATE INDEX usage_events_settling ON ONLY farebox_private.usage_events USING bt
 
 CREATE INDEX usage_events_that_came_late ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE is_late;
 
+CREATE INDEX usage_events_without_cost ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE ((cost_usd IS NULL) AND (pricing = 'priced'::text));
+
 CREATE INDEX usage_events_without_price ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE (pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text]));
 
 CREATE INDEX usage_hourly_hour ON farebox_private.usage_hourly USING btree (hour);
@@ -4505,6 +4793,9 @@ CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox
 
 CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.virtual_keys FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('key', 'key_id');
 
+ALTER TABLE ONLY farebox_private.allowances
+    ADD CONSTRAINT allowances_revision_fkey FOREIGN KEY (revision) REFERENCES farebox_private.rate_card_revisions(sha256);
+
 ALTER TABLE ONLY farebox_private.invoice_lines
     ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id) DEFERRABLE INITIALLY DEFERRED;
 
@@ -4518,6 +4809,8 @@ ALTER TABLE ONLY farebox_private.virtual_keys
     ADD CONSTRAINT virtual_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
 
 ALTER TABLE farebox_private.adjustments ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.allowances ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.audit_log ENABLE ROW LEVEL SECURITY;
 
@@ -4535,11 +4828,15 @@ ALTER TABLE farebox_private.invoice_lines ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.invoices ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.late_settlements ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.limit_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limits ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.nodes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.objects ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY operator_rows ON farebox_private.audit_log USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4550,6 +4847,8 @@ CREATE POLICY operator_rows ON farebox_private.idempotency_keys USING (( SELECT 
 CREATE POLICY operator_rows ON farebox_private.ingest_tokens USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.nodes USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.objects USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.rate_card_revisions USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4567,6 +4866,10 @@ CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURREN
 
 CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.allowances USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant)) OR ((tenant_id IS NULL) AND ((plan IS NULL) OR (plan = ( SELECT tenants.plan
+   FROM farebox_private.tenants
+  WHERE (tenants.tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))))))));
+
 CREATE POLICY own_rows ON farebox_private.corrections USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant)) OR (tenant_before = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
@@ -4574,6 +4877,8 @@ CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_pri
 CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.late_settlements USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.limit_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -4663,6 +4968,9 @@ GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
 GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
 GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
 
+GRANT SELECT,INSERT ON TABLE farebox_private.late_settlements TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.late_settlements TO farebox_retention;
+
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
 
@@ -4725,6 +5033,8 @@ GRANT ALL ON FUNCTION farebox_private.drop_expired_month(month date, default_day
 REVOKE ALL ON FUNCTION farebox_private.ensure_partition(month date) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.ensure_partition(month date) TO farebox_collector;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.rate_card_revisions TO farebox_collector;
+
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_tenant;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_reader;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_collector;
@@ -4740,6 +5050,15 @@ REVOKE ALL ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day dat
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_reader;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_collector;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_tenant;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.allowances TO farebox_collector;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenants TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.tenants TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox.allowances TO farebox_reader;
+GRANT SELECT ON TABLE farebox.allowances TO farebox_collector;
+GRANT SELECT ON TABLE farebox.allowances TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.audit_log TO farebox_collector;
 GRANT INSERT ON TABLE farebox_private.audit_log TO farebox_retention;
@@ -4771,8 +5090,6 @@ GRANT SELECT ON TABLE farebox.nodes TO farebox_reader;
 GRANT SELECT ON TABLE farebox.nodes TO farebox_collector;
 GRANT SELECT ON TABLE farebox.nodes TO farebox_tenant;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.rate_card_revisions TO farebox_collector;
-
 GRANT SELECT ON TABLE farebox.rate_cards TO farebox_reader;
 GRANT SELECT ON TABLE farebox.rate_cards TO farebox_collector;
 GRANT SELECT ON TABLE farebox.rate_cards TO farebox_tenant;
@@ -4797,6 +5114,10 @@ GRANT SELECT ON TABLE farebox.requests TO farebox_reader;
 GRANT SELECT ON TABLE farebox.requests TO farebox_collector;
 GRANT SELECT ON TABLE farebox.requests TO farebox_tenant;
 
+GRANT SELECT ON TABLE farebox.rule_margins TO farebox_reader;
+GRANT SELECT ON TABLE farebox.rule_margins TO farebox_collector;
+GRANT SELECT ON TABLE farebox.rule_margins TO farebox_tenant;
+
 GRANT SELECT ON TABLE farebox.runs TO farebox_reader;
 GRANT SELECT ON TABLE farebox.runs TO farebox_collector;
 GRANT SELECT ON TABLE farebox.runs TO farebox_tenant;
@@ -4814,9 +5135,6 @@ GRANT SELECT ON TABLE farebox.spans TO farebox_collector;
 GRANT SELECT ON TABLE farebox.spans TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenants TO farebox_collector;
-GRANT SELECT ON TABLE farebox_private.tenants TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_reader;
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_collector;
@@ -4850,12 +5168,18 @@ GRANT SELECT ON TABLE farebox_private.directory_keys TO farebox_proxy;
 
 GRANT SELECT ON TABLE farebox_private.directory_limits TO farebox_proxy;
 
+GRANT SELECT ON TABLE farebox_private.directory_rate_cards TO farebox_proxy;
+GRANT SELECT ON TABLE farebox_private.directory_rate_cards TO farebox_collector;
+
 GRANT SELECT ON TABLE farebox_private.directory_tenants TO farebox_proxy;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.idempotency_keys TO farebox_collector;
 GRANT DELETE ON TABLE farebox_private.idempotency_keys TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_collector;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.objects TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.objects TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.periods TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.periods TO farebox_retention;
