@@ -78,12 +78,9 @@ fn run(verb: &Verb) -> Outcome {
         Verb::Spool(verb) => verbs::spool::run(verb),
         Verb::IngestToken(verb) => verbs::ingest_token::run(verb),
         Verb::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut Cli::command(),
-                "farebox",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "farebox", &mut script);
+            say::say(String::from_utf8_lossy(&script).trim_end());
             Ok(())
         }
     }

@@ -137,8 +137,10 @@ fn csv_row(text: &mut String, cells: &[Option<&str>]) {
             text.push(',');
         }
         let Some(cell) = cell else { continue };
-        let is_plain = !cell.is_empty()
-            && !cell.contains([',', '"', '\r', '\n'])
+        let bytes = cell.as_bytes();
+        let is_plain = !bytes.is_empty()
+            && memchr::memchr3(b',', b'"', b'\n', bytes).is_none()
+            && memchr::memchr(b'\r', bytes).is_none()
             && !cell.starts_with(' ')
             && !cell.ends_with(' ');
         if is_plain {

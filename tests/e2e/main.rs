@@ -16,6 +16,7 @@ mod lists;
 mod metrics;
 mod outage;
 mod prices;
+mod reads;
 mod reread;
 mod revoke;
 mod scale;

@@ -285,6 +285,13 @@ impl Stack {
         Ok(self.command().args(arguments).output()?)
     }
 
+    /// A verb that needs no collector and has to succeed; what it printed.
+    pub fn bare(&self, arguments: &[&str]) -> Result<String> {
+        let output = self.command().args(arguments).output()?;
+        check(&arguments.join(" "), &output)?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
     /// A verb that has to succeed; what it printed.
     pub fn done(&self, arguments: &[&str]) -> Result<String> {
         let output = self.verb(arguments)?;

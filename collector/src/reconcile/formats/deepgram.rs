@@ -41,8 +41,11 @@ fn call(request: &Value) -> Result<Option<VendorLine>, String> {
     };
     let cost_usd = number(details, "usd");
     let seconds = number(details, "duration").or_else(|| number(details, "total_audio"));
-    let is_listen = text(request, "path").is_none_or(|path| path.contains("listen"));
-    let channels = number(details, "channels").unwrap_or(Decimal::from(1));
+    let path = text(request, "path").unwrap_or("listen");
+    let is_listen = path.contains("listen");
+    // Channels are billed apart only where the caller asked for it.
+    let channels = number(details, "channels").filter(|_| path.contains("multichannel=true"));
+    let channels = channels.unwrap_or(Decimal::from(1));
     let seconds = seconds
         .filter(|_| is_listen)
         .and_then(|seconds| seconds.checked_mul(channels));
@@ -119,10 +122,13 @@ mod tests {
     fn calls_and_breakdowns_are_read() {
         let requests = r#"{"page":0,"limit":10,"requests":[
             {"request_id":"r-1","created":"2026-11-01T10:00:00.000Z","path":"/v1/listen?model=nova-3","api_key_id":"k",
-             "response":{"details":{"usd":0.0124,"duration":173.0,"channels":1,"streams":1},"code":200}},
+             "response":{"details":{"usd":0.0124,"duration":173.0,"channels":2,"streams":1},"code":200}},
+            {"request_id":"r-3","created":"2026-11-01T10:00:00.000Z","path":"/v1/listen?multichannel=true",
+             "response":{"details":{"usd":0.1,"duration":10.0,"channels":2},"code":200}},
             {"request_id":"r-2","created":"2026-11-01T10:00:01.000Z","path":"/v1/listen","response":{"code":400}}]}"#;
         let read = super::super::read("deepgram", requests).unwrap();
-        assert_eq!(read.len(), 1);
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[1].quantity.unwrap().to_string(), "20");
         assert_eq!(read[0].id.as_deref(), Some("r-1"));
         assert_eq!(read[0].quantity.unwrap().to_string(), "173");
         assert_eq!(read[0].cost_usd.unwrap().to_string(), "0.0124");
