@@ -6,6 +6,7 @@ CACHE := .cache
 VENV := $(CACHE)/sdk
 PRICES := $(CACHE)/prices
 MUTANTS_VERSION := 27.1.0
+NODE := $(CACHE)/javascript
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/deny/bin/cargo-deny
 # One build of binaries and tests together, so that no dependency is compiled twice.
@@ -48,19 +49,25 @@ e2e: ## the end-to-end tests alone; CASE=name filters
 	$(EVERYTHING)
 	$(SUITE) -p farebox-tests --test e2e -- $(CASE)
 
-sdk: sdk-build sdk-run ## the vendors' unmodified Python SDKs against `farebox up`
+sdk: sdk-build sdk-run ## the vendors' unmodified SDKs, Python and JavaScript, against `farebox up`
 
 sdk-build: bootstrap
 	@$(CARGO) build --profile suite --locked -p farebox
 
-sdk-run: $(VENV)/ready
-	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
+sdk-run: $(VENV)/ready $(NODE)/ready
+	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) FAREBOX_SDK_NODE=$(abspath $(NODE)) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
 
 $(VENV)/ready: tests/sdk/requirements.txt
 	@deploy/bootstrap.sh test
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/sdk/requirements.txt
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --only-binary :all: --no-deps -r tests/sdk/requirements.txt
+	@touch $@
+
+$(NODE)/ready: tests/sdk/javascript/package.json tests/sdk/javascript/package-lock.json
+	@deploy/bootstrap.sh test
+	@rm -rf $(NODE) && mkdir -p $(NODE) && cp $^ $(NODE)
+	@cd $(NODE) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 prices: sdk-build prices-run ## our prices against genai-prices and litellm
