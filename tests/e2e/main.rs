@@ -3,10 +3,13 @@
 
 mod canary;
 mod cold_start;
+mod conformance;
 mod demo;
+mod desync;
 mod faults;
 mod ingest;
 mod kill;
+mod large;
 mod limits;
 mod lists;
 mod metrics;
@@ -24,6 +27,7 @@ mod sql;
 mod state;
 mod surfaces;
 mod tidy;
+mod transparency;
 
 use farebox_tests::stack::{Key, Stack};
 use farebox_tests::wire::Request;
