@@ -16,12 +16,15 @@ SUITE = $(CARGO) test --profile suite --locked
 ARGS ?=
 KILL_CYCLES ?= 2000
 BOOKS_EVENTS ?= 1000000
+# The soak's: how long each fuzz target runs, and how large the large bodies are.
+FUZZ_SECONDS ?= 600
+LARGE_BYTES ?= 1073741824
 # Where a wrong result is wrong money.
 MUTATED := $(addprefix --file pricing/src/,price.rs money.rs money/charge.rs rate_card/select.rs \
 	rate_card/condition.rs rate_card/steps.rs rate_card/selling/select.rs)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants soak ingest bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants fuzz soak ingest bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -87,8 +90,13 @@ mutants: ## change the arithmetic of prices in every way that compiles; a test m
 	@command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants@$(MUTANTS_VERSION)
 	$(CARGO) mutants --no-shuffle --package farebox-pricing $(MUTATED) --output $(TARGET)
 
-soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy, a month of BOOKS_EVENTS=1000000 events
+fuzz: ## every fuzz target; FUZZ_SECONDS=600 each, what behaves in a new way is kept in .cache/fuzz
+	FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
+
+soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, LARGE_BYTES, fuzz targets
 	$(EVERYTHING)
+	FAREBOX_LARGE_BYTES=$(LARGE_BYTES) $(SUITE) -p farebox-tests --test e2e -- --nocapture --test-threads 1 large::
+	@$(MAKE) --no-print-directory fuzz
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
 	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
 	@$(MAKE) --no-print-directory mutants

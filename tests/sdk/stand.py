@@ -17,7 +17,7 @@ from upstream import CREDENTIAL, Case, FIXTURES, Upstream
 
 READY_SECONDS = 60
 STOP_SECONDS = 60
-VENDORS = ["openai", "anthropic", "gemini", "deepgram", "elevenlabs", "groq", "mistral", "cohere"]
+VENDORS = ["openai", "azure", "anthropic", "gemini", "deepgram", "elevenlabs", "groq", "mistral", "cohere"]
 PROXIES = ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"]
 
 

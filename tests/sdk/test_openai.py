@@ -104,6 +104,21 @@ def test_realtime(caller, scheme):
     assert {row["model"] for row in rows} == {"gpt-realtime"}
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_azure(caller, is_stream):
+    azure = openai.AzureOpenAI(
+        azure_endpoint=caller.url("azure", scheme="http"), api_key=caller.key, api_version="2025-04-01-preview"
+    )
+    request = {"model": "my-sol", "messages": [{"role": "user", "content": "Say hello."}], "stream": is_stream}
+    answer = azure.chat.completions.create(**request)
+    if is_stream:
+        assert list(answer)
+    else:
+        assert answer.choices[0].message.content
+    row = caller.expect("azure/stream" if is_stream else "azure/plain")
+    assert (row["provider"], row["model_requested"]) == ("azure", "my-sol")
+
+
 def test_a_tenant_may_be_named_by_header(farebox):
     caller = farebox.caller()
     caller.key = farebox.issue("--may-attribute", "any")

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
+import { OpenAIRealtimeWebSocket } from 'openai/realtime/websocket';
 import { OpenAIRealtimeWS } from 'openai/realtime/ws';
+import { WebSocket } from 'ws';
 import { caller, expect, row, url, wrong } from './stand.mjs';
 
 const CHAT = { model: 'gpt-6-sol', messages: [{ role: 'user', content: 'Say hello.' }] };
@@ -75,6 +77,24 @@ test('realtime over wss', async () => {
   socket.socket.on('open', () => socket.send({ type: 'response.create' }));
   assert.equal((await done).response.usage.total_tokens, 30);
   const closed = new Promise((resolve) => socket.socket.on('close', resolve));
+  socket.close();
+  await closed;
+  assert.equal((await row(us, 2)).transport, 'websocket');
+});
+
+test('realtime as a browser opens it, with the key in a subprotocol', async () => {
+  // Node 20 has no WebSocket of its own.
+  globalThis.WebSocket ??= WebSocket;
+  const us = await caller();
+  const socket = new OpenAIRealtimeWebSocket({ model: 'gpt-realtime', dangerouslyAllowBrowser: true }, client(us, 'https'));
+  const done = new Promise((resolve, reject) => {
+    socket.on('error', reject);
+    socket.on('response.done', resolve);
+  });
+  socket.socket.addEventListener('open', () => socket.send({ type: 'response.create' }));
+  assert.equal((await done).response.id, 'resp_1');
+  assert.equal(socket.socket.protocol, 'realtime');
+  const closed = new Promise((resolve) => socket.socket.addEventListener('close', resolve));
   socket.close();
   await closed;
   assert.equal((await row(us, 2)).transport, 'websocket');
