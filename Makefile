@@ -6,6 +6,7 @@ CACHE := .cache
 VENV := $(CACHE)/sdk
 PRICES := $(CACHE)/prices
 MUTANTS_VERSION := 27.1.0
+NODE := $(CACHE)/javascript
 DENY_VERSION := 0.20.2
 DENY := $(CACHE)/deny/bin/cargo-deny
 # One build of binaries and tests together, so that no dependency is compiled twice.
@@ -15,12 +16,15 @@ SUITE = $(CARGO) test --profile suite --locked
 ARGS ?=
 KILL_CYCLES ?= 2000
 BOOKS_EVENTS ?= 1000000
+# The soak's: how long each fuzz target runs, and how large the large bodies are.
+FUZZ_SECONDS ?= 600
+LARGE_BYTES ?= 1073741824
 # Where a wrong result is wrong money.
 MUTATED := $(addprefix --file pricing/src/,price.rs money.rs money/charge.rs rate_card/select.rs \
 	rate_card/condition.rs rate_card/steps.rs rate_card/selling/select.rs)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants soak ingest bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants fuzz soak ingest bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,19 +52,25 @@ e2e: ## the end-to-end tests alone; CASE=name filters
 	$(EVERYTHING)
 	$(SUITE) -p farebox-tests --test e2e -- $(CASE)
 
-sdk: sdk-build sdk-run ## the vendors' unmodified Python SDKs against `farebox up`
+sdk: sdk-build sdk-run ## the vendors' unmodified SDKs, Python and JavaScript, against `farebox up`
 
 sdk-build: bootstrap
 	@$(CARGO) build --profile suite --locked -p farebox
 
-sdk-run: $(VENV)/ready
-	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
+sdk-run: $(VENV)/ready $(NODE)/ready
+	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) FAREBOX_SDK_NODE=$(abspath $(NODE)) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
 
 $(VENV)/ready: tests/sdk/requirements.txt
 	@deploy/bootstrap.sh test
 	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
-	@$(VENV)/bin/pip install -q --disable-pip-version-check -r tests/sdk/requirements.txt
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --only-binary :all: --no-deps -r tests/sdk/requirements.txt
+	@touch $@
+
+$(NODE)/ready: tests/sdk/javascript/package.json tests/sdk/javascript/package-lock.json
+	@deploy/bootstrap.sh test
+	@rm -rf $(NODE) && mkdir -p $(NODE) && cp $^ $(NODE)
+	@cd $(NODE) && npm ci --silent --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 prices: sdk-build prices-run ## our prices against genai-prices and litellm
@@ -80,8 +90,13 @@ mutants: ## change the arithmetic of prices in every way that compiles; a test m
 	@command -v cargo-mutants >/dev/null || $(CARGO) install --locked cargo-mutants@$(MUTANTS_VERSION)
 	$(CARGO) mutants --no-shuffle --package farebox-pricing $(MUTATED) --output $(TARGET)
 
-soak: ## the long runs: KILL_CYCLES=2000 kills of the real proxy, a month of BOOKS_EVENTS=1000000 events
+fuzz: ## every fuzz target; FUZZ_SECONDS=600 each, what behaves in a new way is kept in .cache/fuzz
+	FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
+
+soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, LARGE_BYTES, fuzz targets
 	$(EVERYTHING)
+	FAREBOX_LARGE_BYTES=$(LARGE_BYTES) $(SUITE) -p farebox-tests --test e2e -- --nocapture --test-threads 1 large::
+	@$(MAKE) --no-print-directory fuzz
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
 	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
 	@$(MAKE) --no-print-directory mutants

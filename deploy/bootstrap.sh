@@ -27,12 +27,20 @@ has_postgres || need "Postgres 15 or newer" postgresql postgresql@17
 command -v cc >/dev/null 2>&1 || need "a C compiler and linker" build-essential gcc
 if [ "$purpose" = test ]; then
     python3 -c 'import ensurepip, venv' 2>/dev/null || need "Python with venv" python3-venv python3
+    command -v npm >/dev/null 2>&1 || need "Node.js with npm" "nodejs npm" node
 fi
 if [ "$purpose" = bench ]; then
     command -v nginx >/dev/null 2>&1 || need "nginx, the yardstick" nginx-light nginx
 fi
 if ! command -v cargo >/dev/null 2>&1; then
     echo "missing: Rust 1.95 or newer; install it with: curl https://sh.rustup.rs -sSf | sh -s -- -y" >&2
+    exit 3
+fi
+node_is_old() {
+    command -v node >/dev/null 2>&1 && [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]
+}
+if [ "$purpose" = test ] && node_is_old; then
+    echo "missing: Node.js 20 or newer, here is $(node --version); get it from https://nodejs.org" >&2
     exit 3
 fi
 [ -n "$packages" ] || exit 0

@@ -85,7 +85,8 @@ impl Decoder {
             Kind::DeflateUnknown
         } else if is("br") {
             Kind::Brotli(Box::new(Brotli {
-                state: BrotliState::new(
+                // Without the windows of up to 1 GiB that are no part of RFC 7932.
+                state: BrotliState::new_strict(
                     StandardAlloc::default(),
                     StandardAlloc::default(),
                     StandardAlloc::default(),
@@ -205,6 +206,8 @@ impl Brotli {
             match result {
                 BrotliResult::ResultSuccess => self.is_done = true,
                 BrotliResult::NeedsMoreOutput => {}
+                // Where the piece is full, more of what is known already may wait behind it.
+                BrotliResult::NeedsMoreInput if room == 0 => {}
                 BrotliResult::NeedsMoreInput => return Ok(()),
                 BrotliResult::ResultFailure => return Err(DecodeError::Invalid),
             }
@@ -256,6 +259,15 @@ mod tests {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn a_brotli_window_beyond_the_standard_is_refused() {
+        // Eleven bytes that ask for a window of 128 MiB.
+        let input = [
+            0x11, 0x1b, 0x02, 0x20, 0xac, 0x84, 0x72, 0xe3, 0xb2, 0xb2, 0x1d,
+        ];
+        assert_eq!(decode("br", &input, 1024).2, Err(DecodeError::Invalid));
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl Running {
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running, StartError> {
     tls::install_provider();
     process::grow_descriptor_table();
+    process::forbid_core_dumps();
     // Parsing the cards takes milliseconds; the first call shall not wait for it.
     let _ = farebox_pricing::rate_card::CardSet::built_in();
     let upstreams = upstreams_of(&config).map_err(StartError)?;

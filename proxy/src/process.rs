@@ -1,4 +1,5 @@
-//! What is set once for the whole process.
+//! What is set once for the whole process; also that its memory, which holds what callers say while it
+//! passes, is never written to disk as a core dump.
 
 /// Descriptors the table is grown to at the start: a process with threads stalls for milliseconds
 /// each time it doubles later.
@@ -45,5 +46,18 @@ pub fn use_small_pages() {
     // SAFETY: takes numbers only and changes how later page faults are served.
     unsafe {
         libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    }
+}
+
+/// Lowers the limit on core dumps to nothing, for this process and for good.
+#[expect(unsafe_code, reason = "resource limits have no safe interface in std")]
+pub(crate) fn forbid_core_dumps() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the call only reads the struct that is passed.
+    if unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) } != 0 {
+        tracing::warn!("core dumps cannot be forbidden");
     }
 }

@@ -12,7 +12,7 @@ use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
 use http::header;
 use http::request::Parts;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
@@ -473,6 +473,11 @@ async fn forward(
         let sent =
             tokio::time::timeout(bound, worker.pool.send(&upstream, request, is_repeat)).await;
         match sent {
+            // Nobody asked to switch: what follows is no HTTP.
+            Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                call.fail(Code::UpstreamClosed, true);
+                return Err(Code::UpstreamClosed);
+            }
             Ok(Ok(answer)) => {
                 call.clock.head = Some(std::time::Instant::now());
                 return Ok(answer);

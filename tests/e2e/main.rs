@@ -4,13 +4,16 @@
 mod attribution;
 mod canary;
 mod cold_start;
+mod conformance;
 mod declared;
 mod demo;
+mod desync;
 mod directory;
 mod faults;
 mod ingest;
 mod keys;
 mod kill;
+mod large;
 mod limits;
 mod lists;
 mod metrics;
@@ -29,6 +32,7 @@ mod sql;
 mod state;
 mod surfaces;
 mod tidy;
+mod transparency;
 mod vault;
 
 use farebox_tests::stack::{Key, Stack};

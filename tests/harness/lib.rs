@@ -5,6 +5,8 @@
 
 pub mod beside;
 pub mod binary;
+pub mod corpus;
+pub mod exchange;
 pub mod http2;
 pub mod measure;
 pub mod postgres;

@@ -55,6 +55,13 @@ impl Family {
         Ok(kib * 1024)
     }
 
+    /// The most that was ever resident of the root alone, in bytes.
+    pub fn peak_resident_bytes(self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.root))?;
+        let kib = kib_of(&status, "VmHWM:").ok_or("the kernel does not tell the peak")?;
+        Ok(kib * 1024)
+    }
+
     fn members(self) -> Result<Vec<u32>> {
         let mut parents = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
@@ -118,5 +125,6 @@ mod tests {
         let ours = Family::of(std::process::id());
         assert!(ours.memory_bytes().unwrap() > 0);
         assert!(ours.resident_bytes().unwrap() > 0);
+        assert!(ours.peak_resident_bytes().unwrap() > 0);
     }
 }

@@ -69,6 +69,13 @@ impl Request {
         }
     }
 
+    /// The same with a body whose type is not said yet.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
     /// With one header more.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
@@ -272,7 +279,10 @@ impl Connection {
 
     /// Reads at least one byte more of whatever comes; false at the end.
     pub async fn more(&mut self, into: &mut Vec<u8>) -> Result<bool> {
-        into.append(&mut self.held);
+        if !self.held.is_empty() {
+            into.append(&mut self.held);
+            return Ok(true);
+        }
         Ok(self.io.read_buf(into).await? > 0)
     }
 

@@ -1,12 +1,11 @@
 """Anthropic's Python SDK, unmodified."""
 
-import ssl
-
 import anthropic
 import pytest
+from stand import FIXTURES
+from upstream import Case
 
-MODEL = "claude-sonnet-4-6"
-MESSAGES = [{"role": "user", "content": "Say a few words."}]
+REQUEST = Case(FIXTURES / "anthropic/plain").request
 TOOL = {
     "name": "weather",
     "description": "The weather of a town.",
@@ -14,56 +13,45 @@ TOOL = {
 }
 
 
-def client(way, key, **options):
-    url, verify = way
-    if verify is not True:
-        context = ssl.create_default_context(cafile=verify)
-        options["http_client"] = anthropic.DefaultHttpxClient(verify=context, trust_env=False)
-    return anthropic.Anthropic(base_url=f"{url}/anthropic", api_key=key, **options)
+def client(caller, scheme="http", **options):
+    return anthropic.Anthropic(base_url=caller.url("anthropic", scheme=scheme), api_key=caller.key, **options)
 
 
-def test_message(farebox, way, tenant):
-    answer = client(way, farebox.issue("--tenant", tenant)).messages.create(
-        model=MODEL, max_tokens=128, messages=MESSAGES
-    )
-    assert answer.content[0].text
-    (row,) = farebox.rows(tenant, 1)
-    assert int(row["usage"]["input_tokens"]) == answer.usage.input_tokens
-    assert row["usage_source"] == "reported"
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_message(caller, scheme):
+    answer = client(caller, scheme).messages.create(**REQUEST)
+    assert answer.content[0].text == "Hello."
+    row = caller.expect("anthropic/plain")
+    assert (row["endpoint"], row["provider"], row["response_id"]) == ("messages", "anthropic", answer.id)
 
 
-def test_stream(farebox, way, tenant):
-    with client(way, farebox.issue("--tenant", tenant)).messages.stream(
-        model=MODEL, max_tokens=128, messages=MESSAGES
-    ) as stream:
+def test_stream(caller):
+    with client(caller).messages.stream(**REQUEST) as stream:
         assert "".join(stream.text_stream)
-        usage = stream.get_final_message().usage
-    (row,) = farebox.rows(tenant, 1)
-    total = sum(int(row["usage"].get(meter, "0")) for meter in ("output_tokens", "reasoning_tokens"))
-    assert total == usage.output_tokens
-    assert row["usage_source"] == "reported"
+        assert stream.get_final_message().usage.output_tokens
+    caller.expect("anthropic/stream")
 
 
-def test_tools(farebox, way, tenant):
-    answer = client(way, farebox.issue("--tenant", tenant)).messages.create(
-        model=MODEL, max_tokens=128, messages=MESSAGES, tools=[TOOL], tool_choice={"type": "any"}
-    )
-    assert [block.name for block in answer.content if block.type == "tool_use"] == ["weather"]
-    (row,) = farebox.rows(tenant, 1)
-    assert row["usage_source"] == "reported"
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_tools(caller, is_stream):
+    request = REQUEST | {"tools": [TOOL]}
+    if is_stream:
+        with client(caller).messages.stream(**request) as stream:
+            answer = stream.get_final_message()
+    else:
+        answer = client(caller).messages.create(**request)
+    assert [(block.name, block.input) for block in answer.content] == [("weather", {"town": "Graz"})]
+    caller.expect("anthropic/tools_stream" if is_stream else "anthropic/tools")
 
 
-def test_a_wrong_key_raises_authentication_error(farebox, way):
-    key = farebox.issue("--may-attribute", "any")
-    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
-    with pytest.raises(anthropic.AuthenticationError):
-        client(way, wrong, max_retries=0).messages.create(model=MODEL, max_tokens=16, messages=MESSAGES)
+def test_a_wrong_key_raises_authentication_error(wrong):
+    with pytest.raises(anthropic.AuthenticationError) as raised:
+        client(wrong).messages.create(**REQUEST)
+    assert raised.value.body["error"]["type"] == "authentication_error"
 
 
-def test_a_rate_limit_raises_rate_limit_error(farebox, way, tenant):
-    farebox.tenant(tenant)
-    farebox.verb("limit", "set", "--tenant", tenant, "--amount", "1", "--window", "hour")
-    limited = client(way, farebox.issue("--tenant", tenant), max_retries=0)
-    limited.messages.create(model=MODEL, max_tokens=16, messages=MESSAGES)
+def test_a_rate_limit_raises_rate_limit_error(limited):
+    client(limited).messages.create(**REQUEST)
     with pytest.raises(anthropic.RateLimitError):
-        limited.messages.create(model=MODEL, max_tokens=16, messages=MESSAGES)
+        client(limited, max_retries=0).messages.create(**REQUEST)
+    limited.expect("anthropic/plain")

@@ -1,40 +1,76 @@
-"""Deepgram's Python SDK, unmodified: a prerecorded file over REST."""
+"""Deepgram's Python SDK, unmodified: REST, and live listening over TLS as it insists."""
 
-import ssl
+import threading
 
 import deepgram
-import httpx
 import pytest
 from deepgram.core.api_error import ApiError
+from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
 
 SECOND = b"\x00\x00" * 16_000
+LINK = {"url": "https://example.com/a.wav", "model": "nova-3", "smart_format": True}
 
 
-def client(way, key):
-    url, verify = way
-    base = f"{url}/deepgram"
-    environment = DeepgramClientEnvironment(base=base, production=base, agent=base, agent_rest=base)
-    options = {}
-    if verify is not True:
-        context = ssl.create_default_context(cafile=verify)
-        options["httpx_client"] = httpx.Client(verify=context, trust_env=False)
-    return deepgram.DeepgramClient(api_key=key, environment=environment, **options)
+def client(caller, secure=True):
+    rest, socket = ("https", "wss") if secure else ("http", "ws")
+    rest, socket = caller.url("deepgram", scheme=rest), caller.url("deepgram", scheme=socket)
+    environment = DeepgramClientEnvironment(base=rest, production=socket, agent=socket, agent_rest=rest)
+    return deepgram.DeepgramClient(api_key=caller.key, environment=environment)
 
 
-def test_listen(farebox, way, tenant):
-    answer = client(way, farebox.issue("--tenant", tenant)).listen.v1.media.transcribe_file(
-        request=SECOND, model="nova-3", encoding="linear16"
-    )
-    assert answer.results.channels[0].alternatives[0].transcript
-    (row,) = farebox.rows(tenant, 1)
-    assert row["endpoint"] == "listen"
-    assert float(row["usage"]["audio_seconds"]) > 0
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_link(caller, secure):
+    answer = client(caller, secure).listen.v1.media.transcribe_url(**LINK)
+    assert answer.results.channels[0].alternatives[0].transcript == "hi"
+    row = caller.expect("deepgram/plain")
+    assert (row["endpoint"], row["provider"]) == ("listen", "deepgram")
 
 
-def test_a_wrong_key_is_401(farebox, way):
-    key = farebox.issue("--may-attribute", "any")
-    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
+def test_a_file(caller):
+    client(caller).listen.v1.media.transcribe_file(request=SECOND, model="nova-3", smart_format=True)
+    assert caller.expect("deepgram/plain")["request_bytes"] == len(SECOND)
+
+
+def test_speak(caller):
+    sound = client(caller).speak.v1.audio.generate(text="Hello", model="aura-2-thalia-en", encoding="mp3")
+    assert b"".join(sound)
+    assert caller.expect("deepgram/speak_plain")["endpoint"] == "speak"
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_live(caller, secure):
+    heard = []
+    done = threading.Event()
+    with client(caller, secure).listen.v1.connect(model="nova-3", encoding="linear16", sample_rate=16_000) as socket:
+        def hear(message):
+            heard.append(message.type)
+            if message.type == "Metadata":
+                done.set()
+
+        socket.on(EventType.MESSAGE, hear)
+        listening = threading.Thread(target=socket.start_listening, daemon=True)
+        listening.start()
+        for _ in range(3):
+            socket.send_media(SECOND)
+        socket.send_close_stream()
+        assert done.wait(30)
+        listening.join(30)
+    assert heard == ["Results"] * 3 + ["Metadata"]
+    (row,) = caller.rows(1)
+    assert (row["transport"], row["ending"], row["model"]) == ("websocket", "complete", "nova-3")
+    assert (row["usage_source"], row["usage"]["audio_seconds"]) == ("reported", "3")
+
+
+def test_a_wrong_key_is_401(wrong):
     with pytest.raises(ApiError) as raised:
-        client(way, wrong).listen.v1.media.transcribe_file(request=SECOND, model="nova-3")
-    assert raised.value.status_code == 401
+        client(wrong).listen.v1.media.transcribe_url(**LINK)
+    assert (raised.value.status_code, raised.value.body["err_code"]) == (401, "invalid_key")
+
+
+def test_a_rate_limit_is_429(limited):
+    client(limited).listen.v1.media.transcribe_url(**LINK)
+    with pytest.raises(ApiError) as raised:
+        client(limited).listen.v1.media.transcribe_url(**LINK, request_options={"max_retries": 0})
+    assert (raised.value.status_code, raised.value.body["err_code"]) == (429, "rate_limited")
+    limited.expect("deepgram/plain")

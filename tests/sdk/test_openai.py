@@ -1,13 +1,11 @@
 """OpenAI's Python SDK, unmodified: only its base URL and key are Farebox's."""
 
-import ssl
-
-import httpx
 import openai
 import pytest
+from stand import FIXTURES
+from upstream import Case
 
-MODEL = "gpt-4o-mini"
-MESSAGES = [{"role": "user", "content": "Say a few words."}]
+CHAT = Case(FIXTURES / "openai/plain").request
 TOOL = {
     "type": "function",
     "function": {
@@ -16,119 +14,150 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
     },
 }
+SOUND = ("a.wav", b"RIFF\x24\x00\x00\x00WAVE")
 
 
-def client(way, key, **options):
-    url, verify = way
-    if verify is not True:
-        # An address of this machine, so the proxies of the environment are not for it.
-        context = ssl.create_default_context(cafile=verify)
-        options["http_client"] = openai.DefaultHttpxClient(verify=context, trust_env=False)
-    return openai.OpenAI(base_url=f"{url}/openai/v1", api_key=key, **options)
+def client(caller, scheme="http", **options):
+    return openai.OpenAI(base_url=caller.url("openai", "/v1", scheme), api_key=caller.key, **options)
 
 
-def test_chat(farebox, way, tenant):
-    answer = client(way, farebox.issue("--tenant", tenant)).chat.completions.create(model=MODEL, messages=MESSAGES)
-    assert answer.choices[0].message.content
-    (row,) = farebox.rows(tenant, 1)
-    assert row["usage_source"] == "reported"
-    assert int(row["usage"]["output_tokens"]) == answer.usage.completion_tokens
-    assert row["environment"] == "test"
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_chat(caller, scheme):
+    answer = client(caller, scheme).chat.completions.create(**CHAT)
+    assert answer.choices[0].message.content == "Hello."
+    row = caller.expect("openai/plain")
+    assert (row["endpoint"], row["provider"], row["attribution"]) == ("chat", "openai", "key")
 
 
-def test_stream_without_usage_is_metered_and_unchanged(farebox, way, tenant):
-    stream = client(way, farebox.issue("--tenant", tenant)).chat.completions.create(
-        model=MODEL, messages=MESSAGES, stream=True
-    )
-    chunks = list(stream)
+def test_a_stream_without_usage_is_metered_and_unchanged(caller):
+    request = CHAT | {"stream": True}
+    chunks = list(client(caller).chat.completions.create(**request))
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert all(chunk.usage is None for chunk in chunks), "the caller did not ask for usage"
-    (row,) = farebox.rows(tenant, 1)
-    assert (row["usage_source"], row["request_amended"]) == ("reported", True)
+    assert caller.expect("openai/stream")["request_amended"] is True
 
 
-def test_stream_with_usage(farebox, way, tenant):
-    stream = client(way, farebox.issue("--tenant", tenant)).chat.completions.create(
-        model=MODEL, messages=MESSAGES, stream=True, stream_options={"include_usage": True}
-    )
-    usage = [chunk.usage for chunk in stream if chunk.usage]
+def test_a_stream_with_usage_has_it(caller):
+    request = CHAT | {"stream": True, "stream_options": {"include_usage": True}}
+    usage = [chunk.usage for chunk in client(caller).chat.completions.create(**request) if chunk.usage]
     assert len(usage) == 1
-    (row,) = farebox.rows(tenant, 1)
-    assert int(row["usage"]["output_tokens"]) == usage[0].completion_tokens
+    assert caller.expect("openai/stream")["request_amended"] is False
 
 
 @pytest.mark.parametrize("is_stream", [False, True])
-def test_tools(farebox, way, tenant, is_stream):
-    answer = client(way, farebox.issue("--tenant", tenant)).chat.completions.create(
-        model=MODEL, messages=MESSAGES, tools=[TOOL], tool_choice="required", stream=is_stream
-    )
+def test_tools(caller, is_stream):
+    answer = client(caller).chat.completions.create(**CHAT, tools=[TOOL], stream=is_stream)
     if is_stream:
-        names = [
-            call.function.name
-            for chunk in answer
-            for choice in chunk.choices
-            for call in choice.delta.tool_calls or []
-            if call.function and call.function.name
-        ]
+        calls = [call for chunk in answer for choice in chunk.choices for call in choice.delta.tool_calls or []]
     else:
-        names = [call.function.name for call in answer.choices[0].message.tool_calls]
-    assert names == ["weather"]
-    (row,) = farebox.rows(tenant, 1)
-    assert row["usage_source"] == "reported"
+        calls = answer.choices[0].message.tool_calls
+    assert [call.function.name for call in calls if call.function.name] == ["weather"]
+    caller.expect("openai/tools_stream" if is_stream else "openai/tools")
 
 
-def test_a_tenant_may_be_named_by_header(farebox, way, tenant):
-    key = farebox.issue("--may-attribute", "any")
-    headers = {"x-farebox-tenant": tenant, "x-farebox-customer": "end-1"}
-    client(way, key, default_headers=headers).chat.completions.create(model=MODEL, messages=MESSAGES)
-    (row,) = farebox.rows(tenant, 1)
+def test_responses(caller):
+    answer = client(caller).responses.create(**Case(FIXTURES / "openai/responses_plain").request)
+    assert answer.usage.total_tokens
+    assert caller.expect("openai/responses_plain")["response_id"] == answer.id
+
+
+def test_responses_stream(caller):
+    request = Case(FIXTURES / "openai/responses_stream").request
+    kinds = [event.type for event in client(caller).responses.create(**request)]
+    assert kinds[-1] == "response.completed"
+    caller.expect("openai/responses_stream")
+
+
+def test_embeddings(caller):
+    request = Case(FIXTURES / "openai/embeddings_plain").request
+    answer = client(caller).embeddings.create(**request, encoding_format="float")
+    assert len(answer.data) == 2
+    caller.expect("openai/embeddings_plain")
+
+
+def test_speech(caller):
+    answer = client(caller).audio.speech.create(**Case(FIXTURES / "openai/speech_plain").request)
+    assert answer.content
+    caller.expect("openai/speech_plain")
+
+
+def test_transcription(caller):
+    answer = client(caller).audio.transcriptions.create(model="gpt-4o-transcribe", file=SOUND)
+    assert answer.text == "hi"
+    caller.expect("openai/transcription_plain")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_realtime(caller, scheme):
+    with client(caller, scheme).realtime.connect(model="gpt-realtime") as connection:
+        for _ in range(2):
+            connection.response.create()
+            for event in connection:
+                if event.type == "response.done":
+                    assert event.response.usage.total_tokens == 30
+                    break
+    rows = caller.rows(3)
+    assert [row["transport"] for row in rows] == ["websocket"] * 3
+    # Newest first: what follows the last turn, the second turn, the first.
+    assert [row["usage"].get("output_tokens") for row in rows] == [None, "10", "10"]
+    assert [row["response_id"] for row in rows] == [None, "resp_2", "resp_1"]
+    assert {row["model"] for row in rows} == {"gpt-realtime"}
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_azure(caller, is_stream):
+    azure = openai.AzureOpenAI(
+        azure_endpoint=caller.url("azure", scheme="http"), api_key=caller.key, api_version="2025-04-01-preview"
+    )
+    request = {"model": "my-sol", "messages": [{"role": "user", "content": "Say hello."}], "stream": is_stream}
+    answer = azure.chat.completions.create(**request)
+    if is_stream:
+        assert list(answer)
+    else:
+        assert answer.choices[0].message.content
+    row = caller.expect("azure/stream" if is_stream else "azure/plain")
+    assert (row["provider"], row["model_requested"]) == ("azure", "my-sol")
+
+
+def test_a_tenant_may_be_named_by_header(farebox):
+    caller = farebox.caller()
+    caller.key = farebox.issue("--may-attribute", "any")
+    headers = {"x-farebox-tenant": caller.tenant, "x-farebox-customer": "end-1"}
+    client(caller, default_headers=headers).chat.completions.create(**CHAT)
+    row = caller.expect("openai/plain")
     assert (row["attribution"], row["customer_id"]) == ("header", "end-1")
 
 
-def test_a_wrong_key_raises_authentication_error(farebox, way):
-    key = farebox.issue("--may-attribute", "any")
-    wrong = key[:-1] + ("A" if key[-1] != "A" else "B")
+def test_a_wrong_key_raises_authentication_error(wrong):
     with pytest.raises(openai.AuthenticationError) as raised:
-        client(way, wrong, max_retries=0).chat.completions.create(model=MODEL, messages=MESSAGES)
+        client(wrong).chat.completions.create(**CHAT)
     assert raised.value.code == "invalid_key"
 
 
-def test_a_rate_limit_raises_rate_limit_error(farebox, way, tenant):
-    farebox.tenant(tenant)
-    farebox.verb("limit", "set", "--tenant", tenant, "--amount", "1", "--window", "hour")
-    limited = client(way, farebox.issue("--tenant", tenant), max_retries=0)
-    limited.chat.completions.create(model=MODEL, messages=MESSAGES)
+def test_a_rate_limit_raises_rate_limit_error(limited):
+    client(limited).chat.completions.create(**CHAT)
     with pytest.raises(openai.RateLimitError) as raised:
-        limited.chat.completions.create(model=MODEL, messages=MESSAGES)
+        client(limited, max_retries=0).chat.completions.create(**CHAT)
     assert raised.value.code == "rate_limited"
     assert int(raised.value.response.headers["retry-after"]) >= 1
+    limited.expect("openai/plain")
 
 
-def test_a_conflicting_tenant_raises_permission_denied(farebox, way, tenant):
+def test_a_conflicting_tenant_raises_permission_denied(caller):
     headers = {"x-farebox-tenant": "another"}
-    scoped = client(way, farebox.issue("--tenant", tenant), max_retries=0, default_headers=headers)
     with pytest.raises(openai.PermissionDeniedError) as raised:
-        scoped.chat.completions.create(model=MODEL, messages=MESSAGES)
+        client(caller, default_headers=headers).chat.completions.create(**CHAT)
     assert raised.value.code == "tenant_conflict"
 
 
-def test_the_event_id_is_on_the_answer(farebox, way, tenant):
-    raw = client(way, farebox.issue("--tenant", tenant)).chat.completions.with_raw_response.create(
-        model=MODEL, messages=MESSAGES
-    )
-    (row,) = farebox.rows(tenant, 1)
-    assert raw.headers["x-farebox-event"] == row["event_id"]
+def test_the_event_id_is_on_the_answer(caller):
+    raw = client(caller).chat.completions.with_raw_response.create(**CHAT)
+    assert raw.headers["x-farebox-event"] == caller.expect("openai/plain")["event_id"]
 
 
-def test_plain_httpx_needs_nothing_of_ours(farebox, way, tenant):
-    url, verify = way
-    key = farebox.issue("--tenant", tenant)
-    context = True if verify is True else ssl.create_default_context(cafile=verify)
-    answer = httpx.post(
-        f"{url}/openai/v1/chat/completions",
-        headers={"authorization": f"Bearer {key}"},
-        json={"model": MODEL, "messages": MESSAGES},
-        verify=context,
-        trust_env=False,
-    )
-    assert answer.status_code == 200, answer.text
+def test_a_test_key_goes_to_the_simulated_upstream(farebox):
+    caller = farebox.caller("--environment", "test")
+    answer = client(caller).chat.completions.create(**CHAT | {"model": "gpt-4o-mini"})
+    (row,) = caller.rows(1)
+    assert (row["environment"], row["usage_source"]) == ("test", "reported")
+    assert int(row["usage"]["output_tokens"]) == answer.usage.completion_tokens

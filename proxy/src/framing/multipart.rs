@@ -10,6 +10,8 @@ use memchr::memmem;
 const DELIMITER_BYTES_MAX: usize = 72;
 /// Longest block of headers of a part; a form with a longer one is not read.
 const HEADERS_BYTES_MAX: usize = 8 * 1024;
+/// Most characters of a field's name that are written again.
+const NAME_CHARS_MAX: usize = 256;
 /// Most bytes kept of a text field.
 pub const FIELD_BYTES_MAX: usize = 4 * 1024;
 /// Most bytes kept of a file's beginning.
@@ -120,7 +122,9 @@ impl Form {
         let delimiter = std::mem::take(&mut self.delimiter);
         let mut out = Vec::new();
         for part in self.finish() {
-            let name: String = part.name.replace(['"', '\r', '\n', '\\'], "_");
+            // No field that anyone knows has a longer name, and headers have a bound.
+            let name: String = part.name.chars().take(NAME_CHARS_MAX).collect();
+            let name = name.replace(['"', '\r', '\n', '\\'], "_");
             let file = if part.is_file { "; filename=\"\"" } else { "" };
             let head = format!(
                 "\r\ncontent-disposition: form-data; name=\"{name}\"{file}\r\n\
@@ -335,6 +339,18 @@ mod tests {
                 (part.name.as_str(), part.is_file, head, part.len)
             })
             .collect()
+    }
+
+    #[test]
+    fn a_long_name_does_not_hide_the_fields_behind_it() {
+        let mut body = b"--b\r\ncontent-disposition: form-data; name=\"".to_vec();
+        // Each of them is three bytes once it is made UTF-8.
+        body.extend(vec![0xfe; HEADERS_BYTES_MAX / 2]);
+        body.extend(b"\"\r\n\r\nx\r\n--b\r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--b--\r\n");
+        let mut form = Form::default();
+        form.push(&body);
+        let again = parts(&form.written());
+        assert_eq!(again.last().and_then(Part::text), Some("m"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A JSON text with its bulk left out, as it comes: long strings become `null`, long runs of plain
+//! A JSON text with its bulk left out, as it comes: long strings become `null` (long names `""`), long runs of plain
 //! values in an array are shortened. What is learnt of a body stands in short members, wherever they
 //! are, so that bodies of any size are read in constant memory.
 //!
@@ -146,10 +146,18 @@ impl Pruner {
         } else {
             self.state = State::Between;
             if self.is_long {
-                self.out.extend_from_slice(b"null");
+                // A member's name stays a string, so that what was JSON still is.
+                let kept: &[u8] = if self.is_name() { b"\"\"" } else { b"null" };
+                self.out.extend_from_slice(kept);
             }
         }
         &bytes[at + 1..]
+    }
+
+    /// What comes behind what is kept is the name of a member.
+    fn is_name(&self) -> bool {
+        let is_in_object = self.open.last().is_some_and(|level| !level.is_array);
+        is_in_object && matches!(self.out.last(), Some(b'{' | b','))
     }
 
     fn keep_string(&mut self, bytes: &[u8], start: usize) {
@@ -194,6 +202,12 @@ mod tests {
         assert_eq!(
             pruned(text.as_bytes()).unwrap(),
             r#"{"a":"b\"c","long":null,"list":[1,2.5,"x",null,{"k":[]}]}"#
+        );
+        let named =
+            format!(r#"{{"{long}":"{long}", "{long}" : {{"{long}":["{long}","{long}"]}}}}"#);
+        assert_eq!(
+            pruned(named.as_bytes()).unwrap(),
+            r#"{"":null,"":{"":[null,null]}}"#
         );
         let numbers = vec!["0.25"; 3000].join(", ");
         let text =

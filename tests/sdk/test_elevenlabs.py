@@ -1,0 +1,54 @@
+"""ElevenLabs' Python SDK, unmodified; its sockets go over TLS as it insists."""
+
+import io
+
+import pytest
+from elevenlabs.client import ElevenLabs
+from elevenlabs.core.api_error import ApiError
+
+SPEECH = {"text": "Héllo 😀", "model_id": "eleven_flash_v2_5", "output_format": "mp3_44100_128"}
+
+
+def client(caller, scheme="http"):
+    return ElevenLabs(base_url=caller.url("elevenlabs", scheme=scheme), api_key=caller.key)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_speech(caller, scheme):
+    assert b"".join(client(caller, scheme).text_to_speech.convert("v1oice", **SPEECH))
+    row = caller.expect("elevenlabs/speech_plain")
+    assert (row["endpoint"], row["provider"]) == ("speech", "elevenlabs")
+
+
+def test_speech_with_timestamps(caller):
+    list(client(caller).text_to_speech.stream_with_timestamps("v1oice", **SPEECH))
+    caller.expect("elevenlabs/speech_stream")
+
+
+def test_transcription(caller):
+    answer = client(caller).speech_to_text.convert(model_id="scribe_v2", file=io.BytesIO(b"x"))
+    assert answer.text == "hi"
+    caller.expect("elevenlabs/transcription_plain")
+
+
+def test_speech_over_a_socket(caller):
+    speaking = client(caller, "https").text_to_speech.convert_realtime(
+        "v1oice", text=iter(["Hello ", "world."]), model_id="eleven_flash_v2_5"
+    )
+    assert b"".join(speaking) == b"ID3 sound"
+    (row,) = caller.rows(1)
+    assert (row["transport"], row["endpoint"], row["tenant_id"]) == ("websocket", "speech", caller.tenant)
+
+
+def test_a_wrong_key_is_401(wrong):
+    with pytest.raises(ApiError) as raised:
+        b"".join(client(wrong).text_to_speech.convert("v1oice", **SPEECH))
+    assert raised.value.status_code == 401
+
+
+def test_a_rate_limit_is_429(limited):
+    b"".join(client(limited).text_to_speech.convert("v1oice", **SPEECH))
+    with pytest.raises(ApiError) as raised:
+        b"".join(client(limited).text_to_speech.convert("v1oice", **SPEECH, request_options={"max_retries": 0}))
+    assert raised.value.status_code == 429
+    limited.expect("elevenlabs/speech_plain")
