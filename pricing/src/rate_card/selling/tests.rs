@@ -69,11 +69,22 @@ fn ladder() -> CardSet {
     ]))
 }
 
+/// Tenant and plan, provider, model and meter; then the rule, and its markup unless it is a fixed price.
+type Case<'a> = (
+    &'a str,
+    Option<&'a str>,
+    &'a str,
+    &'a str,
+    Meter,
+    &'a str,
+    &'a str,
+);
+
 #[test]
 fn tenant_goes_before_plan_before_model_before_vendor_before_meter() {
     use Meter::{InputTokens as In, OutputTokens as Out};
     let cards = ladder();
-    let cases: [(&str, Option<&str>, &str, &str, Meter, &str, &str); 12] = [
+    let cases: [Case<'_>; 12] = [
         // Nobody in particular, and what is most particular about the call.
         (
             "other",
