@@ -38,6 +38,10 @@ class Caller:
     def rows(self, count):
         return self.stand.rows(self.tenant, count)
 
+    def session(self):
+        """The rows of a socket, oldest first, once its last one is there."""
+        return self.stand.session(self.tenant)
+
     def expect(self, case, count=1):
         """The newest of exactly `count` rows is what the fixture says its usage is."""
         return self.stand.expect(self.tenant, case, count)
@@ -53,6 +57,7 @@ class Stand:
         self.upstream = Upstream()
         self.upstream.tell("/caller", self.tell_caller)
         self.upstream.tell("/expect", self.tell_row)
+        self.upstream.tell("/session", lambda query: self.session(query["tenant"]))
         self.log = open(self.data_dir / "up.log", "w+")
         self.process = subprocess.Popen(
             [self.binary, "up", "--data-dir", str(self.data_dir)],
@@ -130,6 +135,15 @@ class Stand:
 
     def rows(self, tenant, count):
         """Waits until the tenant has exactly `count` events; they, newest first."""
+        return self.rows_when(tenant, lambda items: len(items) == count, f"{count} rows")
+
+    def session(self, tenant):
+        """Waits until the tenant's socket has its final row; all its rows, oldest first."""
+        items = self.rows_when(tenant, lambda items: any(item["is_final"] for item in items), "a final row")
+        assert {item["transport"] for item in items} == {"websocket"}, items
+        return sorted(items, key=lambda item: item["part"])
+
+    def rows_when(self, tenant, is_enough, what):
         query = urllib.parse.urlencode({"tenant": tenant, "limit": 100})
         request = urllib.request.Request(
             f"{self.connection['collector_url']}/api/v1/events?{query}",
@@ -138,9 +152,9 @@ class Stand:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             items = json.load(opener().open(request))["items"]
-            if len(items) == count:
+            if is_enough(items):
                 return items
-            assert time.monotonic() < deadline, f"{len(items)} rows of {count}; served: {self.upstream.served[-3:]}"
+            assert time.monotonic() < deadline, f"{len(items)} rows, not {what}; served: {self.upstream.served[-3:]}"
             time.sleep(0.02)
 
     def expect(self, tenant, case, count=1):

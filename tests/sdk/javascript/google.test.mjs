@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ApiError, GoogleGenAI, Modality } from '@google/genai';
-import { caller, expect, row, url, wrong } from './stand.mjs';
+import { caller, expect, session, url, wrong } from './stand.mjs';
 
 const REQUEST = { model: 'gemini-3.8-flash', contents: 'Say hi.' };
 const TOOLS = [{ functionDeclarations: [{ name: 'weather', parametersJsonSchema: { type: 'object', properties: { town: { type: 'string' } } } }] }];
@@ -47,7 +47,7 @@ for (const scheme of ['http', 'https']) {
     assert.equal((await heard).totalTokenCount, 20);
     session.close();
     await closed.promise;
-    assert.equal((await row(us, 2)).transport, 'websocket');
+    assert.equal((await session(us)).filter(({ usage }) => usage.output_tokens).length, 1);
   });
 }
 

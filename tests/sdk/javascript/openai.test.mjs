@@ -5,7 +5,7 @@ import OpenAI, { toFile } from 'openai';
 import { OpenAIRealtimeWebSocket } from 'openai/realtime/websocket';
 import { OpenAIRealtimeWS } from 'openai/realtime/ws';
 import { WebSocket } from 'ws';
-import { caller, expect, row, url, wrong } from './stand.mjs';
+import { caller, expect, session, url, wrong } from './stand.mjs';
 
 const CHAT = { model: 'gpt-6-sol', messages: [{ role: 'user', content: 'Say hello.' }] };
 const TOOL = { type: 'function', function: { name: 'weather', parameters: { type: 'object', properties: { town: { type: 'string' } } } } };
@@ -79,7 +79,7 @@ test('realtime over wss', async () => {
   const closed = new Promise((resolve) => socket.socket.on('close', resolve));
   socket.close();
   await closed;
-  assert.equal((await row(us, 2)).transport, 'websocket');
+  assert.equal((await session(us)).filter(({ usage }) => usage.output_tokens).length, 1);
 });
 
 test('realtime as a browser opens it, with the key in a subprotocol', async () => {
@@ -97,7 +97,7 @@ test('realtime as a browser opens it, with the key in a subprotocol', async () =
   const closed = new Promise((resolve) => socket.socket.addEventListener('close', resolve));
   socket.close();
   await closed;
-  assert.equal((await row(us, 2)).transport, 'websocket');
+  assert.equal((await session(us)).filter(({ usage }) => usage.output_tokens).length, 1);
 });
 
 test('a wrong key raises AuthenticationError', async () => {

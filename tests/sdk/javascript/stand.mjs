@@ -27,3 +27,6 @@ export const row = ({ tenant }, count = 1) => ask('/expect', { tenant, count });
 
 /** The same, which has to be what the fixture says its usage is. */
 export const expect = ({ tenant }, fixture, count = 1) => ask('/expect', { tenant, case: fixture, count });
+
+/** The rows of the tenant's socket, oldest first, once its last one is there. */
+export const session = ({ tenant }) => ask('/session', { tenant });
