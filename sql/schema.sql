@@ -1145,6 +1145,22 @@ COMMENT ON COLUMN farebox.usage_events.adjusted_billed_usd IS 'billed_usd with a
 
 COMMENT ON COLUMN farebox.usage_events.plan IS 'The tenant''s plan when the call began; selling rules go by it.';
 
+CREATE TABLE farebox_private.key_activity (
+    key_id uuid NOT NULL,
+    first_used_at timestamp with time zone NOT NULL,
+    last_used_at timestamp with time zone NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.key_activity FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.key_activity IS 'When keys were used; apart from virtual_keys so that ingest does not touch the directory.';
+
+COMMENT ON COLUMN farebox_private.key_activity.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.key_activity.first_used_at IS 'Its earliest use.';
+
+COMMENT ON COLUMN farebox_private.key_activity.last_used_at IS 'Its latest use: start of a call, or a request to the API.';
+
 CREATE TABLE farebox_private.virtual_keys (
     key_id uuid NOT NULL,
     prefix text NOT NULL,
@@ -1166,12 +1182,15 @@ CREATE TABLE farebox_private.virtual_keys (
     issued_by text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rotated_from uuid,
+    allowed_projects text[],
+    stale_after_days integer,
     CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
     CONSTRAINT may_attribute_is_known CHECK ((may_attribute = ANY (ARRAY['none'::text, 'any'::text, 'list'::text, 'prefix'::text]))),
     CONSTRAINT name_is_id CHECK (farebox_private.is_id(name)),
     CONSTRAINT prefix_is_visible_part CHECK ((prefix ~ '^vk_[A-Z2-7]{5}$'::text)),
     CONSTRAINT revoke_streams_is_known CHECK ((revoke_streams = ANY (ARRAY['cut'::text, 'finish'::text]))),
-    CONSTRAINT secret_is_hashed CHECK ((secret_hash ~~ '$argon2id$%'::text))
+    CONSTRAINT secret_is_hashed CHECK ((secret_hash ~~ '$argon2id$%'::text)),
+    CONSTRAINT stale_after_days_is_positive CHECK ((stale_after_days > 0))
 );
 
 ALTER TABLE ONLY farebox_private.virtual_keys FORCE ROW LEVEL SECURITY;
@@ -1218,6 +1237,10 @@ COMMENT ON COLUMN farebox_private.virtual_keys.created_at IS 'When it was issued
 
 COMMENT ON COLUMN farebox_private.virtual_keys.rotated_from IS 'The key it replaces.';
 
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_projects IS 'Projects it may name; null: all.';
+
+COMMENT ON COLUMN farebox_private.virtual_keys.stale_after_days IS 'Days without use after which it is stale; null: as its tenant or the deployment says.';
+
 CREATE VIEW farebox.virtual_keys AS
  SELECT keys.key_id,
     keys.prefix,
@@ -1237,8 +1260,13 @@ CREATE VIEW farebox.virtual_keys AS
     keys.revoke_streams,
     keys.issued_by,
     keys.created_at,
-    keys.rotated_from
-   FROM farebox_private.virtual_keys keys;
+    keys.rotated_from,
+    keys.allowed_projects,
+    keys.stale_after_days,
+    activity.first_used_at,
+    activity.last_used_at
+   FROM (farebox_private.virtual_keys keys
+     LEFT JOIN farebox_private.key_activity activity USING (key_id));
 
 COMMENT ON VIEW farebox.virtual_keys IS 'Virtual keys, without their secrets.';
 
@@ -1279,6 +1307,14 @@ COMMENT ON COLUMN farebox.virtual_keys.issued_by IS 'Who issued it.';
 COMMENT ON COLUMN farebox.virtual_keys.created_at IS 'When it was issued.';
 
 COMMENT ON COLUMN farebox.virtual_keys.rotated_from IS 'The key it replaces.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_projects IS 'Projects it may name; null: all.';
+
+COMMENT ON COLUMN farebox.virtual_keys.stale_after_days IS 'Days without use after which it is stale; null: as its tenant or the deployment says.';
+
+COMMENT ON COLUMN farebox.virtual_keys.first_used_at IS 'When it was used first; null: never.';
+
+COMMENT ON COLUMN farebox.virtual_keys.last_used_at IS 'When it was used last; null: never.';
 
 CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
     LANGUAGE sql STABLE
@@ -1623,8 +1659,10 @@ CREATE TABLE farebox_private.tenants (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by text,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    status_reason text,
     CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text)),
     CONSTRAINT status_is_known CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text, 'archived'::text]))),
+    CONSTRAINT status_reason_is_short CHECK (((char_length(status_reason) >= 1) AND (char_length(status_reason) <= 256))),
     CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id)),
     CONSTRAINT time_zone_is_named CHECK ((time_zone ~ '^(UTC|[A-Za-z]+(/[A-Za-z0-9_+-]+)+)$'::text))
 );
@@ -1654,6 +1692,8 @@ COMMENT ON COLUMN farebox_private.tenants.created_at IS 'When the tenant was mad
 COMMENT ON COLUMN farebox_private.tenants.created_by IS 'Who made it; ingest when its first event did.';
 
 COMMENT ON COLUMN farebox_private.tenants.updated_at IS 'When it was last changed.';
+
+COMMENT ON COLUMN farebox_private.tenants.status_reason IS 'Why it is suspended or archived; told to its callers.';
 
 CREATE VIEW farebox.allowances AS
  SELECT tenants.tenant_id,
@@ -3967,6 +4007,60 @@ COMMENT ON COLUMN farebox.spans.unpriced_events IS 'Events with pricing unpriced
 
 COMMENT ON COLUMN farebox.spans.unknown_events IS 'Events of which no usage is known.';
 
+CREATE TABLE farebox_private.deployment (
+    name text NOT NULL,
+    value jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.deployment FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.deployment IS 'Defaults of the whole deployment that views go by; the collector writes what its configuration says.';
+
+COMMENT ON COLUMN farebox_private.deployment.name IS 'stale_after_days (90 when absent).';
+
+COMMENT ON COLUMN farebox_private.deployment.value IS 'The value.';
+
+COMMENT ON COLUMN farebox_private.deployment.changed_at IS 'When it was last changed.';
+
+CREATE VIEW farebox.stale_keys AS
+ SELECT keys.key_id,
+    keys.prefix,
+    keys.name,
+    keys.tenant_id,
+    keys.environment,
+    keys.created_at,
+    activity.last_used_at,
+    allowed.days AS stale_after_days,
+    (EXTRACT(day FROM (now() - COALESCE(activity.last_used_at, keys.created_at))))::integer AS idle_days
+   FROM (((farebox_private.virtual_keys keys
+     LEFT JOIN farebox_private.key_activity activity USING (key_id))
+     LEFT JOIN farebox_private.tenants USING (tenant_id))
+     CROSS JOIN LATERAL ( SELECT COALESCE(keys.stale_after_days, ((tenants.settings ->> 'stale_after_days'::text))::integer, ( SELECT ((deployment.value #>> '{}'::text[]))::integer AS int4
+                   FROM farebox_private.deployment
+                  WHERE (deployment.name = 'stale_after_days'::text)), 90) AS days) allowed)
+  WHERE ((keys.revoked_at IS NULL) AND ((keys.expires_at IS NULL) OR (keys.expires_at > now())) AND (COALESCE(activity.last_used_at, keys.created_at) < (now() - make_interval(days => allowed.days))));
+
+COMMENT ON VIEW farebox.stale_keys IS 'Virtual keys that work and were not used for longer than they may: 90 days, unless key, tenant or deployment says otherwise.';
+
+COMMENT ON COLUMN farebox.stale_keys.key_id IS 'Identifier of the key.';
+
+COMMENT ON COLUMN farebox.stale_keys.prefix IS 'The first eight characters, visible and unique.';
+
+COMMENT ON COLUMN farebox.stale_keys.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox.stale_keys.tenant_id IS 'The key''s own tenant, or null.';
+
+COMMENT ON COLUMN farebox.stale_keys.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox.stale_keys.created_at IS 'When it was issued.';
+
+COMMENT ON COLUMN farebox.stale_keys.last_used_at IS 'When it was used last; null: never.';
+
+COMMENT ON COLUMN farebox.stale_keys.stale_after_days IS 'Days without use that it is allowed.';
+
+COMMENT ON COLUMN farebox.stale_keys.idle_days IS 'Whole days since it was used last, or issued.';
+
 CREATE TABLE farebox_private.tenant_activity (
     tenant_id text NOT NULL,
     first_seen timestamp with time zone NOT NULL,
@@ -4046,7 +4140,8 @@ CREATE VIEW farebox.tenants AS
             ELSE NULL::text
         END AS created_by,
     activity.first_seen,
-    activity.last_seen
+    activity.last_seen,
+    tenants.status_reason
    FROM (farebox_private.tenants
      LEFT JOIN farebox_private.tenant_activity activity USING (tenant_id));
 
@@ -4071,6 +4166,8 @@ COMMENT ON COLUMN farebox.tenants.created_by IS 'Who made it; ingest when its fi
 COMMENT ON COLUMN farebox.tenants.first_seen IS 'Earliest started_at of its events.';
 
 COMMENT ON COLUMN farebox.tenants.last_seen IS 'Latest started_at of its events.';
+
+COMMENT ON COLUMN farebox.tenants.status_reason IS 'Why it is suspended or archived; told to its callers.';
 
 CREATE VIEW farebox.trace_events AS
  SELECT events.event_id AS id,
@@ -4270,10 +4367,17 @@ CREATE VIEW farebox.unattributed_usage AS
     trim_scale(sum((daily.cost_usd)::numeric)) AS cost_usd,
     trim_scale(sum((daily.billed_usd)::numeric)) AS billed_usd,
     (sum(daily.events))::bigint AS events,
-    (sum(daily.unpriced_events))::bigint AS unpriced_events
-   FROM farebox_private.usage_daily daily
+    (sum(daily.unpriced_events))::bigint AS unpriced_events,
+    suggestion.tenant_id AS suggested_tenant_id
+   FROM (farebox_private.usage_daily daily
+     LEFT JOIN ( SELECT attributed.key_id,
+            min(attributed.tenant_id) AS tenant_id
+           FROM farebox_private.usage_daily attributed
+          WHERE ((attributed.tenant_id IS NOT NULL) AND (attributed.key_id IS NOT NULL))
+          GROUP BY attributed.key_id
+         HAVING (count(DISTINCT attributed.tenant_id) = 1)) suggestion USING (key_id))
   WHERE ((daily.tenant_id IS NULL) AND ( SELECT farebox_private.sees_all() AS sees_all))
-  GROUP BY daily.day, daily.period, daily.key_id, daily.environment, daily.paid_by, daily.provider, daily.endpoint, daily.model, daily.meter;
+  GROUP BY daily.day, daily.period, daily.key_id, daily.environment, daily.paid_by, daily.provider, daily.endpoint, daily.model, daily.meter, suggestion.tenant_id;
 
 COMMENT ON VIEW farebox.unattributed_usage IS 'Usage that names no tenant, by UTC day. For the operator only.';
 
@@ -4304,6 +4408,8 @@ COMMENT ON COLUMN farebox.unattributed_usage.billed_usd IS 'What would be billed
 COMMENT ON COLUMN farebox.unattributed_usage.events IS 'Events, on the row of the meter calls.';
 
 COMMENT ON COLUMN farebox.unattributed_usage.unpriced_events IS 'Unpriced ones, on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox.unattributed_usage.suggested_tenant_id IS 'The one tenant that the key''s other calls name; null: none, or several.';
 
 CREATE VIEW farebox.usage_hourly AS
  SELECT sums.hour,
@@ -4376,12 +4482,62 @@ ALTER TABLE farebox_private.audit_log ALTER COLUMN audit_id ADD GENERATED ALWAYS
     CACHE 1
 );
 
+CREATE TABLE farebox_private.credentials (
+    credential_id uuid NOT NULL,
+    tenant_id text,
+    upstream text NOT NULL,
+    name text,
+    host text NOT NULL,
+    hint text NOT NULL,
+    master_key_id text NOT NULL,
+    wrapped_key bytea NOT NULL,
+    sealed bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    created_by text,
+    rotated_at timestamp with time zone,
+    rotated_by text,
+    CONSTRAINT hint_is_short CHECK ((char_length(hint) <= 4)),
+    CONSTRAINT host_is_id CHECK (farebox_private.is_id(host)),
+    CONSTRAINT name_is_id CHECK (farebox_private.is_id(name)),
+    CONSTRAINT upstream_is_id CHECK (farebox_private.is_id(upstream))
+);
+
+ALTER TABLE ONLY farebox_private.credentials FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.credentials IS 'Provider credentials, each sealed under a data key of its own that a master key outside the database wraps.';
+
+COMMENT ON COLUMN farebox_private.credentials.credential_id IS 'Identifier, kept when the secret is rotated.';
+
+COMMENT ON COLUMN farebox_private.credentials.tenant_id IS 'The tenant whose own it is; null: the operator''s.';
+
+COMMENT ON COLUMN farebox_private.credentials.upstream IS 'The configured upstream it is for.';
+
+COMMENT ON COLUMN farebox_private.credentials.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.credentials.host IS 'Host, and port where it is not the scheme''s own, that it may be sent to; bound into the seal.';
+
+COMMENT ON COLUMN farebox_private.credentials.hint IS 'The last characters of the secret, to tell one from another.';
+
+COMMENT ON COLUMN farebox_private.credentials.master_key_id IS 'Which master key wraps the data key.';
+
+COMMENT ON COLUMN farebox_private.credentials.wrapped_key IS 'The data key under the master key: nonce and AES-256-GCM.';
+
+COMMENT ON COLUMN farebox_private.credentials.sealed IS 'The secret under the data key: nonce and AES-256-GCM.';
+
+COMMENT ON COLUMN farebox_private.credentials.created_at IS 'When it was first set.';
+
+COMMENT ON COLUMN farebox_private.credentials.created_by IS 'Who set it first.';
+
+COMMENT ON COLUMN farebox_private.credentials.rotated_at IS 'When the secret was last replaced.';
+
+COMMENT ON COLUMN farebox_private.credentials.rotated_by IS 'Who replaced it.';
+
 CREATE TABLE farebox_private.directory_changes (
     change_id bigint NOT NULL,
     kind text NOT NULL,
     entity_id text NOT NULL,
     changed_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['tenant'::text, 'key'::text, 'limit'::text, 'rate_card'::text])))
+    CONSTRAINT kind_is_a_word CHECK ((kind ~ '^[a-z_]{1,40}$'::text))
 );
 
 ALTER TABLE ONLY farebox_private.directory_changes FORCE ROW LEVEL SECURITY;
@@ -4390,7 +4546,7 @@ COMMENT ON TABLE farebox_private.directory_changes IS 'One row for each changed 
 
 COMMENT ON COLUMN farebox_private.directory_changes.change_id IS 'Grows in the order of commits.';
 
-COMMENT ON COLUMN farebox_private.directory_changes.kind IS 'tenant, key, limit or rate_card.';
+COMMENT ON COLUMN farebox_private.directory_changes.kind IS 'tenant, key, limit, rate_card, credential, ….';
 
 COMMENT ON COLUMN farebox_private.directory_changes.entity_id IS 'The entity''s id; for a rate card its provider.';
 
@@ -4404,6 +4560,32 @@ ALTER TABLE farebox_private.directory_changes ALTER COLUMN change_id ADD GENERAT
     NO MAXVALUE
     CACHE 1
 );
+
+CREATE VIEW farebox_private.directory_credentials AS
+ SELECT credentials.credential_id,
+    credentials.tenant_id,
+    credentials.upstream,
+    credentials.host,
+    credentials.master_key_id,
+    encode(credentials.wrapped_key, 'hex'::text) AS wrapped_key,
+    encode(credentials.sealed, 'hex'::text) AS sealed
+   FROM farebox_private.credentials;
+
+COMMENT ON VIEW farebox_private.directory_credentials IS 'What a proxy knows of provider credentials; useless without a master key.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.credential_id IS 'Identifier, kept when the secret is rotated.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.tenant_id IS 'The tenant whose own it is; null: the operator''s.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.upstream IS 'The configured upstream it is for.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.host IS 'Where it may be sent.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.master_key_id IS 'Which master key wraps the data key.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.wrapped_key IS 'The data key under the master key, in hexadecimal.';
+
+COMMENT ON COLUMN farebox_private.directory_credentials.sealed IS 'The secret under the data key, in hexadecimal.';
 
 CREATE VIEW farebox_private.directory_keys AS
  SELECT virtual_keys.key_id,
@@ -4421,7 +4603,8 @@ CREATE VIEW farebox_private.directory_keys AS
     virtual_keys.networks,
     virtual_keys.expires_at,
     virtual_keys.revoked_at,
-    virtual_keys.revoke_streams
+    virtual_keys.revoke_streams,
+    virtual_keys.allowed_projects
    FROM farebox_private.virtual_keys;
 
 COMMENT ON VIEW farebox_private.directory_keys IS 'What a proxy knows of virtual keys.';
@@ -4457,6 +4640,8 @@ COMMENT ON COLUMN farebox_private.directory_keys.expires_at IS 'When it stops wo
 COMMENT ON COLUMN farebox_private.directory_keys.revoked_at IS 'When it was revoked.';
 
 COMMENT ON COLUMN farebox_private.directory_keys.revoke_streams IS 'Whether revocation cuts running streams or lets them finish.';
+
+COMMENT ON COLUMN farebox_private.directory_keys.allowed_projects IS 'Projects it may name; null: all.';
 
 CREATE VIEW farebox_private.directory_limits AS
  SELECT limits.limit_id,
@@ -4508,11 +4693,59 @@ COMMENT ON COLUMN farebox_private.directory_rate_cards.is_active IS 'Whether it 
 
 COMMENT ON COLUMN farebox_private.directory_rate_cards.canonical IS 'The card''s canonical JSON text.';
 
+CREATE TABLE farebox_private.session_attributions (
+    key_id uuid NOT NULL,
+    session_id text NOT NULL,
+    tenant_id text,
+    labels jsonb DEFAULT '{}'::jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    changed_xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    CONSTRAINT labels_is_object CHECK ((jsonb_typeof(labels) = 'object'::text)),
+    CONSTRAINT tenant_id_is_id CHECK (farebox_private.is_id(tenant_id))
+);
+
+ALTER TABLE ONLY farebox_private.session_attributions FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.session_attributions IS 'Whose session it is, by virtual key and session id; the first attribution stays.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.key_id IS 'The virtual key; all zeros: callers without one.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.session_id IS 'The session.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.tenant_id IS 'Its tenant; null: none yet.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.labels IS 'What its later calls inherit: customer_id, project, agent, revision, metadata.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.changed_at IS 'When it was last added to.';
+
+COMMENT ON COLUMN farebox_private.session_attributions.changed_xid IS 'The transaction that did.';
+
+CREATE VIEW farebox_private.directory_sessions AS
+ SELECT sessions.key_id,
+    sessions.session_id,
+    sessions.tenant_id,
+    sessions.labels,
+    sessions.changed_xid
+   FROM farebox_private.session_attributions sessions;
+
+COMMENT ON VIEW farebox_private.directory_sessions IS 'What proxies tell each other of sessions.';
+
+COMMENT ON COLUMN farebox_private.directory_sessions.key_id IS 'The virtual key; all zeros: callers without one.';
+
+COMMENT ON COLUMN farebox_private.directory_sessions.session_id IS 'The session.';
+
+COMMENT ON COLUMN farebox_private.directory_sessions.tenant_id IS 'Its tenant; null: none yet.';
+
+COMMENT ON COLUMN farebox_private.directory_sessions.labels IS 'What its later calls inherit.';
+
+COMMENT ON COLUMN farebox_private.directory_sessions.changed_xid IS 'The transaction that added to it last.';
+
 CREATE VIEW farebox_private.directory_tenants AS
  SELECT tenants.tenant_id,
     tenants.status,
     tenants.settings,
-    tenants.plan
+    tenants.plan,
+    tenants.status_reason
    FROM farebox_private.tenants;
 
 COMMENT ON VIEW farebox_private.directory_tenants IS 'What a proxy knows of tenants.';
@@ -4524,6 +4757,8 @@ COMMENT ON COLUMN farebox_private.directory_tenants.status IS 'active, suspended
 COMMENT ON COLUMN farebox_private.directory_tenants.settings IS 'Settings by name.';
 
 COMMENT ON COLUMN farebox_private.directory_tenants.plan IS 'Selling rules may go by it.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.status_reason IS 'Why it is suspended or archived.';
 
 CREATE TABLE farebox_private.idempotency_keys (
     principal text NOT NULL,
@@ -4696,8 +4931,14 @@ ALTER TABLE ONLY farebox_private.corrections
 ALTER TABLE ONLY farebox_private.corrections
     ADD CONSTRAINT corrections_pkey PRIMARY KEY (correction_id);
 
+ALTER TABLE ONLY farebox_private.credentials
+    ADD CONSTRAINT credentials_pkey PRIMARY KEY (credential_id);
+
 ALTER TABLE ONLY farebox_private.customers
     ADD CONSTRAINT customers_pkey PRIMARY KEY (tenant_id, customer_id);
+
+ALTER TABLE ONLY farebox_private.deployment
+    ADD CONSTRAINT deployment_pkey PRIMARY KEY (name);
 
 ALTER TABLE ONLY farebox_private.directory_changes
     ADD CONSTRAINT directory_changes_pkey PRIMARY KEY (change_id);
@@ -4713,6 +4954,9 @@ ALTER TABLE ONLY farebox_private.invoice_lines
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT invoices_pkey PRIMARY KEY (invoice_id);
+
+ALTER TABLE ONLY farebox_private.key_activity
+    ADD CONSTRAINT key_activity_pkey PRIMARY KEY (key_id);
 
 ALTER TABLE ONLY farebox_private.late_settlements
     ADD CONSTRAINT late_settlements_pkey PRIMARY KEY (settling_event_id);
@@ -4731,6 +4975,9 @@ ALTER TABLE ONLY farebox_private.invoices
 
 ALTER TABLE ONLY farebox_private.objects
     ADD CONSTRAINT objects_pkey PRIMARY KEY (provider, account, object_id);
+
+ALTER TABLE ONLY farebox_private.credentials
+    ADD CONSTRAINT one_a_tenant_and_upstream UNIQUE NULLS NOT DISTINCT (tenant_id, upstream);
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT one_invoice_a_month UNIQUE (tenant_id, period);
@@ -4761,6 +5008,9 @@ ALTER TABLE ONLY farebox_private.retained
 
 ALTER TABLE ONLY farebox_private.schema_migrations
     ADD CONSTRAINT schema_migrations_pkey PRIMARY KEY (version);
+
+ALTER TABLE ONLY farebox_private.session_attributions
+    ADD CONSTRAINT session_attributions_pkey PRIMARY KEY (key_id, session_id);
 
 ALTER TABLE ONLY farebox_private.tenant_activity
     ADD CONSTRAINT tenant_activity_pkey PRIMARY KEY (tenant_id);
@@ -4810,6 +5060,8 @@ CREATE INDEX rate_card_revisions_active ON farebox_private.rate_card_revisions U
 
 CREATE INDEX reconciliations_of_provider ON farebox_private.reconciliations USING btree (provider, from_day);
 
+CREATE INDEX session_attributions_changed ON farebox_private.session_attributions USING btree (changed_xid);
+
 CREATE INDEX usage_daily_period ON farebox_private.usage_daily USING btree (tenant_id, period);
 
 CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
@@ -4836,6 +5088,8 @@ CREATE INDEX virtual_keys_of_tenant ON farebox_private.virtual_keys USING btree 
 
 CREATE TRIGGER keep_time_zone_until_month_end BEFORE INSERT OR UPDATE ON farebox_private.tenants FOR EACH ROW EXECUTE FUNCTION farebox_private.keep_time_zone_until_month_end();
 
+CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.credentials FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('credential', 'credential_id');
+
 CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.limits FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('limit', 'limit_id');
 
 CREATE TRIGGER note_directory_change AFTER INSERT OR UPDATE ON farebox_private.rate_card_revisions FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('rate_card', 'provider');
@@ -4846,6 +5100,9 @@ CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox
 
 ALTER TABLE ONLY farebox_private.allowances
     ADD CONSTRAINT allowances_revision_fkey FOREIGN KEY (revision) REFERENCES farebox_private.rate_card_revisions(sha256);
+
+ALTER TABLE ONLY farebox_private.credentials
+    ADD CONSTRAINT credentials_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
 
 ALTER TABLE ONLY farebox_private.invoice_lines
     ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id) DEFERRABLE INITIALLY DEFERRED;
@@ -4861,13 +5118,19 @@ ALTER TABLE ONLY farebox_private.virtual_keys
 
 ALTER TABLE farebox_private.adjustments ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY all_rows ON farebox_private.deployment USING (true);
+
 ALTER TABLE farebox_private.allowances ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.audit_log ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.corrections ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.credentials ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.customers ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.deployment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.directory_changes ENABLE ROW LEVEL SECURITY;
 
@@ -4878,6 +5141,8 @@ ALTER TABLE farebox_private.ingest_tokens ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.invoice_lines ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.invoices ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.key_activity ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.late_settlements ENABLE ROW LEVEL SECURITY;
 
@@ -4890,6 +5155,8 @@ ALTER TABLE farebox_private.nodes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.objects ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY operator_rows ON farebox_private.audit_log USING (( SELECT farebox_private.sees_all() AS sees_all));
+
+CREATE POLICY operator_rows ON farebox_private.credentials USING (( SELECT farebox_private.sees_all() AS sees_all));
 
 CREATE POLICY operator_rows ON farebox_private.directory_changes USING (( SELECT farebox_private.sees_all() AS sees_all));
 
@@ -4913,6 +5180,8 @@ CREATE POLICY operator_rows ON farebox_private.response_claims USING (( SELECT f
 
 CREATE POLICY operator_rows ON farebox_private.retained USING (( SELECT farebox_private.sees_all() AS sees_all));
 
+CREATE POLICY operator_rows ON farebox_private.session_attributions USING (( SELECT farebox_private.sees_all() AS sees_all));
+
 CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURRENT_USER) OR ( SELECT farebox_private.sees_all() AS sees_all)));
 
 CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
@@ -4928,6 +5197,10 @@ CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_pri
 CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.key_activity USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (key_id IN ( SELECT virtual_keys.key_id
+   FROM farebox_private.virtual_keys
+  WHERE (virtual_keys.tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))))));
 
 CREATE POLICY own_rows ON farebox_private.late_settlements USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -4951,6 +5224,8 @@ CREATE POLICY own_rows ON farebox_private.virtual_keys USING ((( SELECT farebox_
 
 ALTER TABLE farebox_private.periods ENABLE ROW LEVEL SECURITY;
 
+CREATE POLICY proxies_write_refusals ON farebox_private.audit_log AS RESTRICTIVE FOR INSERT TO farebox_proxy WITH CHECK ((action = 'call.refused'::text));
+
 ALTER TABLE farebox_private.rate_card_revisions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.received_sequences ENABLE ROW LEVEL SECURITY;
@@ -4962,6 +5237,8 @@ ALTER TABLE farebox_private.reconciliations ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.response_claims ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.retained ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.session_attributions ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.tenant_activity ENABLE ROW LEVEL SECURITY;
 
@@ -5030,6 +5307,8 @@ GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_events TO farebox_reten
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_tenant;
+
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.key_activity TO farebox_collector;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.virtual_keys TO farebox_collector;
 
@@ -5112,6 +5391,7 @@ GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_collector;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_tenant;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.audit_log TO farebox_collector;
+GRANT INSERT ON TABLE farebox_private.audit_log TO farebox_proxy;
 GRANT INSERT ON TABLE farebox_private.audit_log TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_reader;
@@ -5185,6 +5465,12 @@ GRANT SELECT ON TABLE farebox.spans TO farebox_reader;
 GRANT SELECT ON TABLE farebox.spans TO farebox_collector;
 GRANT SELECT ON TABLE farebox.spans TO farebox_tenant;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.deployment TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.stale_keys TO farebox_reader;
+GRANT SELECT ON TABLE farebox.stale_keys TO farebox_collector;
+GRANT SELECT ON TABLE farebox.stale_keys TO farebox_tenant;
+
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_reader;
@@ -5211,9 +5497,13 @@ GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_tenant;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.credentials TO farebox_collector;
+
 GRANT SELECT,INSERT ON TABLE farebox_private.directory_changes TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.directory_changes TO farebox_proxy;
 GRANT DELETE ON TABLE farebox_private.directory_changes TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.directory_credentials TO farebox_proxy;
 
 GRANT SELECT ON TABLE farebox_private.directory_keys TO farebox_proxy;
 
@@ -5221,6 +5511,12 @@ GRANT SELECT ON TABLE farebox_private.directory_limits TO farebox_proxy;
 
 GRANT SELECT ON TABLE farebox_private.directory_rate_cards TO farebox_proxy;
 GRANT SELECT ON TABLE farebox_private.directory_rate_cards TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox_private.session_attributions TO farebox_collector;
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.session_attributions TO farebox_proxy;
+GRANT DELETE ON TABLE farebox_private.session_attributions TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.directory_sessions TO farebox_proxy;
 
 GRANT SELECT ON TABLE farebox_private.directory_tenants TO farebox_proxy;
 
