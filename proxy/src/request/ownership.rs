@@ -59,9 +59,11 @@ pub(super) async fn check_owner(
         })?;
         asked.extend(named.into_iter().map(|name| vec![name]));
     }
+    // As the event names it, by which the ledger tells who made what.
+    let credential = passage.credential.as_ref();
     let account = Account {
         provider: passage.upstream.provider.name,
-        credential: &passage.upstream.name,
+        credential: credential.map_or(&passage.upstream.name, |chosen| &chosen.credential_id),
     };
     let own = Owner(caller.tenant_id.clone());
     for names in asked {
