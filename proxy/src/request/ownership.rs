@@ -63,7 +63,9 @@ pub(super) async fn check_owner(
     let credential = passage.credential.as_ref();
     let account = Account {
         provider: passage.upstream.provider.name,
-        credential: credential.map_or(&passage.upstream.name, |chosen| &chosen.credential_id),
+        credential: credential.map_or(passage.upstream.name.as_str(), |chosen| {
+            chosen.credential_id.as_str()
+        }),
     };
     let own = Owner(caller.tenant_id.clone());
     for names in asked {
