@@ -18,7 +18,8 @@ select
     keys.revoke_streams,
     keys.issued_by,
     keys.created_at,
-    keys.rotated_from
+    keys.rotated_from,
+    keys.allowed_tools
 from farebox_private.virtual_keys as keys;
 
 grant select on farebox.virtual_keys to farebox_reader, farebox_collector, farebox_tenant;
@@ -42,3 +43,4 @@ comment on column farebox.virtual_keys.revoke_streams is 'Whether revocation cut
 comment on column farebox.virtual_keys.issued_by is 'Who issued it.';
 comment on column farebox.virtual_keys.created_at is 'When it was issued.';
 comment on column farebox.virtual_keys.rotated_from is 'The key it replaces.';
+comment on column farebox.virtual_keys.allowed_tools is 'Functions and hosted tools its calls may offer a model; null: all.';

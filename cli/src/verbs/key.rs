@@ -104,6 +104,7 @@ fn body(args: &IssueArgs) -> Outcome<Value> {
     for (name, values) in [
         ("allowed_upstreams", &args.allowed_upstreams),
         ("allowed_models", &args.allowed_models),
+        ("allowed_tools", &args.allowed_tools),
         ("networks", &args.networks),
     ] {
         if !values.is_empty() {

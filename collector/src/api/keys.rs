@@ -76,6 +76,8 @@ pub(crate) struct Issue {
     allowed_upstreams: Option<Vec<String>>,
     /// Models it may ask for; all when not given.
     allowed_models: Option<Vec<String>>,
+    /// Functions and hosted tools its calls may offer a model; all when not given.
+    allowed_tools: Option<Vec<String>>,
     /// Networks in CIDR form it may come from; all when not given.
     networks: Option<Vec<String>>,
     /// When it stops working; never when not given.
@@ -318,6 +320,7 @@ impl Rights {
         rights.check_scopes(asked)?;
         check_entries("allowed_upstreams", asked.allowed_upstreams.as_deref())?;
         check_entries("allowed_models", asked.allowed_models.as_deref())?;
+        check_entries("allowed_tools", asked.allowed_tools.as_deref())?;
         check_entries("networks", asked.networks.as_deref())?;
         if !asked.networks.iter().flatten().all(|text| is_network(text)) {
             return Err(ApiError::invalid("networks", "addresses or CIDR networks"));
@@ -389,6 +392,7 @@ impl Rights {
             own_credential: asked.own_credential,
             allowed_upstreams: asked.allowed_upstreams.as_deref(),
             allowed_models: asked.allowed_models.as_deref(),
+            allowed_tools: asked.allowed_tools.as_deref(),
             networks: asked.networks.as_deref(),
             expires_at: self.expires_at,
             revoke_streams: &self.revoke_streams,
@@ -420,7 +424,7 @@ fn check_entries(field: &str, entries: Option<&[String]>) -> Result<(), ApiError
             format!("between 1 and {ENTRIES_MAX} entries; leave it out for all"),
         ));
     }
-    let may_be_pattern = field == "allowed_models";
+    let may_be_pattern = matches!(field, "allowed_models" | "allowed_tools");
     let is_plain =
         |entry: &String| id::check(entry).is_ok() && (may_be_pattern || !entry.contains('*'));
     if !entries.iter().all(is_plain) {

@@ -30,6 +30,13 @@ const SETTINGS: [(&str, &[&str]); 5] = [
 ];
 /// The setting that says how long a tenant's events are kept.
 const RETENTION_DAYS: &str = "retention_days";
+/// Settings that are lists: what the tenant's calls may ask for.
+const LISTS: [&str; 3] = ["allowed_models", "allowed_tools", "allowed_upstreams"];
+/// Entries of a list, and bytes of one, at most.
+const ENTRIES_MAX: usize = 256;
+const ENTRY_BYTES_MAX: usize = 256;
+/// The setting that says how many agents a tenant may have.
+const AGENTS_MAX: &str = "agents_max";
 const STATUSES: [&str; 3] = ["active", "suspended", "archived"];
 
 /// Which tenants.
@@ -318,28 +325,37 @@ fn check_row(row: &TenantRow) -> Result<(), ApiError> {
     id::check(&row.time_zone).map_err(|cause| ApiError::invalid("time_zone", cause.to_string()))
 }
 
-/// Sets what is known and has a known value; null takes a setting away.
+/// Sets what is known and has a value of its kind; null takes a setting away.
 fn merge_settings(
     settings: &mut Map<String, Value>,
     asked: &Map<String, Value>,
 ) -> Result<(), ApiError> {
     for (name, value) in asked {
         let field = format!("settings.{name}");
-        if name == RETENTION_DAYS && !value.is_null() {
-            settings.insert(name.clone(), retention_days(&field, value)?.into());
+        if value.is_null() {
+            // Of whatever kind it was.
+            settings.remove(name);
             continue;
         }
         if name == RETENTION_DAYS {
-            settings.remove(name);
+            settings.insert(name.clone(), retention_days(&field, value)?.into());
+            continue;
+        }
+        if LISTS.contains(&name.as_str()) {
+            check_list(&field, value)?;
+            settings.insert(name.clone(), value.clone());
+            continue;
+        }
+        if name == AGENTS_MAX {
+            let count = value.as_u64().filter(|count| *count <= u64::from(u32::MAX));
+            let count = count.ok_or_else(|| ApiError::invalid(&field, "a whole number from 0"))?;
+            settings.insert(name.clone(), Value::from(count));
             continue;
         }
         let Some((_, values)) = SETTINGS.iter().find(|(known, _)| known == name) else {
             return Err(ApiError::invalid(&field, "there is no such setting"));
         };
         match value {
-            Value::Null => {
-                settings.remove(name);
-            }
             Value::String(text) => {
                 one_of(&field, text, values)?;
                 settings.insert(name.clone(), value.clone());
@@ -361,6 +377,22 @@ fn retention_days(field: &str, value: &Value) -> Result<String, ApiError> {
     days.filter(|days| (RETENTION_DAYS_MIN..=RETENTION_DAYS_MAX).contains(days))
         .map(|days| days.to_string())
         .ok_or_else(|| ApiError::invalid(field, "days between 35 and 36500"))
+}
+
+/// Names and patterns, none of them empty.
+fn check_list(field: &str, value: &Value) -> Result<(), ApiError> {
+    let is_entry = |entry: &Value| {
+        entry.as_str().is_some_and(|text| {
+            !text.is_empty() && text.len() <= ENTRY_BYTES_MAX && !text.contains('\0')
+        })
+    };
+    let entries = value.as_array();
+    let is_list =
+        entries.is_some_and(|list| list.len() <= ENTRIES_MAX && list.iter().all(is_entry));
+    if is_list {
+        return Ok(());
+    }
+    Err(ApiError::invalid(field, "a list of at most 256 names"))
 }
 
 /// The only thing checked by the database alone is whether a time zone exists.

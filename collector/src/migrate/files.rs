@@ -30,6 +30,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0006_prices.sql"),
     ),
     (
+        "0007_limits.sql",
+        include_str!("../../../sql/migrations/0007_limits.sql"),
+    ),
+    (
         "0009_books.sql",
         include_str!("../../../sql/migrations/0009_books.sql"),
     ),
@@ -60,6 +64,10 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     (
         "invoice_preview.sql",
         include_str!("../../../sql/functions/invoice_preview.sql"),
+    ),
+    (
+        "renew_limit_leases.sql",
+        include_str!("../../../sql/functions/renew_limit_leases.sql"),
     ),
 ];
 
@@ -112,6 +120,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "limit_events.sql",
         include_str!("../../../sql/views/limit_events.sql"),
+    ),
+    (
+        "limit_status.sql",
+        include_str!("../../../sql/views/limit_status.sql"),
     ),
     ("limits.sql", include_str!("../../../sql/views/limits.sql")),
     (

@@ -36,6 +36,8 @@ pub(crate) struct VirtualKey {
     pub allowed_upstreams: Option<Vec<String>>,
     /// Models it may ask for; null: all.
     pub allowed_models: Option<Vec<String>>,
+    /// Functions and hosted tools its calls may offer a model; null: all.
+    pub allowed_tools: Option<Vec<String>>,
     /// Networks it may come from; null: all.
     pub networks: Option<Vec<String>>,
     /// When it stops working; null: never.
@@ -57,7 +59,7 @@ const COLUMNS: &str = r#"key_id, prefix, name, tenant_id, may_attribute, may_att
     to_char(expires_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     to_char(revoked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     revoked_by, revoke_streams, issued_by,
-    to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#;
+    to_char(created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'), allowed_tools"#;
 
 fn read(row: &Row) -> Result<VirtualKey, Error> {
     Ok(VirtualKey {
@@ -80,6 +82,7 @@ fn read(row: &Row) -> Result<VirtualKey, Error> {
         revoke_streams: row.try_get(15)?,
         issued_by: row.try_get(16)?,
         created_at: row.try_get(17)?,
+        allowed_tools: row.try_get(18)?,
     })
 }
 
@@ -144,6 +147,7 @@ pub(crate) struct NewKey<'a> {
     pub(crate) own_credential: bool,
     pub(crate) allowed_upstreams: Option<&'a [String]>,
     pub(crate) allowed_models: Option<&'a [String]>,
+    pub(crate) allowed_tools: Option<&'a [String]>,
     pub(crate) networks: Option<&'a [String]>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoke_streams: &'a str,
@@ -159,14 +163,14 @@ pub(crate) async fn insert(
         "insert into farebox_private.virtual_keys
             (key_id, prefix, secret_hash, name, tenant_id, may_attribute, may_attribute_values,
              scopes, environment, own_credential, allowed_upstreams, allowed_models, networks,
-             expires_at, revoke_streams, issued_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::timestamptz, $15, $16)
+             expires_at, revoke_streams, issued_by, allowed_tools)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::timestamptz, $15, $16, $17)
          on conflict (prefix) do nothing
          returning {COLUMNS}"
     );
     let key_id = Uuid::now_v7();
     let expires_at = key.expires_at.map(|at| at.to_string());
-    let values: [&(dyn ToSql + Sync); 16] = [
+    let values: [&(dyn ToSql + Sync); 17] = [
         &key_id,
         &key.prefix,
         &key.secret_hash,
@@ -183,6 +187,7 @@ pub(crate) async fn insert(
         &expires_at,
         &key.revoke_streams,
         &key.issued_by,
+        &key.allowed_tools,
     ];
     let row = client.query_opt(&sql, &values).await?;
     row.as_ref().map(read).transpose()

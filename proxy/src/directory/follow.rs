@@ -11,7 +11,7 @@ use std::time::Duration;
 use farebox_database::{Address, InvalidAddress};
 use farebox_pricing::rate_card::CardSet;
 use futures_util::{StreamExt, stream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_postgres::{AsyncMessage, Client, IsolationLevel};
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,9 @@ const CHANGES_MAX: i64 = 1_000;
 /// The copy on disk is written this long after the first change it lacks.
 const COPY_DELAY: Duration = Duration::from_secs(2);
 
+/// The first load waits so long for the first word on leases, so that no limit is met without any.
+const FIRST_LEASE_WAIT: Duration = Duration::from_secs(2);
+
 const CHANNEL: &str = "farebox_directory";
 
 /// Where the directory comes from and where its copy goes.
@@ -49,14 +52,17 @@ pub struct Source {
     pub copy: PathBuf,
     /// What proves the copy.
     pub key_secrets: Vec<Secret>,
+    /// Turns true with the first word on leases; limits are served from then on, not earlier.
+    pub first_lease: Option<watch::Receiver<bool>>,
 }
 
 /// Why the connection to Postgres was given up.
 #[derive(Debug)]
-enum Lost {
+pub(super) enum Lost {
     Postgres(tokio_postgres::Error),
     Address(InvalidAddress),
     Timeout(&'static str),
+    Answer,
 }
 
 impl From<InvalidAddress> for Lost {
@@ -83,6 +89,7 @@ impl std::fmt::Display for Lost {
             },
             Self::Address(error) => error.fmt(f),
             Self::Timeout(what) => write!(f, "{what} took too long"),
+            Self::Answer => f.write_str("an answer that cannot be read"),
         }
     }
 }
@@ -116,7 +123,7 @@ impl Directory {
         while !shutdown.is_cancelled() {
             let before = self.current_at_millis();
             let lost = tokio::select! {
-                lost = self.session(&url, source.database_listen_url.as_ref()) => lost,
+                lost = self.session(&url, &source) => lost,
                 () = shutdown.cancelled() => break,
             };
             if self.current_at_millis() != before {
@@ -139,12 +146,12 @@ impl Directory {
     }
 
     /// One connection's life: load, then one change after the other.
-    async fn session(&self, url: &Secret, listen_url: Option<&Secret>) -> Result<(), Lost> {
+    async fn session(&self, url: &Secret, source: &Source) -> Result<(), Lost> {
         let wake = Arc::new(Notify::new());
         // Dropping the set ends the connections' tasks with the session.
         let mut connections = JoinSet::new();
         let mut client = connect(url, &wake, &mut connections).await?;
-        let listener = match listen_url {
+        let listener = match &source.database_listen_url {
             Some(url) => Some(connect(url, &wake, &mut connections).await?),
             None => None,
         };
@@ -170,6 +177,11 @@ impl Directory {
             limits = content.limits.len(),
             "directory loaded"
         );
+        self.learn_limits(&content.limits);
+        if let Some(mut first) = source.first_lease.clone() {
+            let _ =
+                tokio::time::timeout(FIRST_LEASE_WAIT, first.wait_for(|is_there| *is_there)).await;
+        }
         self.replace(content, started_at);
         loop {
             let asked_at = unix_millis();
@@ -226,7 +238,7 @@ impl Directory {
     }
 }
 
-async fn within<T, E: Into<Lost>>(
+pub(super) async fn within<T, E: Into<Lost>>(
     limit: Duration,
     what: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -235,6 +247,13 @@ async fn within<T, E: Into<Lost>>(
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err(Lost::Timeout(what)),
     }
+}
+
+/// A connection of its own, which ends with the set.
+pub(super) async fn connect_alone(url: &Secret) -> Result<(Client, JoinSet<()>), Lost> {
+    let mut connections = JoinSet::new();
+    let client = connect(url, &Arc::new(Notify::new()), &mut connections).await?;
+    Ok((client, connections))
 }
 
 async fn connect(

@@ -59,6 +59,9 @@ impl Cluster {
         let files = [
             "migrations/0001_foundation.sql",
             "migrations/0002_directory.sql",
+            "migrations/0003_ledger.sql",
+            "migrations/0004_intake.sql",
+            "migrations/0007_limits.sql",
             "views/directory_tenants.sql",
             "views/directory_keys.sql",
             "views/directory_limits.sql",
@@ -153,6 +156,7 @@ impl Cluster {
             database_listen_url: None,
             copy: copy.to_owned(),
             key_secrets: vec![Secret::new("a secret of thirty-two characters".into())],
+            first_lease: None,
         }
     }
 }
@@ -327,6 +331,7 @@ async fn a_directory_that_never_reached_postgres_serves_its_copy_and_stops_when_
         database_listen_url: None,
         copy: folder.path().join("directory"),
         key_secrets: vec![Secret::new("a secret of thirty-two characters".into())],
+        first_lease: None,
     };
     let directory = Arc::new(Directory::new());
     directory.load_copy(&source);
