@@ -16,9 +16,11 @@ use crate::verbs::customer::CustomerVerb;
 use crate::verbs::key::rotate::{AuditArgs, RotateArgs};
 use crate::verbs::tenant::login::LoginVerb;
 
+pub(crate) mod limit;
 mod reads;
 mod reread;
 
+use limit::LimitVerb;
 pub(crate) use reads::{
     EventsArgs, ExportArgs, ExportFormat, ReconcileArgs, RunsArgs, SessionsArgs, TraceArgs,
     UsageArgs,
@@ -71,7 +73,7 @@ pub(crate) enum Verb {
     /// Make so what one file declares: tenants, keys' rights, limits, credentials' names; all of it or
     /// nothing.
     Apply(ApplyArgs),
-    /// Rates by tenant.
+    /// Rates, quantities and budgets.
     #[command(subcommand)]
     Limit(LimitVerb),
     /// Usage and money, grouped.
@@ -383,6 +385,10 @@ pub(crate) struct IssueArgs {
     /// all]. May be repeated.
     #[arg(long = "allowed-model", value_name = "NAME")]
     pub(crate) allowed_models: Vec<String>,
+    /// A function or hosted tool its calls may offer a model: a name or type, or a pattern with `*`
+    /// [default: all]. May be repeated.
+    #[arg(long = "allowed-tool", value_name = "NAME")]
+    pub(crate) allowed_tools: Vec<String>,
     /// A network it may be used from, such as 10.0.0.0/8 [default: all]. May be repeated.
     #[arg(long = "network", value_name = "CIDR")]
     pub(crate) networks: Vec<String>,
@@ -406,61 +412,6 @@ pub(crate) struct IssueArgs {
     pub(crate) reveal: bool,
     #[command(flatten)]
     pub(crate) reach: Reach,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Window {
-    Second,
-    Minute,
-    Hour,
-    Day,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum Action {
-    Refuse,
-    Warn,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum LimitVerb {
-    /// Set how many requests a tenant may make in a window; an equal one before is replaced.
-    Set {
-        /// The tenant it binds [default: every tenant, each for itself].
-        #[arg(long)]
-        tenant: Option<String>,
-        /// What is counted.
-        #[arg(long, default_value = "requests")]
-        meter: String,
-        /// How much a window allows.
-        #[arg(long)]
-        amount: String,
-        /// The window.
-        #[arg(long, value_enum)]
-        window: Window,
-        /// What happens past it.
-        #[arg(long, value_enum, default_value = "refuse")]
-        action: Action,
-        /// Count and report, never enforce.
-        #[arg(long)]
-        dry_run: bool,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// All limits.
-    List {
-        /// Only this tenant's.
-        #[arg(long)]
-        tenant: Option<String>,
-        #[command(flatten)]
-        reach: Reach,
-    },
-    /// Remove a limit.
-    Remove {
-        limit_id: Uuid,
-        #[command(flatten)]
-        reach: Reach,
-    },
 }
 
 /// Which spool.

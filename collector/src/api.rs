@@ -335,6 +335,9 @@ pub(crate) fn routes() -> Vec<Route> {
         ),
         route("GET", "/api/v1/limits", Read, get(limits::list)),
         route("POST", "/api/v1/limits", Operator, post(limits::set)),
+        route("GET", "/api/v1/limits/status", Read, get(limits::status)),
+        route("GET", "/api/v1/limits/events", Read, get(limits::events)),
+        route("GET", "/api/v1/limits/{limit_id}", Read, get(limits::show)),
         route(
             "PUT",
             "/api/v1/limits/{limit_id}",

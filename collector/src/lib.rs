@@ -38,6 +38,7 @@ mod records {
     pub(crate) mod exports;
     pub(crate) mod idempotency;
     pub(crate) mod keys;
+    pub(crate) mod limit_status;
     pub(crate) mod limits;
     pub(crate) mod nodes;
     pub(crate) mod owners;

@@ -1,423 +1,272 @@
-//! Whether a call may go on: the rates of its tenant and of the whole deployment.
+//! Whether a call may go on: rates, calls at the same time, quantities and budgets.
 //!
-//! Rates are counted by the generic cell rate algorithm, in each proxy by itself: `N` for a window
-//! lets exactly `N` pass at once and then one every `window / N`. So `hour` and `day` are sliding
-//! here, without a reset on the clock. A call that one limit refuses may have been counted by
-//! another one; limits are asked from the shortest window up, so that it is never the longer one
-//! that pays for a burst.
+//! All limits that match a call hold, the shortest window first. What a call may use at most is
+//! reserved before the upstream sees it and settled when its amounts are known. Nothing here waits: a
+//! limit is looked at in memory, within what this proxy was granted; [`exchange`] is how the leases
+//! are renewed in the background. `docs/limits.md` says what that guarantees.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use farebox_pricing::id::TenantId;
-use farebox_pricing::money::Decimal;
 use farebox_pricing::time::Timestamp;
-use governor::clock::{Clock, DefaultClock};
-use governor::middleware::NoOpMiddleware;
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use uuid::Uuid;
 
 use crate::config::Limits;
-use crate::directory::{Directory, Limit, LimitAction, unix_millis};
-use crate::failure::{Code, Refusal};
+use crate::directory::{
+    Dimension, Directory, Limit, LimitAction, Subject, Tenant, TimeZones, unix_millis,
+};
+use crate::failure::Refusal;
 
-/// The meter that counts calls.
-const REQUESTS: &str = "requests";
-/// Above so many counters, those of limits that are gone are thrown away before one is added.
-const COUNTERS_PRUNED_ABOVE: usize = 1_024;
+pub mod agents;
+mod calendar;
+pub mod ceiling;
+mod events;
+pub mod exchange;
+mod gauge;
+mod notes;
+mod permit;
+mod pico;
+mod rates;
+mod refusals;
+mod standing;
 
-/// The right to go on. Dropped when the call has ended; what is reserved for it is given back then.
-#[derive(Debug, Default)]
-#[must_use = "a permit that is dropped at once reserves nothing"]
-pub struct Permit {
-    warning: Option<String>,
-}
+use agents::Agents;
+use ceiling::Ceiling;
+use events::{Events, Kind};
+use gauge::{Around, Gauge, ScopeText, Verdict};
+use notes::{Earlier, Notes};
+use rates::{Rates, Reached};
 
-impl Permit {
-    /// For `x-farebox-warning`: the limits in warning. Visible ASCII.
-    #[must_use]
-    pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
-    }
-}
+pub(crate) use ceiling::Shape;
+pub use permit::{Permit, SoFar};
 
-/// The counters of all rates. One for the process; every worker uses it.
-pub struct Admission<C: Clock = DefaultClock> {
+/// Above so many gauges, those of limits that are gone are thrown away before one is added.
+const GAUGES_PRUNED_ABOVE: usize = 1_024;
+/// The values of a limit that all its calls share.
+const SHARED: ScopeText = Cow::Borrowed("[]");
+
+/// The counters of all limits. One for the process; every worker uses it.
+pub struct Admission {
     is_on: bool,
     directory: Arc<Directory>,
-    clock: C,
-    counters: RwLock<HashMap<Uuid, Counter<C>>>,
+    rates: Rates,
+    gauges: RwLock<HashMap<Uuid, Arc<Gauge>>>,
+    around: Arc<Around>,
+    events: Events,
+    /// Agents of tenants that may have only so many.
+    pub agents: Agents,
+    earlier: Mutex<Earlier>,
 }
 
-struct Counter<C: Clock> {
-    limit: Arc<Limit>,
-    rate: Arc<Rate<C>>,
-    would_refuse: Arc<AtomicU64>,
-}
-
-/// What a limit's amount comes to.
-enum Rate<C: Clock> {
-    /// No call at all: an amount below one.
-    Nothing,
-    /// So many that no proxy reaches it.
-    Everything,
-    Counted(Limiter<C>),
-}
-
-type Limiter<C> = RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<<C as Clock>::Instant>>;
-
-/// How one limit answers one call.
-enum Verdict {
-    Within,
-    /// Reached; the time after which one more fits, when there is one.
-    Reached(Option<Duration>),
+/// What a call has to do with limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Matched {
+    /// Some of its limits ask for facts of its body.
+    pub asks_for_body: bool,
 }
 
 impl Admission {
     /// With the deployment's switch, over the directory's limits.
     #[must_use]
     pub fn new(limits: Limits, directory: Arc<Directory>) -> Self {
-        Self::with_clock(limits, directory, DefaultClock::default())
-    }
-}
-
-impl<C: Clock + Clone> Admission<C> {
-    fn with_clock(limits: Limits, directory: Arc<Directory>, clock: C) -> Self {
         Self {
             is_on: limits == Limits::On,
             directory,
-            clock,
-            counters: RwLock::default(),
+            rates: Rates::default(),
+            gauges: RwLock::default(),
+            around: Arc::default(),
+            events: Events::default(),
+            agents: Agents::default(),
+            earlier: Mutex::default(),
         }
     }
 
-    /// Counts one call of a tenant, or of nobody, and says whether it may go on.
-    pub fn admit(&self, tenant: Option<&TenantId>) -> Result<Permit, Refusal> {
-        if !self.is_on {
-            return Ok(Permit::default());
-        }
-        let limits = self.directory.limits_of(tenant.map(TenantId::as_str));
-        if limits.is_empty() {
-            return Ok(Permit::default());
-        }
-        self.admit_within(&limits, Timestamp::from_millis(unix_millis()))
-    }
-
-    fn admit_within(&self, limits: &[Arc<Limit>], now: Timestamp) -> Result<Permit, Refusal> {
-        let mut permit = Permit::default();
-        for limit in limits {
-            let is_over = limit.expires_at.is_some_and(|expires_at| expires_at <= now);
-            if is_over || limit.meter != REQUESTS {
-                continue;
-            }
-            let Verdict::Reached(wait) = self.count(limit) else {
-                continue;
-            };
-            match (limit.dry_run, limit.action) {
-                (true, _) => self.note_would_refuse(limit.limit_id),
-                (false, LimitAction::Warn) => permit.warn(limit),
-                (false, LimitAction::Refuse) => return Err(refusal(limit, wait)),
-            }
-        }
-        Ok(permit)
-    }
-
-    /// How many calls a limit in dry run would have refused in this proxy.
+    /// Notes what is spent in a folder, and reads there what earlier starts had spent.
     #[must_use]
-    pub fn would_refuse(&self, limit_id: Uuid) -> u64 {
-        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        let counter = counters.get(&limit_id);
-        counter.map_or(0, |counter| counter.would_refuse.load(Ordering::Relaxed))
+    pub fn noting(mut self, folder: &Path, epoch: u64) -> Self {
+        self.earlier = Mutex::new(Earlier::read(folder, epoch));
+        let notes = Notes::begin(folder, epoch).unwrap_or_else(|error| {
+            tracing::warn!(%error, "what is spent of limits is not noted on this disk");
+            Notes::default()
+        });
+        self.around = Arc::new(Around {
+            notes,
+            ..Around::default()
+        });
+        self
     }
 
-    fn note_would_refuse(&self, limit_id: Uuid) {
-        let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counter) = counters.get(&limit_id) {
-            counter.would_refuse.fetch_add(1, Ordering::Relaxed);
+    /// Limits are applied.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// The limits that may bind a call; `None`: there are none, and nothing more has to be asked.
+    #[must_use]
+    pub fn limits_of(&self, tenant: Option<&str>) -> Option<Arc<[Arc<Limit>]>> {
+        if !self.is_on {
+            return None;
         }
+        let limits = self.directory.limits_of(tenant);
+        (!limits.is_empty()).then_some(limits)
     }
 
-    fn count(&self, limit: &Arc<Limit>) -> Verdict {
+    /// Counts a call under the limits that need nothing of its body.
+    pub fn begin(
+        &self,
+        limits: &[Arc<Limit>],
+        call: &Subject<'_>,
+        tenant: Option<&Tenant>,
+        permit: &mut Permit,
+    ) -> Result<Matched, Refusal> {
+        let now = unix_millis();
+        let mut matched = Matched::default();
+        for limit in limits {
+            if !is_in_force(limit, now) || !limit.binds(call) {
+                continue;
+            }
+            if limit.meter.is_settled() || limit.asks_for_model() {
+                matched.asks_for_body = true;
+                continue;
+            }
+            self.apply(limit, call, tenant, pico::ONE, now, permit)?;
+        }
+        Ok(matched)
+    }
+
+    /// Reserves what a call may use at most under the others.
+    pub(crate) fn reserve(
+        &self,
+        limits: &[Arc<Limit>],
+        call: &Subject<'_>,
+        tenant: Option<&Tenant>,
+        shape: &Shape<'_>,
+        permit: &mut Permit,
+    ) -> Result<(), Refusal> {
+        let now = unix_millis();
+        let mut ceiling = None;
+        for limit in limits {
+            let is_late = limit.meter.is_settled() || limit.asks_for_model();
+            if !is_late || !is_in_force(limit, now) || !limit.binds(call) {
+                continue;
+            }
+            if !limit.binds_model(call.model) {
+                continue;
+            }
+            let ceiling = ceiling.get_or_insert_with(|| Ceiling::of(shape));
+            let need = ceiling.of_limit(limit, shape.paid_by);
+            self.apply(limit, call, tenant, need, now, permit)?;
+        }
+        Ok(())
+    }
+
+    fn apply(
+        &self,
+        limit: &Arc<Limit>,
+        call: &Subject<'_>,
+        tenant: Option<&Tenant>,
+        need: i128,
+        now: i64,
+        permit: &mut Permit,
+    ) -> Result<(), Refusal> {
+        let scope = scope_of(limit, call);
+        if limit.is_rate() {
+            let live = self.around.standing.live();
+            let Err(Reached(wait)) = self.rates.count(limit, &scope, live) else {
+                return Ok(());
+            };
+            let kind = Kind::of(limit);
+            self.events.note_rate(kind, limit, &scope, call.tenant, now);
+            return match (limit.dry_run, limit.action) {
+                (true, _) => Ok(()),
+                (false, LimitAction::Warn) => {
+                    permit.warn(&self.around, limit);
+                    Ok(())
+                }
+                (false, LimitAction::Refuse) => Err(refusals::of_rate(limit, wait)),
+            };
+        }
+        let gauge = self.gauge(limit);
+        let zones = zones_of(limit, tenant);
+        let (verdict, start) = gauge.hold(&scope, need, now, zones, &self.around);
+        match verdict {
+            Verdict::Held => {}
+            Verdict::Soft(state) => {
+                self.events
+                    .note(Kind::of(limit), &gauge, &scope, state, call.tenant, now);
+                if !limit.dry_run {
+                    permit.warn(&self.around, limit);
+                }
+            }
+            Verdict::Reached(state) => {
+                self.events
+                    .note(Kind::Refusal, &gauge, &scope, state, call.tenant, now);
+                return Err(refusals::of_counter(limit, state, now));
+            }
+            Verdict::Unavailable => return Err(refusals::unavailable(limit)),
+        }
+        permit.hold(&self.around, gauge, scope, start, need);
+        Ok(())
+    }
+
+    fn gauge(&self, limit: &Arc<Limit>) -> Arc<Gauge> {
         {
-            let counters = self.counters.read().unwrap_or_else(PoisonError::into_inner);
-            if let Some(counter) = counters.get(&limit.limit_id)
-                && Arc::ptr_eq(&counter.limit, limit)
+            let gauges = self.gauges.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(gauge) = gauges.get(&limit.limit_id)
+                && Arc::ptr_eq(&gauge.limit, limit)
             {
-                return counter.rate.count(&self.clock);
+                return Arc::clone(gauge);
             }
         }
-        self.renew(limit).count(&self.clock)
+        self.renew(limit)
     }
 
-    /// Makes the counter of a limit that is new or has changed; counting goes on where the rate is
-    /// the same.
-    fn renew(&self, limit: &Arc<Limit>) -> Arc<Rate<C>> {
-        let mut counters = self
-            .counters
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if counters.len() > COUNTERS_PRUNED_ABOVE {
-            counters.retain(|_, counter| Arc::strong_count(&counter.limit) > 1);
+    /// Makes the gauge of a limit that is new or has changed.
+    fn renew(&self, limit: &Arc<Limit>) -> Arc<Gauge> {
+        let mut gauges = self.gauges.write().unwrap_or_else(PoisonError::into_inner);
+        if gauges.len() > GAUGES_PRUNED_ABOVE {
+            gauges.retain(|limit_id, _| self.directory.limit(*limit_id).is_some());
+            self.rates
+                .retain(|limit_id| self.directory.limit(limit_id).is_some());
         }
-        let before = counters.get(&limit.limit_id);
-        let same = before.filter(|counter| {
-            (counter.limit.amount, counter.limit.window) == (limit.amount, limit.window)
-        });
-        let rate = match same {
-            Some(counter) => Arc::clone(&counter.rate),
-            None => Arc::new(Rate::new(limit, self.clock.clone())),
-        };
-        let would_refuse = before.map(|counter| Arc::clone(&counter.would_refuse));
-        let counter = Counter {
-            limit: Arc::clone(limit),
-            rate: Arc::clone(&rate),
-            would_refuse: would_refuse.unwrap_or_default(),
-        };
-        counters.insert(limit.limit_id, counter);
-        rate
-    }
-}
-
-impl Permit {
-    fn warn(&mut self, limit: &Limit) {
-        let text = format!("limit {} is reached", limit.limit_id);
-        self.warning = Some(match self.warning.take() {
-            Some(before) => format!("{before}, {text}"),
-            None => text,
-        });
-    }
-}
-
-impl<C: Clock> Rate<C> {
-    fn new(limit: &Limit, clock: C) -> Self {
-        let calls = match u32::try_from(floor(limit.amount)) {
-            Ok(calls) => calls,
-            Err(_) if limit.amount.is_negative() => 0,
-            Err(_) => return Self::Everything,
-        };
-        let Some(burst) = NonZeroU32::new(calls) else {
-            return Self::Nothing;
-        };
-        let each = Duration::from_secs(limit.window.seconds()) / calls;
-        match Quota::with_period(each) {
-            Some(quota) => {
-                let quota = quota.allow_burst(burst);
-                Self::Counted(RateLimiter::direct_with_clock(quota, clock))
-            }
-            // More than one in a nanosecond.
-            None => Self::Everything,
-        }
-    }
-
-    fn count(&self, clock: &C) -> Verdict {
-        match self {
-            Self::Nothing => Verdict::Reached(None),
-            Self::Everything => Verdict::Within,
-            Self::Counted(limiter) => match limiter.check() {
-                Ok(()) => Verdict::Within,
-                Err(reached) => Verdict::Reached(Some(reached.wait_time_from(clock.now()))),
-            },
-        }
-    }
-}
-
-/// Whole calls: half a call is none.
-fn floor(amount: Decimal) -> i128 {
-    amount.mantissa() / 10i128.pow(amount.scale().into())
-}
-
-/// Of a limit wider than the tenant only the code and the time are told.
-fn refusal(limit: &Limit, wait: Option<Duration>) -> Refusal {
-    let mut refusal = Refusal::new(Code::RateLimited);
-    if limit.tenant_id.is_some() {
-        refusal = refusal.with_detail(format!(
-            "Limit {}: {} requests for each {}.",
-            limit.limit_id,
-            limit.amount,
-            limit.window.name()
+        let before = gauges.get(&limit.limit_id);
+        let gauge = Arc::new(Gauge::new(
+            Arc::clone(limit),
+            before.map(Arc::as_ref),
+            &self.around,
         ));
+        gauges.insert(limit.limit_id, Arc::clone(&gauge));
+        gauge
     }
-    match wait {
-        Some(wait) => refusal.retry_after(
-            wait.as_millis()
-                .div_ceil(1_000)
-                .try_into()
-                .unwrap_or(u64::MAX),
-        ),
-        None => refusal,
+}
+
+fn is_in_force(limit: &Limit, now: i64) -> bool {
+    limit
+        .expires_at
+        .is_none_or(|expires_at| expires_at > Timestamp::from_millis(now))
+}
+
+/// The values a limit counts a call for.
+fn scope_of(limit: &Limit, call: &Subject<'_>) -> ScopeText {
+    if limit.per.is_empty() {
+        return SHARED;
     }
+    let values: Vec<Option<Cow<'_, str>>> = limit
+        .per
+        .iter()
+        .map(|dimension| call.value(*dimension))
+        .collect();
+    Cow::Owned(serde_json::to_string(&values).unwrap_or_default())
+}
+
+/// Windows of a tenant's counters are the tenant's; others are UTC's.
+fn zones_of<'a>(limit: &Limit, tenant: Option<&'a Tenant>) -> Option<&'a TimeZones> {
+    let is_tenants = limit.tenant_id.is_some() || limit.per.contains(&Dimension::Tenant);
+    tenant.filter(|_| is_tenants).map(Tenant::zones)
 }
 
 #[cfg(test)]
-mod tests {
-    use governor::clock::FakeRelativeClock;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::directory::tests::limit;
-    use crate::directory::{Content, WindowKind};
-
-    const NOW_MILLIS: i64 = 1_795_317_480_000;
-
-    fn now() -> Timestamp {
-        Timestamp::from_millis(NOW_MILLIS)
-    }
-
-    fn admission() -> Admission {
-        Admission::new(Limits::On, Arc::default())
-    }
-
-    fn passed<C: Clock + Clone>(
-        admission: &Admission<C>,
-        limits: &[Arc<Limit>],
-        calls: usize,
-    ) -> usize {
-        (0..calls)
-            .filter(|_| admission.admit_within(limits, now()).is_ok())
-            .count()
-    }
-
-    #[test]
-    fn exactly_the_amount_of_a_burst_passes_from_any_number_of_threads() {
-        let admission = admission();
-        let limits = [Arc::new(limit(1, Some("acme"), 2, WindowKind::Hour))];
-        let passed: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..10)
-                .map(|_| scope.spawn(|| passed(&admission, &limits, 5)))
-                .collect();
-            threads
-                .into_iter()
-                .map(|thread| thread.join().unwrap())
-                .sum()
-        });
-        assert_eq!(passed, 2);
-        let refusal = admission.admit_within(&limits, now()).unwrap_err();
-        assert_eq!(refusal.code, Code::RateLimited);
-        assert!(
-            refusal
-                .retry_after_seconds
-                .is_some_and(|seconds| (1_790..=1_800).contains(&seconds))
-        );
-        assert!(
-            refusal
-                .message()
-                .contains("00000001: 2 requests for each hour"),
-            "{}",
-            refusal.message()
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn a_burst_passes_its_amount_and_one_more_a_share_of_the_window_later(amount in 1u32..200, window in 0usize..4) {
-            let window = [WindowKind::Second, WindowKind::Minute, WindowKind::Hour, WindowKind::Day][window];
-            let clock = FakeRelativeClock::default();
-            let admission = Admission::with_clock(Limits::On, Arc::default(), clock.clone());
-            let limits = [Arc::new(limit(1, None, amount.into(), window))];
-            let calls = amount as usize;
-            prop_assert_eq!(passed(&admission, &limits, calls + 50), calls);
-            let share = Duration::from_secs(window.seconds()) / amount;
-            clock.advance(share - Duration::from_nanos(1));
-            prop_assert_eq!(passed(&admission, &limits, 5), 0);
-            clock.advance(Duration::from_nanos(1));
-            prop_assert_eq!(passed(&admission, &limits, 5), 1);
-        }
-    }
-
-    #[test]
-    fn warning_lets_pass_and_says_so_and_dry_run_only_counts() {
-        let admission = admission();
-        let warn = Limit {
-            action: LimitAction::Warn,
-            ..limit(1, Some("acme"), 1, WindowKind::Day)
-        };
-        let dry_run = Limit {
-            dry_run: true,
-            ..limit(2, Some("acme"), 1, WindowKind::Day)
-        };
-        let limits = [Arc::new(warn), Arc::new(dry_run)];
-        assert_eq!(
-            admission.admit_within(&limits, now()).unwrap().warning(),
-            None
-        );
-        assert_eq!(admission.would_refuse(Uuid::from_u128(2)), 0);
-        let second = admission.admit_within(&limits, now()).unwrap();
-        assert!(
-            second
-                .warning()
-                .is_some_and(|text| text.starts_with("limit 00000000-"))
-        );
-        assert_eq!(admission.would_refuse(Uuid::from_u128(2)), 1);
-    }
-
-    #[test]
-    fn an_expired_limit_and_a_meter_of_another_kind_are_inert() {
-        let admission = admission();
-        let expired = Limit {
-            expires_at: Some(now()),
-            ..limit(1, None, 0, WindowKind::Day)
-        };
-        let other = Limit {
-            meter: "cost".into(),
-            ..limit(2, None, 0, WindowKind::Day)
-        };
-        assert!(
-            admission
-                .admit_within(&[Arc::new(expired), Arc::new(other)], now())
-                .is_ok()
-        );
-        let nothing = [Arc::new(limit(3, None, 0, WindowKind::Day))];
-        let refusal = admission.admit_within(&nothing, now()).unwrap_err();
-        assert_eq!((refusal.retry_after_seconds, refusal.detail), (None, None));
-    }
-
-    #[test]
-    fn the_directorys_limits_hold_unless_the_kill_switch_is_set() {
-        let directory = Arc::new(Directory::new());
-        let limits = vec![limit(1, Some("acme"), 1, WindowKind::Day)];
-        directory.replace(
-            Content {
-                limits,
-                ..Content::default()
-            },
-            1,
-        );
-        let admission = Admission::new(Limits::On, Arc::clone(&directory));
-        let tenant = TenantId::new("acme").unwrap();
-        let passed = |tenant| (0..3).filter(|_| admission.admit(tenant).is_ok()).count();
-        assert_eq!((passed(Some(&tenant)), passed(None)), (1, 3));
-        let admission = Admission::new(Limits::Off, directory);
-        assert!(admission.admit(Some(&tenant)).is_ok());
-    }
-
-    #[test]
-    fn counting_goes_on_over_a_change_that_is_not_the_rates() {
-        let admission = admission();
-        let first = limit(1, Some("acme"), 2, WindowKind::Day);
-        assert_eq!(passed(&admission, &[Arc::new(first.clone())], 1), 1);
-        let expires_at = Some(Timestamp::from_millis(NOW_MILLIS + 1));
-        let same_rate = Arc::new(Limit {
-            expires_at,
-            ..first.clone()
-        });
-        assert_eq!(passed(&admission, &[same_rate], 9), 1);
-        let more = Arc::new(Limit {
-            amount: 3.into(),
-            ..first
-        });
-        assert_eq!(passed(&admission, &[more], 9), 3);
-    }
-
-    #[test]
-    fn counters_of_limits_that_are_gone_are_thrown_away() {
-        let admission = admission();
-        for id in 0..3 * COUNTERS_PRUNED_ABOVE as u128 {
-            let _ = admission.admit_within(&[Arc::new(limit(id, None, 1, WindowKind::Day))], now());
-        }
-        assert!(admission.counters.read().unwrap().len() <= COUNTERS_PRUNED_ABOVE + 1);
-    }
-}
+mod tests;

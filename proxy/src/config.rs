@@ -188,6 +188,8 @@ pub struct ProxyConfig {
     pub unknown_routes: Option<UnknownRoutes>,
     /// The kill switch.
     pub limits: Limits,
+    /// What a proxy was granted of limits holds so long after its last word.
+    pub lease_grace_seconds: u64,
     /// Where test keys go.
     pub test_upstream: Option<String>,
     /// Header names that mean a header of ours: `alias → x-farebox-…`.
@@ -244,6 +246,7 @@ impl Default for ProxyConfig {
             body_tenant: BodyTenant::default(),
             unknown_routes: None,
             limits: Limits::default(),
+            lease_grace_seconds: 900,
             test_upstream: None,
             header_aliases: aliases
                 .map(|(from, to)| (from.to_owned(), to.to_owned()))

@@ -21,16 +21,19 @@ pub mod copy;
 mod credential;
 mod exchange;
 pub mod follow;
+pub mod leases;
+mod limits;
 mod network;
 mod read;
 mod rows;
 
 pub use credential::{CredentialRow, Unusable};
 pub use exchange::Exchange;
+pub use limits::{Basis, Counted, Dimension, Fail, Limit, LimitAction, Scope, Subject, WindowKind};
 pub use network::Network;
 pub use rows::{
-    KeyRow, Limit, LimitAction, MayAttribute, Remembered, RevokeStreams, SecretHash, Tenant,
-    TenantSettings, TenantStatus, UnpricedModels, WindowKind,
+    KeyRow, MayAttribute, Remembered, RevokeStreams, SecretHash, Tenant, TenantLists,
+    TenantSettings, TenantStatus, TimeZones, UnpricedModels, is_tool_listed,
 };
 
 /// Everything the directory holds, by value: one load, one copy on disk.
@@ -99,6 +102,7 @@ pub struct Directory {
     generation: AtomicU64,
     revocations: watch::Sender<u64>,
     exchange: Exchange,
+    has_limits: watch::Sender<bool>,
 }
 
 impl Default for Directory {
@@ -119,6 +123,7 @@ impl Directory {
             generation: AtomicU64::new(0),
             revocations: watch::Sender::new(0),
             exchange: Exchange::default(),
+            has_limits: watch::Sender::new(false),
         }
     }
 
@@ -138,6 +143,40 @@ impl Directory {
     #[must_use]
     pub fn key(&self, key_id: Uuid) -> Option<Arc<KeyRow>> {
         self.read().keys.get(&key_id).cloned()
+    }
+
+    /// The limit with this identity.
+    #[must_use]
+    pub fn limit(&self, limit_id: Uuid) -> Option<Arc<Limit>> {
+        self.read().limits.get(&limit_id).cloned()
+    }
+
+    /// Returns once the limits are known, whether or not anything is served by them yet.
+    pub async fn limits_known(&self) {
+        // The sender lives as long as `self`.
+        let _ = self
+            .has_limits
+            .subscribe()
+            .wait_for(|is_known| *is_known)
+            .await;
+    }
+
+    /// Makes limits known ahead of the rest of the first load.
+    fn learn_limits(&self, limits: &[Limit]) {
+        if !self.is_loaded() {
+            let mut state = self.write();
+            for limit in limits {
+                let limit = Arc::new(limit.clone());
+                state.limits.insert(limit.limit_id, limit);
+            }
+        }
+        self.has_limits.send_replace(true);
+    }
+
+    /// Whether there is any limit.
+    #[must_use]
+    pub fn has_any_limit(&self) -> bool {
+        !self.read().limits.is_empty()
     }
 
     /// The limits that a call of this tenant meets, those of the whole deployment among them, the
@@ -249,6 +288,7 @@ impl Directory {
         self.mark_current(current_at_millis);
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.revocations.send_modify(|count| *count += 1);
+        self.has_limits.send_replace(true);
     }
 
     /// Applies changes of single entities; only what they touch is built anew.
@@ -413,6 +453,7 @@ pub(crate) mod tests {
             allowed_upstreams: None,
             allowed_models: None,
             allowed_projects: None,
+            allowed_tools: None,
             networks: None,
             expires_at: None,
             revoked_at: None,
@@ -425,10 +466,14 @@ pub(crate) mod tests {
         Limit {
             limit_id: Uuid::from_u128(id),
             tenant_id: tenant.map(|tenant| TenantId::new(tenant).unwrap()),
-            meter: "requests".to_owned(),
+            scope: Scope::default(),
+            per: Vec::new(),
+            meter: Counted::Requests,
             amount: amount.into(),
             window,
+            basis: Basis::Billed,
             action: LimitAction::Refuse,
+            fail: Fail::Closed,
             dry_run: false,
             expires_at: None,
         }

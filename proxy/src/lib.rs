@@ -13,12 +13,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub mod admission;
@@ -87,8 +88,8 @@ pub struct Shared {
     pub directory: Arc<Directory>,
     /// Keys that were verified.
     pub identity: Identity,
-    /// Rates.
-    pub admission: admission::Admission,
+    /// Limits.
+    pub admission: Arc<admission::Admission>,
     /// The durable queue.
     pub spool: Spool,
     /// Calls without an intent.
@@ -188,8 +189,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         .map_err(|error| cannot("keys.secret")(error.into()))?;
     let metrics = Metrics::new(&config.metrics);
     let spool = open_spool(&config, &metrics)?;
+    let admission = admission::Admission::new(config.proxy.limits, Arc::clone(&directory));
+    let notes = config.directory_copy.parent().unwrap_or(Path::new("."));
+    let admission = Arc::new(admission.noting(notes, spool.epoch()));
     let shared = Arc::new(Shared {
-        admission: admission::Admission::new(config.proxy.limits, Arc::clone(&directory)),
+        admission,
         upstreams,
         test_upstreams,
         aliases,
@@ -233,7 +237,8 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         .transpose()?;
     let ops_addr = local(&ops)?;
 
-    let background = start_background(&shared, ops);
+    let mut background = start_background(&shared, ops);
+    directory::leases::first(&shared, &mut background.first_lease).await;
     let (seats, workers) = start_workers(&shared)?;
     if let Some(listener) = plain {
         tokio::spawn(downstream::listen(
@@ -430,20 +435,28 @@ fn directory_source(config: &Config) -> directory::follow::Source {
         database_listen_url: config.database_listen_url.clone(),
         copy: config.directory_copy.clone(),
         key_secrets: config.key_secrets.clone(),
+        first_lease: None,
     }
 }
 
 struct Background {
     stop: CancellationToken,
     shipper: tokio::task::JoinHandle<()>,
+    leases: tokio::task::JoinHandle<()>,
+    first_lease: watch::Receiver<bool>,
 }
 
 /// Directory, shipper, operations and the small clocks.
 fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
     let stop = CancellationToken::new();
-    tokio::spawn(
-        Arc::clone(&shared.directory).follow(directory_source(&shared.config), stop.clone()),
-    );
+    let (first, first_lease) = watch::channel(false);
+    let source = directory::follow::Source {
+        first_lease: Some(first_lease.clone()),
+        ..directory_source(&shared.config)
+    };
+    tokio::spawn(Arc::clone(&shared.directory).follow(source, stop.clone()));
+    let keeping = directory::leases::keep(Arc::clone(shared), first, stop.clone());
+    let leases = tokio::spawn(keeping);
     tokio::spawn(ops::serve(ops, Arc::clone(shared), stop.clone()));
     let shipper = tokio::spawn(shipper::run(Arc::clone(shared), stop.clone()));
     tokio::spawn(owners::answer(Arc::clone(shared), stop.clone()));
@@ -467,7 +480,12 @@ fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
             watching.wake_streams();
         }
     });
-    Background { stop, shipper }
+    Background {
+        stop,
+        shipper,
+        leases,
+        first_lease,
+    }
 }
 
 fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize>>), StartError> {
@@ -527,6 +545,9 @@ async fn drain(shared: Arc<Shared>, workers: Vec<Arc<AtomicUsize>>, background: 
     }
     shared.unrecorded.write(&shared.spool);
     background.stop.cancel();
+    if background.leases.await.is_err() {
+        tracing::error!("the leases' task ended by a panic");
+    }
     if background.shipper.await.is_err() {
         tracing::error!("shipper ended by a panic");
     }

@@ -16,12 +16,14 @@ use prometheus::{
     TextEncoder,
 };
 
+use crate::admission::exchange::Gauged;
 use crate::config::MetricsConfig;
 use crate::failure::Code;
 use crate::spool::Stats;
 
 mod events;
 mod histogram;
+mod limits;
 mod names;
 mod scrape;
 mod text;
@@ -222,6 +224,11 @@ impl Metrics {
         scrape::spool(spool, &mut text);
         scrape::directory(directory_age, &mut text);
         text
+    }
+
+    /// How far limits are used, in the same format.
+    pub fn encode_limits(&self, all: &[Gauged], is_store_away: bool, text: &mut String) {
+        limits::limits(&self.names, all, is_store_away, text);
     }
 }
 

@@ -120,9 +120,10 @@ async fn metrics(shared: &Arc<Shared>) -> Response<Full<Bytes>> {
     let shared = Arc::clone(shared);
     // The spool's numbers need the disk, and many series take a while to print.
     let encoding = tokio::task::spawn_blocking(move || {
-        shared
-            .metrics
-            .encode(&shared.spool.stats(), shared.directory.age())
+        let (metrics, admission) = (&shared.metrics, &shared.admission);
+        let mut text = metrics.encode(&shared.spool.stats(), shared.directory.age());
+        metrics.encode_limits(&admission.gauged(), admission.is_store_away(), &mut text);
+        text
     });
     match encoding.await {
         Ok(text) => respond(StatusCode::OK, TEXT, text),

@@ -35,15 +35,17 @@ mod answer;
 mod caller;
 mod credential;
 mod held;
+mod limits;
 mod lists;
 mod ownership;
 mod record;
+mod tools;
 
 pub(crate) use answer::mark;
 use answer::{observe, say_no};
 use caller::{Caller, attribute, identify};
 use held::Body;
-use lists::check_model;
+use lists::{check_lists, may_reach};
 use ownership::{check_class, check_owner};
 use record::{asked, begin_event, content_length, content_type};
 
@@ -144,7 +146,11 @@ async fn walk(
     if handshake.is_some() {
         passage.transport = Transport::Websocket;
     }
-    check_model(worker, head, &route, &caller, &passage, &mut body)
+    let late = limits::begin(worker, &caller, &mut passage).map_err(|refusal| stop.no(refusal))?;
+    check_lists(worker, head, &route, &caller, &passage, &mut body)
+        .await
+        .map_err(|refusal| stop.no(refusal))?;
+    limits::reserve(worker, head, &route, &caller, &mut passage, &mut body, late)
         .await
         .map_err(|refusal| stop.no(refusal))?;
     if passage.is_asking {
@@ -245,7 +251,7 @@ struct Passage {
     transport: Transport,
 }
 
-/// Class of the route, lists of the key, rates of the tenant; in the order of what is cheapest to say.
+/// Class of the route, lists of upstreams; in the order of what is cheapest to say.
 fn admit(
     worker: &Worker,
     caller: &Caller,
@@ -254,10 +260,10 @@ fn admit(
 ) -> Result<Passage, Refusal> {
     let shared = &worker.shared;
     let is_own = caller.key.as_ref().is_none_or(|key| key.own_credential);
+    if !may_reach(caller, &route.upstream.name) {
+        return Err(Code::UpstreamNotAllowed.into());
+    }
     let upstream = match &caller.key {
-        Some(key) if !key.may_reach(&route.upstream.name) => {
-            return Err(Code::UpstreamNotAllowed.into());
-        }
         Some(key) if key.environment == Environment::Test => {
             let twin = shared.test_upstreams.get(&route.upstream.name);
             twin.ok_or_else(|| {
@@ -297,7 +303,6 @@ fn admit(
         }
     };
     let credential = chosen.transpose()?;
-    let permit = shared.admission.admit(caller.tenant_id.as_ref())?;
     let asks = match caller
         .tenant
         .as_ref()
@@ -315,7 +320,7 @@ fn admit(
         paid_by,
         credentials,
         credential,
-        permit,
+        permit: Permit::default(),
         is_asking,
         transport: Transport::Http,
     })

@@ -276,6 +276,7 @@ impl Call {
 
     fn record(&mut self) {
         self.shared.metrics.record_event(&self.event, self.cost_usd);
+        self.permit.settle(&self.event, self.cost_usd);
         if let Some(ticket) = self.ticket.take() {
             self.append_settlement(ticket);
         }
@@ -297,7 +298,10 @@ impl Call {
     pub fn begin_next_attempt(&mut self) {
         let evidence = self.evidence.clone();
         let mut next = self.event.clone();
+        // What is held stays held for the next attempt.
+        let permit = std::mem::take(&mut self.permit);
         self.settle_unreached(Ending::UpstreamFailed);
+        self.permit = permit;
         next.started_at = now();
         next.event_id = new_event_id(next.started_at);
         next.attempt += 1;

@@ -57,7 +57,10 @@ begin atomic
         join farebox.limits
             on (limits.tenant_id is null or limits.tenant_id = event.tenant_id)
             and (limits.customer_id is null or limits.customer_id = event.customer_id)
+            and (limits.project is null or limits.project = event.project)
+            and (limits.agent is null or limits.agent = event.agent)
             and (limits.key_id is null or limits.key_id = event.key_id)
+            and (limits.provider is null or limits.provider = event.provider)
             and (limits.upstream is null or limits.upstream = event.upstream)
             and (limits.model is null or limits.model in (event.model, event.model_requested))
             and limits.created_at <= event.started_at

@@ -16,7 +16,8 @@ select
     virtual_keys.expires_at,
     virtual_keys.revoked_at,
     virtual_keys.revoke_streams,
-    virtual_keys.allowed_projects
+    virtual_keys.allowed_projects,
+    virtual_keys.allowed_tools
 from farebox_private.virtual_keys;
 
 grant select on farebox_private.directory_keys to farebox_proxy;
@@ -38,3 +39,4 @@ comment on column farebox_private.directory_keys.expires_at is 'When it stops wo
 comment on column farebox_private.directory_keys.revoked_at is 'When it was revoked.';
 comment on column farebox_private.directory_keys.revoke_streams is 'Whether revocation cuts running streams or lets them finish.';
 comment on column farebox_private.directory_keys.allowed_projects is 'Projects it may name; null: all.';
+comment on column farebox_private.directory_keys.allowed_tools is 'Functions and hosted tools its calls may offer a model; null: all.';

@@ -4,7 +4,10 @@ select
     tenants.status,
     tenants.settings,
     tenants.plan,
-    tenants.status_reason
+    tenants.status_reason,
+    tenants.time_zone,
+    tenants.time_zone_before,
+    tenants.time_zone_from
 from farebox_private.tenants;
 
 grant select on farebox_private.directory_tenants to farebox_proxy;
@@ -14,3 +17,6 @@ comment on column farebox_private.directory_tenants.status is 'active, suspended
 comment on column farebox_private.directory_tenants.settings is 'Settings by name.';
 comment on column farebox_private.directory_tenants.plan is 'Selling rules may go by it.';
 comment on column farebox_private.directory_tenants.status_reason is 'Why it is suspended or archived.';
+comment on column farebox_private.directory_tenants.time_zone is 'IANA name; decides the tenant''s days and months.';
+comment on column farebox_private.directory_tenants.time_zone_before is 'The zone that holds before time_zone_from.';
+comment on column farebox_private.directory_tenants.time_zone_from is 'First month of time_zone; null: always.';

@@ -22,7 +22,8 @@ select
     keys.allowed_projects,
     keys.stale_after_days,
     activity.first_used_at,
-    activity.last_used_at
+    activity.last_used_at,
+    keys.allowed_tools
 from farebox_private.virtual_keys as keys
 left join farebox_private.key_activity as activity using (key_id);
 
@@ -51,3 +52,4 @@ comment on column farebox.virtual_keys.allowed_projects is 'Projects it may name
 comment on column farebox.virtual_keys.stale_after_days is 'Days without use after which it is stale; null: as its tenant or the deployment says.';
 comment on column farebox.virtual_keys.first_used_at is 'When it was used first; null: never.';
 comment on column farebox.virtual_keys.last_used_at is 'When it was used last; null: never.';
+comment on column farebox.virtual_keys.allowed_tools is 'Functions and hosted tools its calls may offer a model; null: all.';

@@ -2,6 +2,7 @@
 //! One binary, one cluster, one module a subject.
 
 mod attribution;
+mod budgets;
 mod canary;
 mod cold_start;
 mod conformance;

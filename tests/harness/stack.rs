@@ -176,31 +176,8 @@ impl Stack {
     pub async fn prepare(settings: &[(&str, &str)]) -> Result<Self> {
         let world = world()?;
         let database = world.database().await?;
-        let folder = tempfile::Builder::new().prefix("fbs").tempdir_in("/tmp")?;
-        world.cluster.adopt_folder(folder.path())?;
-        tls::certificate(folder.path())?;
-        for (name, text) in [
-            ("key.secret", KEY_SECRET),
-            ("admin.token", ADMIN_TOKEN),
-            ("ingest.token", INGEST_TOKEN),
-        ] {
-            write_private(&folder.path().join(name), text)?;
-        }
-        let stack = Self {
-            replay: world.replay().await?,
-            database,
-            folder,
-            plain: free_port()?,
-            tls: free_port()?,
-            ops: free_port()?,
-            api: free_port()?,
-            settings: settings
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
-            collector: None,
-            proxy: None,
-        };
+        let replay = world.replay().await?;
+        let stack = Self::lay_out(settings, database, replay, free_port()?)?;
         stack
             .sql()
             .await?
@@ -216,6 +193,51 @@ impl Stack {
     /// One more setting, for what starts from here on.
     pub fn set(&mut self, key: &str, value: &str) {
         self.settings.push((key.to_owned(), value.to_owned()));
+    }
+
+    /// Another proxy of the same deployment: its own spool and ports, this one's database, collector and
+    /// upstream.
+    pub async fn beside(&self) -> Result<Self> {
+        let (database, replay) = (self.database.clone(), self.replay.clone());
+        let mut beside = Self::lay_out(&[], database, replay, self.api)?;
+        beside.settings.clone_from(&self.settings);
+        beside.start_proxy().await?;
+        Ok(beside)
+    }
+
+    /// Folder, secrets and ports.
+    fn lay_out(
+        settings: &[(&str, &str)],
+        database: String,
+        replay: Replay,
+        api: SocketAddr,
+    ) -> Result<Self> {
+        let world = world()?;
+        let folder = tempfile::Builder::new().prefix("fbs").tempdir_in("/tmp")?;
+        world.cluster.adopt_folder(folder.path())?;
+        tls::certificate(folder.path())?;
+        for (name, text) in [
+            ("key.secret", KEY_SECRET),
+            ("admin.token", ADMIN_TOKEN),
+            ("ingest.token", INGEST_TOKEN),
+        ] {
+            write_private(&folder.path().join(name), text)?;
+        }
+        Ok(Self {
+            replay,
+            database,
+            folder,
+            plain: free_port()?,
+            tls: free_port()?,
+            ops: free_port()?,
+            api,
+            settings: settings
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
+            collector: None,
+            proxy: None,
+        })
     }
 
     /// The collector, until it is ready.

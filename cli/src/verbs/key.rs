@@ -135,6 +135,7 @@ fn body(args: &IssueArgs) -> Outcome<Value> {
         ("allowed_upstreams", &args.allowed_upstreams),
         ("allowed_models", &args.allowed_models),
         ("allowed_projects", &args.allowed_projects),
+        ("allowed_tools", &args.allowed_tools),
         ("networks", &args.networks),
     ] {
         if !values.is_empty() {

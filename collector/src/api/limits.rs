@@ -4,31 +4,26 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Extension, Json};
-use farebox_pricing::id;
-use farebox_pricing::money::Decimal;
 use serde::Deserialize;
 use serde_json::Value;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 use uuid::Uuid;
 
 use crate::api::App;
 use crate::api::customers::tenants_missing;
-use crate::api::keys::one_of;
 use crate::api::operation::{Answer, Begun, Operation, begin, read, value};
 use crate::api::page::{self, Page};
 use crate::api::params::{Content, Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
+use crate::records::limit_status::{self, LimitEvent, LimitStatus};
 use crate::records::limits::{self, Limit, LimitTerms};
 use crate::records::tenants;
 
-/// What a limit may count: what the proxies enforce.
-const METERS: [&str; 1] = ["requests"];
-const WINDOWS: [&str; 4] = ["second", "minute", "hour", "day"];
-const ACTIONS: [&str; 2] = ["refuse", "warn"];
-/// Requests a window may allow at most; the proxies count in 32 bits.
-const REQUESTS_MAX: i128 = u32::MAX as i128;
+pub(crate) mod terms;
+
+pub(crate) use terms::SetLimit;
 
 /// Which limits.
 #[derive(Deserialize, IntoParams)]
@@ -41,30 +36,6 @@ pub(crate) struct Listing {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
-}
-
-/// A limit to set.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SetLimit {
-    /// The tenant it binds; every tenant, each for itself, when not given.
-    #[serde(alias = "tenant")]
-    tenant_id: Option<String>,
-    /// `requests`.
-    meter: String,
-    /// How much a window allows: a whole number from 1, best as a string.
-    #[schema(value_type = String)]
-    amount: Value,
-    /// `second`, `minute`, `hour` or `day`.
-    #[serde(alias = "window")]
-    window_kind: String,
-    /// `refuse` (when not given) or `warn`.
-    action: Option<String>,
-    /// Counted and reported, never enforced.
-    #[serde(default)]
-    dry_run: bool,
-    /// When it stops to hold; never when not given.
-    expires_at: Option<String>,
 }
 
 /// Limits, newest first.
@@ -90,7 +61,97 @@ pub(crate) async fn list(
     })))
 }
 
-/// Sets a limit: replaces the one of the same tenant, meter and window, or makes it.
+/// How far limits are used.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Watching {
+    /// One tenant's limits.
+    tenant: Option<String>,
+    /// One limit.
+    limit_id: Option<Uuid>,
+    /// Items of a page, 1 to 1000; 100 when not given.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// One limit.
+#[utoipa::path(get, path = "/api/v1/limits/{limit_id}", tag = "limits", security(("bearer" = [])),
+    params(("limit_id" = Uuid, Path, description = "The limit.")),
+    responses((status = 200, description = "The limit.", body = Limit),
+        (status = 404, description = "There is none.", body = ErrorBody)))]
+pub(crate) async fn show(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Segment(limit_id): Segment,
+) -> Result<Json<Limit>, ApiError> {
+    let limit_id: Uuid = limit_id.parse().map_err(|_| ApiError::not_found())?;
+    let client = app.client().await?;
+    let found = limits::find(&client, principal.tenant(), limit_id).await?;
+    found.map(Json).ok_or_else(ApiError::not_found)
+}
+
+/// How far each limit is used in its present window: the rows of the view `limit_status`.
+#[utoipa::path(get, path = "/api/v1/limits/status", tag = "limits", security(("bearer" = [])),
+    params(Watching),
+    responses((status = 200, description = "A page; a tenant's key sees its own limits, but none on cost.", body = Page<LimitStatus>)))]
+pub(crate) async fn status(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Watching>,
+) -> Result<Json<Page<LimitStatus>>, ApiError> {
+    let limit = page::limit(asked.limit)?;
+    principal.scope(asked.tenant.as_deref())?;
+    let after = page::cursor::<2>(asked.cursor.as_deref())?;
+    let after = match &after {
+        None => None,
+        Some([limit_id, scope]) if scope.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Some((cursor_id(limit_id)?, scope.as_str()))
+        }
+        Some(_) => return Err(ApiError::invalid("cursor", "not a cursor of this list")),
+    };
+    let client = app.client().await?;
+    let (own, tenant) = (principal.tenant(), asked.tenant.as_deref());
+    let items = limit_status::status(&client, own, tenant, asked.limit_id, after, limit).await?;
+    Ok(Json(Page::cut(items, limit, |item| {
+        vec![item.limit_id.to_string(), item.scope.clone()]
+    })))
+}
+
+/// When limits warned, refused, or would have; newest first: the rows of the view `limit_events`.
+#[utoipa::path(get, path = "/api/v1/limits/events", tag = "limits", security(("bearer" = [])),
+    params(Watching),
+    responses((status = 200, description = "A page; a tenant's key sees those of its own limits, but none on cost.", body = Page<LimitEvent>)))]
+pub(crate) async fn events(
+    State(app): State<App>,
+    Extension(principal): Extension<Principal>,
+    Params(asked): Params<Watching>,
+) -> Result<Json<Page<LimitEvent>>, ApiError> {
+    let limit = page::limit(asked.limit)?;
+    principal.scope(asked.tenant.as_deref())?;
+    let after = page::cursor::<2>(asked.cursor.as_deref())?;
+    let after = match &after {
+        None => None,
+        Some([at, id]) => {
+            page::time("cursor", Some(at))?;
+            Some((at.as_str(), cursor_id(id)?))
+        }
+    };
+    let client = app.client().await?;
+    let (own, tenant) = (principal.tenant(), asked.tenant.as_deref());
+    let items = limit_status::events(&client, own, tenant, asked.limit_id, after, limit).await?;
+    Ok(Json(Page::cut(items, limit, |item| {
+        vec![item.triggered_at.clone(), item.limit_event_id.to_string()]
+    })))
+}
+
+fn cursor_id(text: &str) -> Result<Uuid, ApiError> {
+    text.parse()
+        .map_err(|_| ApiError::invalid("cursor", "not a cursor of this list"))
+}
+
+/// Sets a limit: replaces the one of the same calls, meter, basis and window, or makes it.
 #[utoipa::path(post, path = "/api/v1/limits", tag = "limits", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repeated request harmless for 24 hours.")),
     request_body = SetLimit,
@@ -104,17 +165,17 @@ pub(crate) async fn set(
     headers: HeaderMap,
     Content(body): Content,
 ) -> Answer {
-    let checked = Checked::of(read(&body)?)?;
+    let terms = read::<SetLimit>(&body)?.checked()?;
     let mut client = app.client().await?;
     let operation = match begin(&mut client, &principal, &headers, "limits.set", &body).await? {
         Begun::Fresh(operation) => operation,
         Begun::Replay(answer) => return Ok(answer),
     };
-    let before = limits::lock_like(&operation.transaction, &checked.terms()).await?;
+    let before = limits::lock_like(&operation.transaction, &terms).await?;
     let limit_id = before
         .as_ref()
         .map_or_else(Uuid::now_v7, |limit| limit.limit_id);
-    finish(operation, limit_id, before, &checked).await
+    finish(operation, limit_id, before, &terms).await
 }
 
 /// Makes or replaces the limit of that id.
@@ -136,7 +197,7 @@ pub(crate) async fn put(
     let limit_id: Uuid = limit_id
         .parse()
         .map_err(|_| ApiError::invalid("limit_id", "a UUID"))?;
-    let checked = Checked::of(read(&body)?)?;
+    let terms = read::<SetLimit>(&body)?.checked()?;
     let mut client = app.client().await?;
     let route = format!("limits.put {limit_id}");
     let operation = match begin(&mut client, &principal, &headers, &route, &body).await? {
@@ -144,7 +205,7 @@ pub(crate) async fn put(
         Begun::Replay(answer) => return Ok(answer),
     };
     let before = limits::lock(&operation.transaction, limit_id).await?;
-    finish(operation, limit_id, before, &checked).await
+    finish(operation, limit_id, before, &terms).await
 }
 
 /// Removes a limit.
@@ -186,13 +247,13 @@ async fn finish(
     operation: Operation<'_>,
     limit_id: Uuid,
     before: Option<Limit>,
-    checked: &Checked,
+    terms: &LimitTerms,
 ) -> Answer {
     let status = match &before {
         Some(_) => StatusCode::OK,
         None => StatusCode::CREATED,
     };
-    let after = keep(&operation, limit_id, before.as_ref(), checked).await?;
+    let after = keep(&operation, limit_id, before.as_ref(), terms).await?;
     operation.finish(status, &after).await
 }
 
@@ -201,17 +262,17 @@ pub(crate) async fn declare(
     operation: &Operation<'_>,
     asked: SetLimit,
 ) -> Result<(Option<Limit>, Limit), ApiError> {
-    let checked = Checked::of(asked)?;
-    let before = limits::lock_like(&operation.transaction, &checked.terms()).await?;
+    let terms = asked.checked()?;
+    let before = limits::lock_like(&operation.transaction, &terms).await?;
     if let Some(before) = &before
-        && checked.is_as(before)
+        && terms.is_said_by(before)
     {
         return Ok((Some(before.clone()), before.clone()));
     }
     let limit_id = before
         .as_ref()
         .map_or_else(Uuid::now_v7, |limit| limit.limit_id);
-    let after = keep(operation, limit_id, before.as_ref(), &checked).await?;
+    let after = keep(operation, limit_id, before.as_ref(), &terms).await?;
     Ok((before, after))
 }
 
@@ -219,15 +280,15 @@ async fn keep(
     operation: &Operation<'_>,
     limit_id: Uuid,
     before: Option<&Limit>,
-    checked: &Checked,
+    terms: &LimitTerms,
 ) -> Result<Limit, ApiError> {
-    if let Some(tenant_id) = &checked.asked.tenant_id
+    if let Some(tenant_id) = &terms.tenant_id
         && !tenants::exists(&operation.transaction, tenant_id).await?
     {
         return Err(tenants_missing());
     }
     let actor = operation.actor();
-    let after = limits::put(&operation.transaction, limit_id, &checked.terms(), actor).await?;
+    let after = limits::put(&operation.transaction, limit_id, terms, actor).await?;
     operation
         .record(&Change {
             action: "limit.set",
@@ -240,109 +301,4 @@ async fn keep(
         })
         .await?;
     Ok(after)
-}
-
-/// A limit that can be kept.
-struct Checked {
-    asked: SetLimit,
-    amount: String,
-    expires_at: Option<String>,
-}
-
-impl Checked {
-    fn of(asked: SetLimit) -> Result<Self, ApiError> {
-        if let Some(tenant_id) = &asked.tenant_id {
-            id::check(tenant_id)
-                .map_err(|cause| ApiError::invalid("tenant_id", cause.to_string()))?;
-        }
-        one_of("meter", &asked.meter, &METERS)?;
-        one_of("window_kind", &asked.window_kind, &WINDOWS)?;
-        if let Some(action) = &asked.action {
-            one_of("action", action, &ACTIONS)?;
-        }
-        let amount = match &asked.amount {
-            Value::String(text) => text.parse::<Decimal>().ok(),
-            // Numbers keep their text, so nothing is rounded on the way.
-            Value::Number(number) => number.as_str().parse::<Decimal>().ok(),
-            _ => None,
-        };
-        let amount = amount
-            .filter(|amount| amount.scale() == 0)
-            .filter(|amount| (1..=REQUESTS_MAX).contains(&amount.mantissa()))
-            .ok_or_else(|| {
-                ApiError::invalid("amount", "a whole number between 1 and 4294967295")
-            })?;
-        let expires_at = page::time("expires_at", asked.expires_at.as_deref())?;
-        Ok(Self {
-            amount: amount.to_string(),
-            expires_at: expires_at.map(|at| at.to_string()),
-            asked,
-        })
-    }
-
-    /// Whether a limit says this already.
-    fn is_as(&self, limit: &Limit) -> bool {
-        let terms = self.terms();
-        limit.amount == terms.amount
-            && limit.action == terms.action
-            && limit.dry_run == terms.dry_run
-            && limit.expires_at.as_deref() == terms.expires_at
-    }
-
-    fn terms(&self) -> LimitTerms<'_> {
-        LimitTerms {
-            tenant_id: self.asked.tenant_id.as_deref(),
-            meter: &self.asked.meter,
-            amount: &self.amount,
-            window_kind: &self.asked.window_kind,
-            action: self.asked.action.as_deref().unwrap_or("refuse"),
-            dry_run: self.asked.dry_run,
-            expires_at: self.expires_at.as_deref(),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn checked(body: &str) -> Result<String, String> {
-        let asked = read(body.as_bytes()).map_err(|error| error.code.to_owned())?;
-        Checked::of(asked)
-            .map(|checked| checked.amount)
-            .map_err(|error| error.field.unwrap_or_default())
-    }
-
-    #[test]
-    fn an_amount_is_a_whole_number_in_a_string_or_a_number() {
-        let amount = |amount: &str| {
-            checked(&format!(
-                r#"{{"meter":"requests","window":"minute","amount":{amount}}}"#
-            ))
-        };
-        assert_eq!(amount("\"60\""), Ok("60".into()));
-        assert_eq!(amount("60"), Ok("60".into()));
-        assert_eq!(amount("6e1"), Ok("60".into()));
-        for wrong in ["0", "\"-1\"", "1.5", "4294967296", "true", "\"\"", "1e40"] {
-            assert_eq!(amount(wrong), Err("amount".into()), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn only_what_proxies_enforce_is_taken() {
-        let check = |body: &str, field: &str| assert_eq!(checked(body).unwrap_err(), field);
-        check(r#"{"meter":"cost","window":"day","amount":"1"}"#, "meter");
-        check(
-            r#"{"meter":"requests","window":"month","amount":"1"}"#,
-            "window_kind",
-        );
-        check(
-            r#"{"meter":"requests","window":"day","amount":"1","action":"cut"}"#,
-            "action",
-        );
-        check(
-            r#"{"meter":"requests","window":"day","amount":"1","model":"x"}"#,
-            "malformed_request",
-        );
-    }
 }

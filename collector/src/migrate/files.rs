@@ -30,6 +30,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0006_prices.sql"),
     ),
     (
+        "0007_limits.sql",
+        include_str!("../../../sql/migrations/0007_limits.sql"),
+    ),
+    (
         "0008_keys.sql",
         include_str!("../../../sql/migrations/0008_keys.sql"),
     ),
@@ -64,6 +68,10 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
     (
         "invoice_preview.sql",
         include_str!("../../../sql/functions/invoice_preview.sql"),
+    ),
+    (
+        "renew_limit_leases.sql",
+        include_str!("../../../sql/functions/renew_limit_leases.sql"),
     ),
 ];
 
@@ -124,6 +132,10 @@ pub(super) const VIEWS: &[(&str, &str)] = &[
     (
         "limit_events.sql",
         include_str!("../../../sql/views/limit_events.sql"),
+    ),
+    (
+        "limit_status.sql",
+        include_str!("../../../sql/views/limit_status.sql"),
     ),
     ("limits.sql", include_str!("../../../sql/views/limits.sql")),
     (

@@ -36,6 +36,8 @@ pub(crate) struct VirtualKey {
     pub allowed_upstreams: Option<Vec<String>>,
     /// Models it may ask for; null: all.
     pub allowed_models: Option<Vec<String>>,
+    /// Functions and hosted tools its calls may offer a model; null: all.
+    pub allowed_tools: Option<Vec<String>>,
     /// Networks it may come from; null: all.
     pub networks: Option<Vec<String>>,
     /// When it stops working; null: never.
@@ -74,7 +76,8 @@ const COLUMNS: &str = r#"key_id, prefix, name, tenant_id, may_attribute, may_att
         from farebox_private.key_activity
         where key_activity.key_id = virtual_keys.key_id
     ),
-    exists (select from farebox.stale_keys where stale_keys.key_id = virtual_keys.key_id)"#;
+    exists (select from farebox.stale_keys where stale_keys.key_id = virtual_keys.key_id),
+    allowed_tools"#;
 
 fn read(row: &Row) -> Result<VirtualKey, Error> {
     Ok(VirtualKey {
@@ -102,6 +105,7 @@ fn read(row: &Row) -> Result<VirtualKey, Error> {
         stale_after_days: row.try_get(20)?,
         last_used_at: row.try_get(21)?,
         is_stale: row.try_get(22)?,
+        allowed_tools: row.try_get(23)?,
     })
 }
 
@@ -166,6 +170,7 @@ pub(crate) struct NewKey<'a> {
     pub(crate) own_credential: bool,
     pub(crate) allowed_upstreams: Option<&'a [String]>,
     pub(crate) allowed_models: Option<&'a [String]>,
+    pub(crate) allowed_tools: Option<&'a [String]>,
     pub(crate) networks: Option<&'a [String]>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) revoke_streams: &'a str,
@@ -184,15 +189,16 @@ pub(crate) async fn insert(
         "insert into farebox_private.virtual_keys
             (key_id, prefix, secret_hash, name, tenant_id, may_attribute, may_attribute_values,
              scopes, environment, own_credential, allowed_upstreams, allowed_models, networks,
-             expires_at, revoke_streams, issued_by, allowed_projects, stale_after_days, rotated_from)
+             expires_at, revoke_streams, issued_by, allowed_projects, stale_after_days, rotated_from,
+             allowed_tools)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::timestamptz, $15,
-             $16, $17, $18, $19)
+             $16, $17, $18, $19, $20)
          on conflict (prefix) do nothing
          returning {COLUMNS}"
     );
     let key_id = Uuid::now_v7();
     let expires_at = key.expires_at.map(|at| at.to_string());
-    let values: [&(dyn ToSql + Sync); 19] = [
+    let values: [&(dyn ToSql + Sync); 20] = [
         &key_id,
         &key.prefix,
         &key.secret_hash,
@@ -212,6 +218,7 @@ pub(crate) async fn insert(
         &key.allowed_projects,
         &key.stale_after_days,
         &key.rotated_from,
+        &key.allowed_tools,
     ];
     let row = client.query_opt(&sql, &values).await?;
     row.as_ref().map(read).transpose()
@@ -333,12 +340,12 @@ pub(crate) async fn set_rights(
          set name = $2, may_attribute = $3, may_attribute_values = $4, scopes = $5,
              own_credential = $6, allowed_upstreams = $7, allowed_models = $8, networks = $9,
              expires_at = $10::text::timestamptz, revoke_streams = $11, allowed_projects = $12,
-             stale_after_days = $13
+             stale_after_days = $13, allowed_tools = $14
          where key_id = $1
          returning {COLUMNS}"
     );
     let expires_at = key.expires_at.map(|at| at.to_string());
-    let values: [&(dyn ToSql + Sync); 13] = [
+    let values: [&(dyn ToSql + Sync); 14] = [
         &key_id,
         &key.name,
         &key.may_attribute,
@@ -352,6 +359,7 @@ pub(crate) async fn set_rights(
         &key.revoke_streams,
         &key.allowed_projects,
         &key.stale_after_days,
+        &key.allowed_tools,
     ];
     read(&client.query_one(&sql, &values).await?)
 }

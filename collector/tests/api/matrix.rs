@@ -15,11 +15,14 @@ pub(crate) fn expected(route: &str) -> Option<[u16; 5]> {
         | "GET /api/v1/adjustments"
         | "GET /api/v1/invoices"
         | "GET /api/v1/customers"
-        | "GET /api/v1/limits" => [401, 200, 200, 200, 200],
+        | "GET /api/v1/limits"
+        | "GET /api/v1/limits/status"
+        | "GET /api/v1/limits/events" => [401, 200, 200, 200, 200],
         "GET /api/v1/events/{event_id}"
         | "GET /api/v1/events/{event_id}/explain"
         | "GET /api/v1/runs/{run_id}"
         | "GET /api/v1/tenants/{tenant_id}"
+        | "GET /api/v1/limits/{limit_id}"
         | "GET /api/v1/tenants/{tenant_id}/customers/{customer_id}" => [401, 404, 200, 200, 200],
         "GET /api/v1/reconcile"
         | "GET /api/v1/reconcile/{reconciliation_id}"

@@ -36,11 +36,11 @@ async fn filled() -> Result<Ledger> {
         .sql()
         .await?
         .batch_execute(
-            "insert into farebox_private.limits (limit_id, tenant_id, meter, amount, window_kind) values
-                 (gen_random_uuid(), 'acme', 'requests', 5, 'second'),
-                 (gen_random_uuid(), 'acme', 'cost', 5, 'month'),
-                 (gen_random_uuid(), null, 'requests', 5, 'second'),
-                 (gen_random_uuid(), 'globex', 'requests', 5, 'second');
+            "insert into farebox_private.limits (limit_id, tenant_id, meter, amount, window_kind, basis) values
+                 (gen_random_uuid(), 'acme', 'requests', 5, 'day', 'billed'),
+                 (gen_random_uuid(), 'acme', 'usd', 5, 'month', 'cost'),
+                 (gen_random_uuid(), null, 'requests', 5, 'second', 'billed'),
+                 (gen_random_uuid(), 'globex', 'requests', 5, 'week', 'billed');
              insert into farebox_private.virtual_keys (key_id, prefix, secret_hash, name, tenant_id) values
                  (gen_random_uuid(), 'vk_AAAAA', '$argon2id$x', 'a', 'acme'),
                  (gen_random_uuid(), 'vk_BBBBB', '$argon2id$x', 'b', null);
@@ -57,7 +57,8 @@ async fn a_tenants_login_sees_its_own_rows_and_no_purchase_price() -> Result {
     for view in views(&ledger).await? {
         let expected = match view.as_str() {
             "usage_events" | "requests" | "trace_events" | "sessions" => 2,
-            "tenants" | "tenant_index" | "customers" | "virtual_keys" | "limits" => 1,
+            "tenants" | "tenant_index" | "customers" | "virtual_keys" | "limits"
+            | "limit_status" => 1,
             "usage_hourly" | "usage_daily" => 6,
             "runs" | "spans" => 1,
             "turns" | "dead_air_events" | "reconciliations" | "reconciliation_lines" => 0,
@@ -178,6 +179,7 @@ async fn the_operators_roles_see_all_of_what_is_theirs() -> Result {
             ("tenants", 2),
             ("tenant_index", 2),
             ("limits", 4),
+            ("limit_status", 4),
             ("virtual_keys", 2),
             ("audit_log", 1),
             ("unattributed_usage", 3),

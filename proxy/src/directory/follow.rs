@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use farebox_database::{Address, InvalidAddress};
 use farebox_pricing::rate_card::CardSet;
 use futures_util::{StreamExt, stream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_postgres::{AsyncMessage, Client, IsolationLevel};
 use tokio_util::sync::CancellationToken;
@@ -39,6 +39,9 @@ const COPY_DELAY: Duration = Duration::from_secs(2);
 /// A large copy is written more rarely: this many times as long after the last one as that one took.
 const COPY_REST_FACTOR: u32 = 50;
 
+/// The first load waits so long for the first word on leases, so that no limit is met without any.
+const FIRST_LEASE_WAIT: Duration = Duration::from_secs(2);
+
 const CHANNEL: &str = "farebox_directory";
 
 /// Where the directory comes from and where its copy goes.
@@ -52,14 +55,17 @@ pub struct Source {
     pub copy: PathBuf,
     /// What proves the copy.
     pub key_secrets: Vec<Secret>,
+    /// Turns true with the first word on leases; limits are served from then on, not earlier.
+    pub first_lease: Option<watch::Receiver<bool>>,
 }
 
 /// Why the connection to Postgres was given up.
 #[derive(Debug)]
-enum Lost {
+pub(super) enum Lost {
     Postgres(tokio_postgres::Error),
     Address(InvalidAddress),
     Timeout(&'static str),
+    Answer,
 }
 
 impl From<InvalidAddress> for Lost {
@@ -86,6 +92,7 @@ impl std::fmt::Display for Lost {
             },
             Self::Address(error) => error.fmt(f),
             Self::Timeout(what) => write!(f, "{what} took too long"),
+            Self::Answer => f.write_str("an answer that cannot be read"),
         }
     }
 }
@@ -119,7 +126,7 @@ impl Directory {
         while !shutdown.is_cancelled() {
             let before = self.current_at_millis();
             let lost = tokio::select! {
-                lost = self.session(&url, source.database_listen_url.as_ref()) => lost,
+                lost = self.session(&url, &source) => lost,
                 () = shutdown.cancelled() => break,
             };
             if self.current_at_millis() != before {
@@ -142,12 +149,12 @@ impl Directory {
     }
 
     /// One connection's life: load, then one change after the other.
-    async fn session(&self, url: &Secret, listen_url: Option<&Secret>) -> Result<(), Lost> {
+    async fn session(&self, url: &Secret, source: &Source) -> Result<(), Lost> {
         let wake = Arc::new(Notify::new());
         // Dropping the set ends the connections' tasks with the session.
         let mut connections = JoinSet::new();
         let mut client = connect(url, &wake, &mut connections).await?;
-        let listener = match listen_url {
+        let listener = match &source.database_listen_url {
             Some(url) => Some(connect(url, &wake, &mut connections).await?),
             None => None,
         };
@@ -173,6 +180,11 @@ impl Directory {
             limits = content.limits.len(),
             "directory loaded"
         );
+        self.learn_limits(&content.limits);
+        if let Some(mut first) = source.first_lease.clone() {
+            let _ =
+                tokio::time::timeout(FIRST_LEASE_WAIT, first.wait_for(|is_there| *is_there)).await;
+        }
         self.replace(content, started_at);
         let mut mark = Mark::default();
         loop {
@@ -251,7 +263,7 @@ impl Directory {
     }
 }
 
-async fn within<T, E: Into<Lost>>(
+pub(super) async fn within<T, E: Into<Lost>>(
     limit: Duration,
     what: &'static str,
     work: impl Future<Output = Result<T, E>>,
@@ -260,6 +272,13 @@ async fn within<T, E: Into<Lost>>(
         Ok(result) => result.map_err(Into::into),
         Err(_) => Err(Lost::Timeout(what)),
     }
+}
+
+/// A connection of its own, which ends with the set.
+pub(super) async fn connect_alone(url: &Secret) -> Result<(Client, JoinSet<()>), Lost> {
+    let mut connections = JoinSet::new();
+    let client = connect(url, &Arc::new(Notify::new()), &mut connections).await?;
+    Ok((client, connections))
 }
 
 async fn connect(

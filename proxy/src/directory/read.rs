@@ -13,12 +13,14 @@ use tokio_postgres::{Client, Error, Row, Transaction};
 use uuid::Uuid;
 
 use super::{
-    Change, Content, CredentialRow, KeyRow, Limit, LimitAction, MayAttribute, Network, Remembered,
-    RevokeStreams, SecretHash, Tenant, TenantStatus, WindowKind,
+    Basis, Change, Content, CredentialRow, Dimension, Fail, KeyRow, Limit, LimitAction,
+    MayAttribute, Network, Remembered, RevokeStreams, Scope, SecretHash, Tenant, TenantStatus,
+    TimeZones,
 };
 
 const TENANTS: &str = "
-    select tenant_id::text, status::text, coalesce(settings, '{}')::text, status_reason::text, plan::text
+    select tenant_id::text, status::text, coalesce(settings, '{}')::text, status_reason::text,
+           plan::text, time_zone::text, time_zone_before::text, time_zone_from::text
     from farebox_private.directory_tenants";
 
 // An infinite time is none: such a key never expires, and one revoked since ever is revoked.
@@ -30,14 +32,16 @@ const KEYS: &str = "
                 when expires_at = '-infinity' then 0 end,
            case when isfinite(revoked_at) then (extract(epoch from revoked_at) * 1000)::bigint
                 when revoked_at is not null then 0 end,
-           revoke_streams::text, allowed_projects::text[]
+           revoke_streams::text, allowed_projects::text[], allowed_tools::text[]
     from farebox_private.directory_keys";
 
 const LIMITS: &str = "
     select limit_id, tenant_id::text, meter::text, amount::text, window_kind::text, action::text,
            dry_run,
            case when isfinite(expires_at) then (extract(epoch from expires_at) * 1000)::bigint
-                when expires_at = '-infinity' then 0 end
+                when expires_at = '-infinity' then 0 end,
+           customer_id::text, project::text, agent::text, key_id, provider::text, upstream::text,
+           model::text, per::text[], basis::text, fail::text
     from farebox_private.directory_limits";
 
 const CREDENTIALS: &str = "
@@ -181,7 +185,14 @@ fn read_tenant(row: &Row) -> Option<Tenant> {
         };
         let settings = serde_json::from_str(row.try_get(2)?);
         let settings = settings.map_err(|_| Misread::Word("settings"))?;
-        let mut tenant = Tenant::new(tenant_id, status, settings).on_plan(row.try_get(4)?);
+        let zones = TimeZones {
+            zone: row.try_get(5)?,
+            before: row.try_get(6)?,
+            from: row.try_get(7)?,
+        };
+        let mut tenant = Tenant::new(tenant_id, status, settings)
+            .on_plan(row.try_get(4)?)
+            .in_zones(zones);
         tenant.status_reason = row.try_get(3)?;
         Ok(tenant)
     };
@@ -216,6 +227,7 @@ fn read_key(row: &Row) -> Option<KeyRow> {
             allowed_upstreams: row.try_get(10)?,
             allowed_models: row.try_get(11)?,
             allowed_projects: row.try_get(16)?,
+            allowed_tools: row.try_get(17)?,
             networks: networks.map(|all| all.iter().map(|text| Network::new(text)).collect()),
             expires_at: row
                 .try_get::<_, Option<i64>>(13)?
@@ -255,24 +267,44 @@ fn read_limit(row: &Row) -> Option<Limit> {
     let read = || -> Result<Option<Limit>, Misread> {
         let tenant_id = row.try_get::<_, Option<&str>>(1)?.map(TenantId::new);
         let amount: &str = row.try_get(3)?;
+        let per: Vec<&str> = row.try_get(15)?;
+        // What it counts, by what and when may be a newer collector's: it is not ours to apply.
+        let (Ok(meter), Ok(window)) = (
+            row.try_get::<_, &str>(2)?.parse(),
+            row.try_get::<_, &str>(4)?.parse(),
+        ) else {
+            return Ok(None);
+        };
+        let per: Result<Vec<Dimension>, ()> = per.into_iter().map(str::parse).collect();
         Ok(Some(Limit {
             limit_id: row.try_get(0)?,
             tenant_id: tenant_id
                 .transpose()
                 .map_err(|_| Misread::Word("tenant_id"))?,
-            meter: row.try_get(2)?,
+            scope: Scope {
+                customer_id: row.try_get(8)?,
+                project: row.try_get(9)?,
+                agent: row.try_get(10)?,
+                key_id: row.try_get(11)?,
+                provider: row.try_get(12)?,
+                upstream: row.try_get(13)?,
+                model: row.try_get(14)?,
+            },
+            per: per.map_err(|()| Misread::Word("per"))?,
+            meter,
             amount: amount.parse().map_err(|_| Misread::Word("amount"))?,
-            window: match row.try_get(4)? {
-                "second" => WindowKind::Second,
-                "minute" => WindowKind::Minute,
-                "hour" => WindowKind::Hour,
-                "day" => WindowKind::Day,
-                // Counted by somebody else, or by a newer proxy.
-                _ => return Ok(None),
+            window,
+            basis: match row.try_get(16)? {
+                "cost" => Basis::Cost,
+                _ => Basis::Billed,
             },
             action: match row.try_get(5)? {
                 "warn" => LimitAction::Warn,
                 _ => LimitAction::Refuse,
+            },
+            fail: match row.try_get(17)? {
+                "open" => Fail::Open,
+                _ => Fail::Closed,
             },
             dry_run: row.try_get(6)?,
             expires_at: row

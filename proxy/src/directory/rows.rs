@@ -1,4 +1,4 @@
-//! What the directory knows: tenants, virtual keys and limits, in their final types.
+//! What the directory knows of tenants and virtual keys, in its final types.
 //!
 //! A row is what the collector's views said, parsed once. What cannot be understood is read as the
 //! narrower right: an unknown word never widens what a key may do.
@@ -9,7 +9,6 @@ use std::sync::{Arc, OnceLock};
 
 use farebox_pricing::event::Environment;
 use farebox_pricing::id::TenantId;
-use farebox_pricing::money::Decimal;
 use farebox_pricing::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -115,10 +114,40 @@ pub struct Tenant {
     /// Its plan, by which it may be charged.
     #[serde(default)]
     pub plan: Option<String>,
+    /// Where its days and months begin.
+    #[serde(default)]
+    zones: TimeZones,
     #[serde(skip)]
     parsed: OnceLock<TenantSettings>,
     #[serde(skip)]
     metadata_schema: OnceLock<Option<MetadataSchema>>,
+    #[serde(skip)]
+    lists: OnceLock<TenantLists>,
+}
+
+/// A tenant's time zone; a changed one counts from the next month.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeZones {
+    /// IANA name; empty: UTC.
+    pub zone: String,
+    /// The one that holds before [`Self::from`].
+    pub before: Option<String>,
+    /// First day of [`Self::zone`].
+    pub from: Option<String>,
+}
+
+/// What a tenant's calls may ask for; `None`: everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct TenantLists {
+    /// Models: names, with or without a date, or patterns.
+    pub allowed_models: Option<Vec<String>>,
+    /// Upstreams.
+    pub allowed_upstreams: Option<Vec<String>>,
+    /// Functions and hosted tools.
+    pub allowed_tools: Option<Vec<String>>,
+    /// Agents it may have.
+    pub agents_max: Option<u64>,
 }
 
 impl Tenant {
@@ -131,8 +160,10 @@ impl Tenant {
             status_reason: None,
             settings_json: settings,
             plan: None,
+            zones: TimeZones::default(),
             parsed: OnceLock::new(),
             metadata_schema: OnceLock::new(),
+            lists: OnceLock::new(),
         }
     }
 
@@ -140,6 +171,47 @@ impl Tenant {
     #[must_use]
     pub fn on_plan(self, plan: Option<String>) -> Self {
         Self { plan, ..self }
+    }
+
+    /// The same tenant with its time zones.
+    #[must_use]
+    pub fn in_zones(mut self, zones: TimeZones) -> Self {
+        self.zones = zones;
+        self
+    }
+
+    /// Where its days and months begin.
+    #[must_use]
+    pub fn zones(&self) -> &TimeZones {
+        &self.zones
+    }
+
+    /// What its calls may ask for. Lists that cannot be read let nothing pass.
+    #[must_use]
+    pub fn lists(&self) -> &TenantLists {
+        self.lists.get_or_init(|| {
+            TenantLists::deserialize(&self.settings_json).unwrap_or_else(|error| {
+                tracing::error!(tenant = %self.tenant_id, %error, "a tenant's lists cannot be read");
+                TenantLists {
+                    allowed_models: Some(Vec::new()),
+                    allowed_upstreams: Some(Vec::new()),
+                    allowed_tools: Some(Vec::new()),
+                    agents_max: Some(0),
+                }
+            })
+        })
+    }
+
+    /// Whether it may reach an upstream.
+    #[must_use]
+    pub fn may_reach(&self, upstream: &str) -> bool {
+        is_listed(self.lists().allowed_upstreams.as_deref(), upstream)
+    }
+
+    /// Whether it may use a model.
+    #[must_use]
+    pub fn may_use(&self, model: &str) -> bool {
+        is_model_listed(self.lists().allowed_models.as_deref(), model)
     }
 
     /// The settings the proxy obeys.
@@ -276,6 +348,9 @@ pub struct KeyRow {
     /// `None`: all, and none at all.
     #[serde(default)]
     pub allowed_projects: Option<Vec<String>>,
+    /// Functions and hosted tools; `None`: all.
+    #[serde(default)]
+    pub allowed_tools: Option<Vec<String>>,
     /// `None`: every address.
     pub networks: Option<Vec<Network>>,
     /// Refused from then on.
@@ -324,9 +399,7 @@ impl KeyRow {
     /// Whether the key may use a model: by its name, by its name without a date, or by a pattern.
     #[must_use]
     pub fn may_use(&self, model: &str) -> bool {
-        self.allowed_models
-            .as_deref()
-            .is_none_or(|list| list.iter().any(|entry| is_named_by(model, entry)))
+        is_model_listed(self.allowed_models.as_deref(), model)
     }
 
     /// Whether the key may be used from an address.
@@ -339,7 +412,7 @@ impl KeyRow {
 }
 
 /// `gpt-4o` names `gpt-4o-2024-08-06` too, but not `gpt-4o-mini`; `*` stands for any characters.
-fn is_named_by(model: &str, entry: &str) -> bool {
+pub(super) fn is_named_by(model: &str, entry: &str) -> bool {
     if entry.contains('*') {
         return fits(entry.as_bytes(), model.as_bytes());
     }
@@ -388,77 +461,24 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
     pattern[at..].iter().all(|byte| *byte == b'*')
 }
 
+/// Whether a function or a hosted tool is on a list: by its name, by its name without a date, or by
+/// a pattern.
+#[must_use]
+pub fn is_tool_listed(list: &[String], tool: &str) -> bool {
+    let undated = tool.rsplit_once('_').map_or(tool, |(name, end)| {
+        let is_date = end.len() == 8 && end.bytes().all(|byte| byte.is_ascii_digit());
+        if is_date { name } else { tool }
+    });
+    list.iter()
+        .any(|entry| is_named_by(tool, entry) || is_named_by(undated, entry))
+}
+
+fn is_model_listed(list: Option<&[String]>, model: &str) -> bool {
+    list.is_none_or(|list| list.iter().any(|entry| is_named_by(model, entry)))
+}
+
 fn is_listed(list: Option<&[String]>, value: &str) -> bool {
     list.is_none_or(|list| list.iter().any(|entry| entry == value))
-}
-
-/// The window a limit counts in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WindowKind {
-    /// A second.
-    Second,
-    /// A minute.
-    Minute,
-    /// An hour.
-    Hour,
-    /// A day.
-    Day,
-}
-
-impl WindowKind {
-    /// The name in JSON and SQL.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Second => "second",
-            Self::Minute => "minute",
-            Self::Hour => "hour",
-            Self::Day => "day",
-        }
-    }
-
-    /// How long it is.
-    #[must_use]
-    pub fn seconds(self) -> u64 {
-        match self {
-            Self::Second => 1,
-            Self::Minute => 60,
-            Self::Hour => 3_600,
-            Self::Day => 86_400,
-        }
-    }
-}
-
-/// What a limit does when it is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitAction {
-    /// The call is refused.
-    Refuse,
-    /// The call passes with a warning.
-    Warn,
-}
-
-/// One limit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Limit {
-    /// Its identity.
-    pub limit_id: Uuid,
-    /// `None`: all calls of the deployment together.
-    pub tenant_id: Option<TenantId>,
-    /// What is counted; `requests` for now, others are not applied by the proxy.
-    pub meter: String,
-    /// How much of it in one window.
-    pub amount: Decimal,
-    /// The window.
-    pub window: WindowKind,
-    /// What happens at the amount.
-    pub action: LimitAction,
-    /// Counts only.
-    pub dry_run: bool,
-    /// Not applied from then on.
-    pub expires_at: Option<Timestamp>,
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which models a key and its tenant may ask for.
+//! Which upstreams and models a key and its tenant may ask for.
 
 use farebox_pricing::event::PaidBy;
 use farebox_pricing::evidence::Evidence;
@@ -7,6 +7,7 @@ use http::request::Parts;
 
 use super::held::Body;
 use super::record::asked;
+use super::tools::check_tools;
 use super::{Caller, Passage, Route};
 use crate::Worker;
 use crate::directory::UnpricedModels;
@@ -14,10 +15,31 @@ use crate::failure::{Code, Refusal};
 use crate::provider::Class;
 use crate::settle;
 
-/// A key with a list of models: whether the one asked for is on it. A tenant that refuses what has no
+/// Whether key and tenant may reach an upstream.
+pub(super) fn may_reach(caller: &Caller, upstream: &str) -> bool {
+    let (key, tenant) = (caller.key.as_ref(), caller.tenant.as_ref());
+    key.is_none_or(|key| key.may_reach(upstream))
+        && tenant.is_none_or(|tenant| tenant.may_reach(upstream))
+}
+
+/// The lists of key and tenant: models, then tools.
+pub(super) async fn check_lists(
+    worker: &Worker,
+    head: &Parts,
+    route: &Route<'_>,
+    caller: &Caller,
+    passage: &Passage,
+    body: &mut Body,
+) -> Result<(), Refusal> {
+    check_model(worker, head, route, caller, passage, body).await?;
+    check_tools(worker, head, caller, passage, body).await
+}
+
+/// A key or a tenant with a list of models: whether the one asked for is on it. A tenant that refuses what has no
 /// price: whether the one asked for has. Held is the body only of a call whose model neither path nor
-/// query names. A key with a list may not leave the choice to the vendor.
-pub(super) async fn check_model(
+/// query names. Where there is a list, the choice may not be left to the
+/// vendor.
+async fn check_model(
     worker: &Worker,
     head: &Parts,
     route: &Route<'_>,
@@ -27,13 +49,16 @@ pub(super) async fn check_model(
 ) -> Result<(), Refusal> {
     let listing = caller.key.as_ref();
     let listing = listing.filter(|key| key.allowed_models.is_some());
+    let of_tenant = caller.tenant.as_ref();
+    let of_tenant = of_tenant.filter(|tenant| tenant.lists().allowed_models.is_some());
+    let is_listed = listing.is_some() || of_tenant.is_some();
     let refuses_unpriced = passage.paid_by == PaidBy::Operator
         && caller
             .tenant
             .as_ref()
             .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
     let endpoint = passage.endpoint;
-    if endpoint.class != Class::Metered || (listing.is_none() && !refuses_unpriced) {
+    if endpoint.class != Class::Metered || (!is_listed && !refuses_unpriced) {
         return Ok(());
     }
     let model_in = |body: Option<&[u8]>| {
@@ -53,13 +78,16 @@ pub(super) async fn check_model(
         {
             return Ok(());
         }
-        return match listing {
-            Some(_) => Err(Refusal::from(Code::ModelNotAllowed)
-                .with_detail("The request names no model, and the key is for some only.")),
-            None => Ok(()),
+        return if is_listed {
+            Err(Refusal::from(Code::ModelNotAllowed)
+                .with_detail("The request names no model, and only some are allowed."))
+        } else {
+            Ok(())
         };
     };
-    if listing.is_some_and(|key| !key.may_use(&model)) {
+    if listing.is_some_and(|key| !key.may_use(&model))
+        || of_tenant.is_some_and(|tenant| !tenant.may_use(&model))
+    {
         return Err(Code::ModelNotAllowed.into());
     }
     let provider = passage.upstream.provider.name;

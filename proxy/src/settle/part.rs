@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use farebox_pricing::event::{Ending, Event};
 use farebox_pricing::evidence::Evidence;
+use farebox_pricing::price;
+use farebox_pricing::rate_card::selling::Buyer;
 use farebox_pricing::usage::UsageSource;
 
-use super::{Call, Clock, new_event_id, now, with_record};
+use super::{Call, Clock, new_event_id, now, sum, with_record};
+use crate::admission::SoFar;
 use crate::config::OnUnrecordable;
 use crate::failure::Code;
 
@@ -82,9 +85,12 @@ impl Call {
         }
         self.shared.metrics.record_event(&self.event, self.cost_usd);
         if ending.is_ok() {
+            self.permit.spend(&self.event, self.cost_usd);
             self.event = next;
             self.clock = Clock::start();
             self.cost_usd = None;
+        } else {
+            self.permit.settle(&self.event, self.cost_usd);
         }
         ending
     }
@@ -109,6 +115,27 @@ impl Call {
         if let Err(error) = appended {
             tracing::warn!(event_id = %event.event_id, %error, "checkpoint cannot be spooled");
         }
+    }
+
+    /// Takes more of the call's limits where what passed by now comes near to what is held; the code of
+    /// the one that has no more.
+    pub fn cover(&mut self) -> Option<Code> {
+        let draft = (self.endpoint.usage_of)(&self.evidence);
+        let lines = &draft.lines;
+        let (event, cards) = (&self.event, &self.cards);
+        let paid_by = event.paid_by;
+        let buyer = Buyer {
+            tenant: event.tenant_id.as_ref().map(|tenant| tenant.as_str()),
+            plan: event.plan.as_deref(),
+            paid_by,
+        };
+        let priced = price::price(&event.provider, lines, cards, buyer, event.started_at);
+        self.permit.cover(&SoFar {
+            usage: sum(&draft),
+            billed: priced.billed_usd,
+            cost: priced.cost_usd,
+            paid_by,
+        })
     }
 
     /// The last part has ended, and the socket with it.

@@ -17,6 +17,11 @@ use crate::framing::websocket::{Kind, Message, Unusual};
 use crate::providers::READER_VERSION;
 use crate::settle::Call;
 
+/// Between two looks at a socket's limits at most, while messages come.
+const COVER_INTERVAL: Duration = Duration::from_millis(200);
+/// Bytes that pass between two looks at most.
+const COVER_BYTES: usize = 32 * 1024;
+
 static UNKNOWN: Socket = Socket::DEFAULT;
 
 /// A call that is a socket.
@@ -31,6 +36,13 @@ pub(super) struct Parts {
     rules: Rules,
     /// Why the socket has to end, once it has to.
     cut: Option<Code>,
+    coverage: Coverage,
+}
+
+/// When a socket's limits were last looked at.
+struct Coverage {
+    at: Instant,
+    bytes: usize,
 }
 
 impl Parts {
@@ -49,6 +61,7 @@ impl Parts {
             checkpoint_at: now + settle_interval,
             is_open: false,
             is_finished: false,
+            coverage: Coverage { at: now, bytes: 0 },
         }
     }
 
@@ -74,8 +87,22 @@ impl Parts {
         self.call.endpoint.socket.unwrap_or(&UNKNOWN)
     }
 
+    /// Looks at the limits every so often, by time and by bytes.
+    fn keep_covered(&mut self) {
+        let coverage = &mut self.coverage;
+        let now = Instant::now();
+        let is_due = coverage.bytes >= COVER_BYTES || now >= coverage.at + COVER_INTERVAL;
+        if !is_due || self.cut.is_some() || !self.call.permit.can_run_out() {
+            return;
+        }
+        (coverage.at, coverage.bytes) = (now, 0);
+        self.seal(now);
+        self.cut = self.call.cover();
+    }
+
     /// Bytes passed, frames' heads and all.
     pub(super) fn passed(&mut self, from: From, bytes: usize) {
+        self.coverage.bytes += bytes;
         let counts = &mut self.call.evidence.counts;
         match from {
             From::Caller => counts.request_bytes += bytes as u64,
@@ -125,6 +152,7 @@ impl Parts {
             Turn::Ends => self.turn(),
             Turn::Goes => self.ask(Moment::Heard),
         }
+        self.keep_covered();
     }
 
     /// What passes after we cut; true once the upstream has said its close.

@@ -49,6 +49,8 @@ pub(crate) struct Issue {
     pub(super) allowed_upstreams: Option<Vec<String>>,
     /// Models it may ask for; all when not given.
     pub(super) allowed_models: Option<Vec<String>>,
+    /// Functions and hosted tools its calls may offer a model; all when not given.
+    pub(super) allowed_tools: Option<Vec<String>>,
     /// Networks in CIDR form it may come from; all when not given.
     pub(super) networks: Option<Vec<String>>,
     /// When it stops working; never when not given.
@@ -79,6 +81,7 @@ impl Issue {
             expires_at: key.expires_at,
             revoke_streams: Some(key.revoke_streams),
             allowed_projects: key.allowed_projects,
+            allowed_tools: key.allowed_tools,
             stale_after_days: key.stale_after_days,
         }
     }
@@ -106,6 +109,10 @@ pub(crate) struct KeyPatch {
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
     allowed_models: Option<Option<Vec<String>>>,
+    /// Functions and hosted tools its calls may offer a model; null: all.
+    #[serde(deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<String>>)]
+    allowed_tools: Option<Option<Vec<String>>>,
     /// Projects it may name, and has to name one of; null: all.
     #[serde(deserialize_with = "present")]
     #[schema(value_type = Option<Vec<String>>)]
@@ -148,6 +155,7 @@ impl KeyPatch {
             (&mut changed.allowed_upstreams, self.allowed_upstreams),
             (&mut changed.allowed_models, self.allowed_models),
             (&mut changed.allowed_projects, self.allowed_projects),
+            (&mut changed.allowed_tools, self.allowed_tools),
             (&mut changed.networks, self.networks),
         ] {
             if let Some(patch) = patch {
@@ -204,6 +212,7 @@ impl Rights {
         check_entries("allowed_upstreams", asked.allowed_upstreams.as_deref())?;
         check_entries("allowed_models", asked.allowed_models.as_deref())?;
         check_entries("allowed_projects", asked.allowed_projects.as_deref())?;
+        check_entries("allowed_tools", asked.allowed_tools.as_deref())?;
         check_entries("networks", asked.networks.as_deref())?;
         if asked
             .stale_after_days
@@ -286,6 +295,7 @@ impl Rights {
             revoke_streams: &self.revoke_streams,
             issued_by,
             allowed_projects: asked.allowed_projects.as_deref(),
+            allowed_tools: asked.allowed_tools.as_deref(),
             stale_after_days: asked.stale_after_days,
             rotated_from: None,
         }
@@ -304,7 +314,7 @@ fn check_entries(field: &str, entries: Option<&[String]>) -> Result<(), ApiError
             format!("between 1 and {ENTRIES_MAX} entries; leave it out for all"),
         ));
     }
-    let may_be_pattern = field == "allowed_models";
+    let may_be_pattern = matches!(field, "allowed_models" | "allowed_tools");
     let is_plain =
         |entry: &String| id::check(entry).is_ok() && (may_be_pattern || !entry.contains('*'));
     if !entries.iter().all(is_plain) {

@@ -13,6 +13,10 @@ const SCHEMA_MEMBERS: [&str; 4] = ["type", "properties", "required", "additional
 const PROPERTY_MEMBERS: [&str; 4] = ["type", "enum", "maxLength", "description"];
 const PROPERTY_TYPES: [&str; 4] = ["string", "number", "integer", "boolean"];
 
+/// Entries of a list, and bytes of one, at most.
+const ENTRIES_MAX: usize = 256;
+const ENTRY_BYTES_MAX: usize = 256;
+
 /// What a setting takes.
 enum Takes {
     /// One of these texts; the first is what holds when it is not set.
@@ -21,11 +25,19 @@ enum Takes {
     Days,
     /// Days that events are kept, as a number or its text.
     RetentionDays,
+    /// A list of names and patterns.
+    List,
+    /// A whole number from 0.
+    Count,
     /// A JSON Schema of flat metadata.
     MetadataSchema,
 }
 
-const SETTINGS: [(&str, Takes); 9] = [
+const SETTINGS: [(&str, Takes); 13] = [
+    ("agents_max", Takes::Count),
+    ("allowed_models", Takes::List),
+    ("allowed_tools", Takes::List),
+    ("allowed_upstreams", Takes::List),
     ("metadata_schema", Takes::MetadataSchema),
     ("on_downstream_gone", Takes::OneOf(&["cancel", "drain"])),
     ("on_unrecordable", Takes::OneOf(&["allow", "refuse"])),
@@ -82,11 +94,33 @@ impl Takes {
                     false => Err(ApiError::invalid(field, "days between 35 and 36500")),
                 }
             }
+            Self::List => match is_list(value) {
+                true => Ok(()),
+                false => Err(ApiError::invalid(field, "a list of at most 256 names")),
+            },
+            Self::Count => match value
+                .as_u64()
+                .is_some_and(|count| u32::try_from(count).is_ok())
+            {
+                true => Ok(()),
+                false => Err(ApiError::invalid(field, "a whole number from 0")),
+            },
             Self::MetadataSchema => check_schema(value).map_err(|why| {
                 ApiError::invalid(field, format!("a JSON Schema of flat metadata: {why}"))
             }),
         }
     }
+}
+
+/// Names and patterns, none of them empty.
+fn is_list(value: &Value) -> bool {
+    let is_entry = |entry: &Value| {
+        entry.as_str().is_some_and(|text| {
+            !text.is_empty() && text.len() <= ENTRY_BYTES_MAX && !text.contains('\0')
+        })
+    };
+    let entries = value.as_array();
+    entries.is_some_and(|list| list.len() <= ENTRIES_MAX && list.iter().all(is_entry))
 }
 
 /// What the proxies understand, and no more: a word they skip would seem to hold.

@@ -61,6 +61,7 @@ impl Cluster {
             "migrations/0002_directory.sql",
             "migrations/0003_ledger.sql",
             "migrations/0004_intake.sql",
+            "migrations/0007_limits.sql",
             "migrations/0008_keys.sql",
             "views/directory_tenants.sql",
             "views/directory_keys.sql",
@@ -158,6 +159,7 @@ impl Cluster {
             database_listen_url: None,
             copy: copy.to_owned(),
             key_secrets: vec![Secret::new("a secret of thirty-two characters".into())],
+            first_lease: None,
         }
     }
 }
@@ -332,6 +334,7 @@ async fn a_directory_that_never_reached_postgres_serves_its_copy_and_stops_when_
         database_listen_url: None,
         copy: folder.path().join("directory"),
         key_secrets: vec![Secret::new("a secret of thirty-two characters".into())],
+        first_lease: None,
     };
     let directory = Arc::new(Directory::new());
     directory.load_copy(&source);
