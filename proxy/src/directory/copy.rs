@@ -21,6 +21,8 @@ use crate::config::Secret;
 const HEADING: &str = "farebox-directory-1";
 /// Hexadecimal digits of the proof.
 const PROOF_CHARS: usize = 64;
+/// Bytes written and proven at one time.
+const PIECE_BYTES: usize = 64 * 1024;
 /// A larger file is not read.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
@@ -51,7 +53,7 @@ struct Body {
 
 /// Writes on and proves what it has written.
 struct Proving {
-    file: BufWriter<File>,
+    file: File,
     mac: Hmac<Sha256>,
 }
 
@@ -98,10 +100,12 @@ pub fn save(
     // The proof stands first and is known last.
     let heading = |proof: &str| format!("{HEADING} {proof}\n");
     file.write_all(heading(&"0".repeat(PROOF_CHARS)).as_bytes())?;
-    let mut proving = Proving {
-        file: BufWriter::new(file),
+    // In large pieces: a proof over single words takes many times as long.
+    let proving = Proving {
+        file,
         mac: mac(secret),
     };
+    let mut proving = BufWriter::with_capacity(PIECE_BYTES, proving);
     let written = Written {
         current_at_millis,
         tenants: &held.tenants,
@@ -111,8 +115,8 @@ pub fn save(
         cards: held.cards.as_ref().map(cards::kept),
     };
     serde_json::to_writer(&mut proving, &written)?;
-    let proof = hex(&proving.mac.finalize().into_bytes());
-    let mut file = proving.file.into_inner()?;
+    let Proving { mut file, mac } = proving.into_inner()?;
+    let proof = hex(&mac.finalize().into_bytes());
     file.seek(SeekFrom::Start(0))?;
     file.write_all(heading(&proof).as_bytes())?;
     file.sync_all()?;
