@@ -216,7 +216,7 @@ pub(crate) fn run(verb: &PriceVerb) -> Outcome {
 /// What a file holds.
 enum Held {
     Card(Box<RateCard>),
-    Selling(SellingRules),
+    Selling(Box<SellingRules>),
 }
 
 /// The built-in cards with these in their place. Every mistake of every file is told.
@@ -226,7 +226,7 @@ fn load(cards: &CardsArg) -> Outcome<CardSet> {
     for path in files(&cards.paths)? {
         match read(&path)? {
             Ok(Held::Card(card)) => set = set.with_active(Arc::new(*card)),
-            Ok(Held::Selling(rules)) => set = set.with_selling(Arc::new(rules)),
+            Ok(Held::Selling(rules)) => set = set.with_selling(Arc::new(*rules)),
             Err(found) => mistakes.extend(found),
         }
     }
@@ -266,7 +266,7 @@ fn files(paths: &[PathBuf]) -> Outcome<Vec<PathBuf>> {
 fn read(path: &Path) -> Outcome<Result<Held, Vec<String>>> {
     let text = text_of(path)?;
     let held = if SellingRules::is_meant(&text) {
-        SellingRules::from_json(&text).map(Held::Selling)
+        SellingRules::from_json(&text).map(|rules| Held::Selling(Box::new(rules)))
     } else {
         RateCard::from_json(&text).map(|card| Held::Card(Box::new(card)))
     };
