@@ -431,6 +431,10 @@ CREATE TABLE farebox_private.limit_events (
     used numeric,
     amount numeric,
     node text,
+    scope text DEFAULT '[]'::text NOT NULL,
+    window_start timestamp with time zone,
+    sent_at timestamp with time zone,
+    expires_at timestamp with time zone,
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['warning'::text, 'refusal'::text, 'cut'::text, 'dry_run'::text, 'reset'::text])))
 );
 
@@ -456,6 +460,14 @@ COMMENT ON COLUMN farebox_private.limit_events.amount IS 'How much is allowed.';
 
 COMMENT ON COLUMN farebox_private.limit_events.node IS 'The proxy.';
 
+COMMENT ON COLUMN farebox_private.limit_events.scope IS 'The counter''s values.';
+
+COMMENT ON COLUMN farebox_private.limit_events.window_start IS 'The window it happened in.';
+
+COMMENT ON COLUMN farebox_private.limit_events.sent_at IS 'When the proxy''s report of it came in.';
+
+COMMENT ON COLUMN farebox_private.limit_events.expires_at IS 'When the window ends, and with it what the event says.';
+
 CREATE TABLE farebox_private.limits (
     limit_id uuid NOT NULL,
     tenant_id text,
@@ -472,9 +484,19 @@ CREATE TABLE farebox_private.limits (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     created_by text,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT action_is_known CHECK ((action = ANY (ARRAY['refuse'::text, 'warn'::text, 'cut'::text]))),
+    project text,
+    agent text,
+    provider text,
+    per text[] DEFAULT '{}'::text[] NOT NULL,
+    basis text DEFAULT 'billed'::text NOT NULL,
+    fail text DEFAULT 'closed'::text NOT NULL,
+    CONSTRAINT action_is_known CHECK ((action = ANY (ARRAY['refuse'::text, 'warn'::text]))),
     CONSTRAINT amount_not_negative CHECK ((amount >= (0)::numeric)),
-    CONSTRAINT window_is_known CHECK ((window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'month'::text, 'lifetime'::text, 'concurrent'::text])))
+    CONSTRAINT basis_is_known CHECK ((basis = ANY (ARRAY['billed'::text, 'cost'::text]))),
+    CONSTRAINT concurrency_has_no_window CHECK (((meter = 'concurrency'::text) = (window_kind = 'concurrent'::text))),
+    CONSTRAINT fail_is_known CHECK ((fail = ANY (ARRAY['closed'::text, 'open'::text]))),
+    CONSTRAINT per_is_known CHECK ((per <@ ARRAY['tenant'::text, 'customer'::text, 'project'::text, 'agent'::text, 'key'::text, 'provider'::text, 'upstream'::text, 'model'::text])),
+    CONSTRAINT window_is_known CHECK ((window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'hour'::text, 'day'::text, 'week'::text, 'month'::text, 'concurrent'::text])))
 );
 
 ALTER TABLE ONLY farebox_private.limits FORCE ROW LEVEL SECURITY;
@@ -493,13 +515,13 @@ COMMENT ON COLUMN farebox_private.limits.upstream IS 'The upstream it binds; nul
 
 COMMENT ON COLUMN farebox_private.limits.model IS 'The model it binds; null: all.';
 
-COMMENT ON COLUMN farebox_private.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+COMMENT ON COLUMN farebox_private.limits.meter IS 'What is counted: requests, concurrency, tokens, a meter, or usd.';
 
 COMMENT ON COLUMN farebox_private.limits.amount IS 'How much a window allows.';
 
 COMMENT ON COLUMN farebox_private.limits.window_kind IS 'The window the amount is for.';
 
-COMMENT ON COLUMN farebox_private.limits.action IS 'What happens past it: refuse, warn or cut.';
+COMMENT ON COLUMN farebox_private.limits.action IS 'What happens past it: refuse or warn.';
 
 COMMENT ON COLUMN farebox_private.limits.dry_run IS 'Counted and reported, never enforced.';
 
@@ -510,6 +532,18 @@ COMMENT ON COLUMN farebox_private.limits.created_at IS 'When it was made.';
 COMMENT ON COLUMN farebox_private.limits.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox_private.limits.updated_at IS 'When it was last changed.';
+
+COMMENT ON COLUMN farebox_private.limits.project IS 'The project it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.agent IS 'The agent it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.provider IS 'The vendor it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.limits.per IS 'Dimensions each value of which has the amount for itself.';
+
+COMMENT ON COLUMN farebox_private.limits.basis IS 'For usd: billed (what the tenant owes) or cost (what the provider charges the operator).';
+
+COMMENT ON COLUMN farebox_private.limits.fail IS 'What holds while it cannot be checked: closed (refused) or open (passes).';
 
 CREATE VIEW farebox.limit_events AS
  SELECT limit_events.limit_event_id,
@@ -523,11 +557,16 @@ CREATE VIEW farebox.limit_events AS
         CASE
             WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN limit_events.node
             ELSE NULL::text
-        END AS node
+        END AS node,
+    limit_events.at AS triggered_at,
+    limit_events.sent_at,
+    limit_events.expires_at,
+    limit_events.scope,
+    limit_events.window_start
    FROM farebox_private.limit_events
   WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (EXISTS ( SELECT
            FROM farebox_private.limits
-          WHERE ((limits.limit_id = limit_events.limit_id) AND (limits.meter <> 'cost'::text)))));
+          WHERE ((limits.limit_id = limit_events.limit_id) AND (limits.basis <> 'cost'::text) AND (limits.tenant_id IS NOT NULL)))));
 
 COMMENT ON VIEW farebox.limit_events IS 'When limits warned, refused or cut. Tenants see those of limits they see.';
 
@@ -549,6 +588,16 @@ COMMENT ON COLUMN farebox.limit_events.amount IS 'How much is allowed.';
 
 COMMENT ON COLUMN farebox.limit_events.node IS 'The proxy. Null for tenants.';
 
+COMMENT ON COLUMN farebox.limit_events.triggered_at IS 'When, as the proxy saw it.';
+
+COMMENT ON COLUMN farebox.limit_events.sent_at IS 'When the proxy''s report of it came in.';
+
+COMMENT ON COLUMN farebox.limit_events.expires_at IS 'When the window ends, and with it what the event says.';
+
+COMMENT ON COLUMN farebox.limit_events.scope IS 'The values of the limit''s per, as a JSON array in text.';
+
+COMMENT ON COLUMN farebox.limit_events.window_start IS 'The window it happened in; null: none.';
+
 CREATE VIEW farebox.limits AS
  SELECT limits.limit_id,
     limits.tenant_id,
@@ -564,11 +613,17 @@ CREATE VIEW farebox.limits AS
     limits.expires_at,
     limits.created_at,
     limits.created_by,
-    limits.updated_at
+    limits.updated_at,
+    limits.project,
+    limits.agent,
+    limits.provider,
+    limits.per,
+    limits.basis,
+    limits.fail
    FROM farebox_private.limits
-  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (limits.meter <> 'cost'::text));
+  WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR ((limits.basis <> 'cost'::text) AND (limits.tenant_id IS NOT NULL)));
 
-COMMENT ON VIEW farebox.limits IS 'Limits. Tenants see their own, but none on cost.';
+COMMENT ON VIEW farebox.limits IS 'Limits. Tenants see their own, but none on cost and none wider than they are.';
 
 COMMENT ON COLUMN farebox.limits.limit_id IS 'Identifier of the limit.';
 
@@ -582,13 +637,13 @@ COMMENT ON COLUMN farebox.limits.upstream IS 'The upstream it binds; null: all.'
 
 COMMENT ON COLUMN farebox.limits.model IS 'The model it binds; null: all.';
 
-COMMENT ON COLUMN farebox.limits.meter IS 'What is counted: requests, a meter, cost or billed.';
+COMMENT ON COLUMN farebox.limits.meter IS 'What is counted: requests, concurrency, tokens, a meter, or usd.';
 
 COMMENT ON COLUMN farebox.limits.amount IS 'How much a window allows.';
 
 COMMENT ON COLUMN farebox.limits.window_kind IS 'The window the amount is for.';
 
-COMMENT ON COLUMN farebox.limits.action IS 'What happens past it: refuse, warn or cut.';
+COMMENT ON COLUMN farebox.limits.action IS 'What happens past it: refuse or warn.';
 
 COMMENT ON COLUMN farebox.limits.dry_run IS 'Counted and reported, never enforced.';
 
@@ -599,6 +654,18 @@ COMMENT ON COLUMN farebox.limits.created_at IS 'When it was made.';
 COMMENT ON COLUMN farebox.limits.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox.limits.updated_at IS 'When it was last changed.';
+
+COMMENT ON COLUMN farebox.limits.project IS 'The project it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.agent IS 'The agent it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.provider IS 'The vendor it binds; null: all.';
+
+COMMENT ON COLUMN farebox.limits.per IS 'Dimensions each value of which has the amount for itself.';
+
+COMMENT ON COLUMN farebox.limits.basis IS 'For usd: billed (what the tenant owes) or cost (what the provider charges the operator).';
+
+COMMENT ON COLUMN farebox.limits.fail IS 'What holds while it cannot be checked: closed (refused) or open (passes).';
 
 CREATE TABLE farebox_private.late_settlements (
     settling_event_id uuid NOT NULL,
@@ -1182,6 +1249,7 @@ CREATE TABLE farebox_private.virtual_keys (
     issued_by text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     rotated_from uuid,
+    allowed_tools text[],
     allowed_projects text[],
     stale_after_days integer,
     CONSTRAINT environment_is_known CHECK ((environment = ANY (ARRAY['live'::text, 'test'::text]))),
@@ -1237,6 +1305,8 @@ COMMENT ON COLUMN farebox_private.virtual_keys.created_at IS 'When it was issued
 
 COMMENT ON COLUMN farebox_private.virtual_keys.rotated_from IS 'The key it replaces.';
 
+COMMENT ON COLUMN farebox_private.virtual_keys.allowed_tools IS 'Functions and hosted tools its calls may offer a model; null: all.';
+
 COMMENT ON COLUMN farebox_private.virtual_keys.allowed_projects IS 'Projects it may name; null: all.';
 
 COMMENT ON COLUMN farebox_private.virtual_keys.stale_after_days IS 'Days without use after which it is stale; null: as its tenant or the deployment says.';
@@ -1264,7 +1334,8 @@ CREATE VIEW farebox.virtual_keys AS
     keys.allowed_projects,
     keys.stale_after_days,
     activity.first_used_at,
-    activity.last_used_at
+    activity.last_used_at,
+    keys.allowed_tools
    FROM (farebox_private.virtual_keys keys
      LEFT JOIN farebox_private.key_activity activity USING (key_id));
 
@@ -1315,6 +1386,8 @@ COMMENT ON COLUMN farebox.virtual_keys.stale_after_days IS 'Days without use aft
 COMMENT ON COLUMN farebox.virtual_keys.first_used_at IS 'When it was used first; null: never.';
 
 COMMENT ON COLUMN farebox.virtual_keys.last_used_at IS 'When it was used last; null: never.';
+
+COMMENT ON COLUMN farebox.virtual_keys.allowed_tools IS 'Functions and hosted tools its calls may offer a model; null: all.';
 
 CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic text, item text, quantity numeric, rate text, cost_usd numeric, billed_usd numeric, detail text)
     LANGUAGE sql STABLE
@@ -1426,7 +1499,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
                  END, COALESCE(('tenant '::text || limits.tenant_id), 'every tenant'::text), ('customer '::text || limits.customer_id), ('model '::text || limits.model), ('limit '::text || limits.limit_id)) AS concat_ws,
              row_number() OVER (ORDER BY limits.created_at) AS row_number
             FROM (event
-              JOIN farebox.limits ON ((((limits.tenant_id IS NULL) OR (limits.tenant_id = event.tenant_id)) AND ((limits.customer_id IS NULL) OR (limits.customer_id = event.customer_id)) AND ((limits.key_id IS NULL) OR (limits.key_id = event.key_id)) AND ((limits.upstream IS NULL) OR (limits.upstream = event.upstream)) AND ((limits.model IS NULL) OR ((limits.model = event.model) OR (limits.model = event.model_requested))) AND (limits.created_at <= event.started_at) AND ((limits.expires_at IS NULL) OR (limits.expires_at > event.started_at)))))
+              JOIN farebox.limits ON ((((limits.tenant_id IS NULL) OR (limits.tenant_id = event.tenant_id)) AND ((limits.customer_id IS NULL) OR (limits.customer_id = event.customer_id)) AND ((limits.project IS NULL) OR (limits.project = event.project)) AND ((limits.agent IS NULL) OR (limits.agent = event.agent)) AND ((limits.key_id IS NULL) OR (limits.key_id = event.key_id)) AND ((limits.provider IS NULL) OR (limits.provider = event.provider)) AND ((limits.upstream IS NULL) OR (limits.upstream = event.upstream)) AND ((limits.model IS NULL) OR ((limits.model = event.model) OR (limits.model = event.model_requested))) AND (limits.created_at <= event.started_at) AND ((limits.expires_at IS NULL) OR (limits.expires_at > event.started_at)))))
          UNION ALL
           SELECT 3,
              'limit event'::text,
@@ -2839,6 +2912,35 @@ CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETU
 
 COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
 
+CREATE FUNCTION farebox_private.forget_other_usage() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    if (old.meter, old.window_kind, old.basis, old.per) is distinct from (new.meter, new.window_kind, new.basis, new.per) then
+        delete from farebox_private.limit_usage where limit_usage.limit_id = new.limit_id;
+    end if;
+    return null;
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.forget_other_usage() IS 'Trigger: a limit that counts something else than before begins anew.';
+
+CREATE FUNCTION farebox_private.is_live_limit_node(node_id text) RETURNS boolean
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select exists (
+        select from farebox_private.limit_nodes
+        left join farebox_private.nodes using (node)
+        where limit_nodes.node = node_id
+            and limit_nodes.lapses_at > now()
+            and nodes.retired_at is null
+    )
+$$;
+
+COMMENT ON FUNCTION farebox_private.is_live_limit_node(node_id text) IS 'Whether a proxy''s leases still bind: it has spoken within its grace and is not retired.';
+
 CREATE FUNCTION farebox_private.keep_time_zone_until_month_end() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2967,6 +3069,330 @@ end
 $$;
 
 COMMENT ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) IS 'Makes the roll-ups of these days again from the ledger, for its owner; how many rows they have then. Refused where retention removed events.';
+
+CREATE FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) RETURNS jsonb
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    live integer;
+    share integer := coalesce((report ->> 'share_of')::integer, 0);
+    told_share integer;
+    others_share numeric;
+    item jsonb;
+    answers jsonb := '[]';
+    bound farebox_private.limits%rowtype;
+    counter farebox_private.limit_usage%rowtype;
+    start_at timestamptz;
+    end_at timestamptz;
+    is_soft boolean;
+    lease_granted numeric;
+    lease_spent numeric;
+    lease_reserved numeric;
+    lease_wanted numeric;
+    others_granted numeric;
+    others_spent numeric;
+    others_reserved numeric;
+    implied numeric;
+    room numeric;
+    agents_last bigint;
+    -- Counters told to a proxy at once; each is some hundred bytes.
+    counters_max constant integer := 50000;
+    agents_new jsonb;
+    contended jsonb;
+    counters jsonb := '[]';
+begin
+    -- One at a time: no two proxies are granted the same amount.
+    perform pg_advisory_xact_lock(hashtextextended('farebox_limits', 1));
+
+    insert into farebox_private.limit_nodes (node, epoch, share_of, lapses_at)
+    values (node_id, node_epoch, 0, now() + make_interval(secs => (report ->> 'grace_seconds')::integer))
+    on conflict (node) do update set
+        epoch = excluded.epoch,
+        share_of = case when limit_nodes.epoch = excluded.epoch then limit_nodes.share_of else 0 end,
+        renewed_at = now(),
+        lapses_at = excluded.lapses_at
+    where limit_nodes.epoch <= excluded.epoch;
+    if not found then
+        return jsonb_build_object('is_stale', true);
+    end if;
+
+    -- What an earlier start of this proxy held is over; what it spent is in its own notes, each start's
+    -- taken once.
+    for item in
+        select value
+        from jsonb_array_elements(coalesce(report -> 'recovered', '[]')) as value
+        join farebox_private.limit_nodes on limit_nodes.node = node_id
+        where (value ->> 'epoch')::bigint > limit_nodes.closed_epoch
+    loop
+        select * into bound from farebox_private.limits where limits.limit_id = (item ->> 'limit_id')::uuid;
+        continue when not found;
+        start_at := to_timestamp((item ->> 'start')::numeric / 1000);
+        end_at := case when item ->> 'end' is null then 'infinity' else to_timestamp((item ->> 'end')::numeric / 1000) end;
+        lease_spent := (item ->> 'spent')::numeric;
+        update farebox_private.limit_leases as lease
+        set spent = greatest(lease.spent, lease_spent)
+        where (lease.limit_id, lease.scope, lease.window_start, lease.node)
+                = (bound.limit_id, item ->> 'scope', start_at, node_id)
+            and lease.epoch = (item ->> 'epoch')::bigint;
+        if not found and end_at > now() then
+            insert into farebox_private.limit_usage as usage
+                (limit_id, scope, window_start, window_end, tenant_id, scope_values, used)
+            values (
+                bound.limit_id, item ->> 'scope', start_at, end_at,
+                coalesce(bound.tenant_id, item -> 'values' ->> 'tenant'), coalesce(item -> 'values', '{}'), lease_spent
+            )
+            on conflict on constraint limit_usage_pkey do update set used = usage.used + lease_spent;
+        end if;
+    end loop;
+    update farebox_private.limit_nodes
+    set closed_epoch = greatest(closed_epoch, node_epoch - 1)
+    where node = node_id;
+    with closed as (
+        delete from farebox_private.limit_leases as lease
+        where lease.node = node_id and lease.epoch < node_epoch
+        returning lease.*
+    )
+    update farebox_private.limit_usage as usage
+    set used = usage.used + closed.spent,
+        would_refuse = usage.would_refuse + closed.would_refuse,
+        updated_at = now()
+    from closed
+    where (usage.limit_id, usage.scope, usage.window_start) = (closed.limit_id, closed.scope, closed.window_start);
+
+    for item in select value from jsonb_array_elements(coalesce(report -> 'leases', '[]')) as value
+    loop
+        select * into bound from farebox_private.limits where limits.limit_id = (item ->> 'limit_id')::uuid;
+        if not found then
+            answers := answers || jsonb_build_array(null);
+            continue;
+        end if;
+        start_at := to_timestamp((item ->> 'start')::numeric / 1000);
+        end_at := case when item ->> 'end' is null then 'infinity' else to_timestamp((item ->> 'end')::numeric / 1000) end;
+        is_soft := bound.action = 'warn' or bound.dry_run;
+        lease_spent := (item ->> 'spent')::numeric;
+        lease_reserved := (item ->> 'reserved')::numeric;
+        lease_granted := (item ->> 'granted')::numeric;
+        lease_wanted := (item ->> 'wanted')::numeric;
+
+        insert into farebox_private.limit_usage (limit_id, scope, window_start, window_end, tenant_id, scope_values)
+        values (
+            bound.limit_id, item ->> 'scope', start_at, end_at,
+            coalesce(bound.tenant_id, item -> 'values' ->> 'tenant'), item -> 'values'
+        )
+        on conflict on constraint limit_usage_pkey do update set updated_at = now()
+        returning * into counter;
+
+        select
+            coalesce(sum(case
+                when farebox_private.is_live_limit_node(lease.node) and not is_soft
+                then greatest(lease.granted, lease.spent + lease.reserved)
+                else lease.spent
+            end), 0),
+            coalesce(sum(lease.spent), 0),
+            coalesce(sum(lease.reserved) filter (where farebox_private.is_live_limit_node(lease.node)), 0)
+        into others_granted, others_spent, others_reserved
+        from farebox_private.limit_leases as lease
+        where (lease.limit_id, lease.scope, lease.window_start) = (counter.limit_id, counter.scope, counter.window_start)
+            and lease.node <> node_id;
+        select coalesce(sum(bound.amount / other.share_of), 0)
+        into implied
+        from farebox_private.limit_nodes as other
+        where other.node <> node_id
+            and other.share_of > 0
+            and farebox_private.is_live_limit_node(other.node)
+            and not exists (
+                select from farebox_private.limit_leases as lease
+                where (lease.limit_id, lease.scope, lease.window_start) = (counter.limit_id, counter.scope, counter.window_start)
+                    and lease.node = other.node
+            );
+        select count(*) into live
+        from farebox_private.limit_nodes as other
+        where farebox_private.is_live_limit_node(other.node);
+
+        room := bound.amount - counter.used - others_granted - implied;
+        if is_soft then
+            lease_granted := lease_spent + lease_reserved;
+        else
+            if lease_granted > room then
+                lease_granted := greatest(lease_spent + lease_reserved, room, 0);
+            end if;
+            if lease_wanted > 0 and room > lease_granted then
+                -- A share of what is free, so that leases shrink as it comes to its end.
+                lease_granted := lease_granted + least(
+                    room - lease_granted,
+                    greatest((room - lease_granted) / greatest(live, 1), lease_wanted)
+                );
+            end if;
+            if lease_wanted > 0 and lease_granted < lease_spent + lease_reserved + lease_wanted then
+                update farebox_private.limit_usage as usage
+                set contended_at = now()
+                where (usage.limit_id, usage.scope, usage.window_start) = (counter.limit_id, counter.scope, counter.window_start);
+            end if;
+        end if;
+        lease_granted := trunc(lease_granted, 12);
+
+        if (item ->> 'is_done')::boolean then
+            delete from farebox_private.limit_leases as lease
+            where (lease.limit_id, lease.scope, lease.window_start, lease.node)
+                = (counter.limit_id, counter.scope, counter.window_start, node_id);
+            update farebox_private.limit_usage as usage
+            set used = usage.used + lease_spent,
+                would_refuse = usage.would_refuse + (item ->> 'would_refuse')::bigint
+            where (usage.limit_id, usage.scope, usage.window_start) = (counter.limit_id, counter.scope, counter.window_start);
+        else
+            insert into farebox_private.limit_leases as lease
+                (limit_id, scope, window_start, node, tenant_id, epoch, granted, spent, reserved, would_refuse)
+            values (
+                counter.limit_id, counter.scope, counter.window_start, node_id, counter.tenant_id, node_epoch,
+                lease_granted, lease_spent, lease_reserved, (item ->> 'would_refuse')::bigint
+            )
+            on conflict on constraint limit_leases_pkey do update set
+                epoch = excluded.epoch,
+                granted = excluded.granted,
+                spent = excluded.spent,
+                reserved = excluded.reserved,
+                would_refuse = excluded.would_refuse,
+                renewed_at = now();
+        end if;
+        answers := answers || jsonb_build_array(jsonb_build_object(
+            'granted', lease_granted::text,
+            'used', (counter.used + others_spent)::text,
+            'reserved', others_reserved::text
+        ));
+    end loop;
+
+    -- The share of counters without a lease: smaller at once, larger only where the others' leave room.
+    select count(*) into live
+    from farebox_private.limit_nodes as other
+    where farebox_private.is_live_limit_node(other.node);
+    select coalesce(sum(1::numeric / other.share_of), 0)
+    into others_share
+    from farebox_private.limit_nodes as other
+    where other.node <> node_id
+        and other.share_of > 0
+        and farebox_private.is_live_limit_node(other.node);
+    told_share := share;
+    if (report ->> 'is_leaving')::boolean then
+        share := 0;
+        told_share := 0;
+    elsif share > 0 and live >= share then
+        told_share := live;
+    elsif others_share + 1::numeric / live <= 1 then
+        -- A larger share is of what nobody has used yet: the counters there are by now are told, and
+        -- have to be asked for. Where they are too many, every counter has to be.
+        select coalesce(jsonb_agg(jsonb_build_object(
+            'limit_id', running.limit_id,
+            'scope', running.scope,
+            'start', (extract(epoch from running.window_start) * 1000)::bigint,
+            'end', case when isfinite(running.window_end) then (extract(epoch from running.window_end) * 1000)::bigint end
+        )), '[]')
+        into counters
+        from (
+            select usage.*
+            from farebox_private.limit_usage as usage
+            where usage.window_end > now()
+                and not exists (
+                    select from farebox_private.limit_leases as lease
+                    where (lease.limit_id, lease.scope, lease.window_start)
+                        = (usage.limit_id, usage.scope, usage.window_start)
+                        and lease.node = node_id
+                )
+            limit counters_max + 1
+        ) as running;
+        if jsonb_array_length(counters) > counters_max then
+            counters := '[]';
+        else
+            share := live;
+            told_share := live;
+            insert into farebox_private.limit_leases
+                (limit_id, scope, window_start, node, tenant_id, epoch, granted, spent, reserved)
+            select usage.limit_id, usage.scope, usage.window_start, node_id, usage.tenant_id, node_epoch, 0, 0, 0
+            from farebox_private.limit_usage as usage
+            where usage.window_end > now()
+            on conflict on constraint limit_leases_pkey do nothing;
+        end if;
+    end if;
+    update farebox_private.limit_nodes set share_of = share where node = node_id;
+
+    insert into farebox_private.limit_events
+        (limit_event_id, limit_id, tenant_id, at, kind, meter, used, amount, node, scope, window_start, sent_at, expires_at)
+    select
+        gen_random_uuid(), limits.limit_id, coalesce(limits.tenant_id, event ->> 'tenant_id'),
+        to_timestamp((event ->> 'at')::numeric / 1000), event ->> 'kind', limits.meter,
+        (event ->> 'used')::numeric, limits.amount, node_id, event ->> 'scope',
+        to_timestamp((event ->> 'start')::numeric / 1000), now(),
+        case when event ->> 'end' is not null then to_timestamp((event ->> 'end')::numeric / 1000) end
+    from jsonb_array_elements(coalesce(report -> 'events', '[]')) as event
+    join farebox_private.limits on limits.limit_id = (event ->> 'limit_id')::uuid
+    on conflict on constraint one_of_a_window do nothing;
+
+    insert into farebox_private.agents (tenant_id, agent)
+    select agent ->> 0, agent ->> 1
+    from jsonb_array_elements(coalesce(report -> 'agents', '[]')) as agent
+    on conflict do nothing;
+    select coalesce(jsonb_agg(jsonb_build_array(tenant_id, agent)), '[]'), max(agent_no)
+    into agents_new, agents_last
+    from (
+        select agent_no, tenant_id, agent
+        from farebox_private.agents
+        where agent_no > coalesce((report ->> 'agents_after')::bigint, 0)
+        order by agent_no
+        limit 10000
+    ) as later;
+
+    -- Others ask for more than is free: what this proxy does not need is theirs.
+    select coalesce(jsonb_agg(jsonb_build_object(
+        'limit_id', usage.limit_id,
+        'scope', usage.scope,
+        'values', usage.scope_values,
+        'start', (extract(epoch from usage.window_start) * 1000)::bigint,
+        'end', case when isfinite(usage.window_end) then (extract(epoch from usage.window_end) * 1000)::bigint end
+    )), '[]')
+    into contended
+    from (
+        select *
+        from farebox_private.limit_usage
+        where contended_at > now() - interval '5 seconds'
+            and window_end > now()
+        order by contended_at desc
+        limit 200
+    ) as usage;
+
+    if (report ->> 'is_leaving')::boolean then
+        with closed as (
+            delete from farebox_private.limit_leases as lease
+            where lease.node = node_id
+            returning lease.*
+        )
+        update farebox_private.limit_usage as usage
+        set used = usage.used + closed.spent,
+            would_refuse = usage.would_refuse + closed.would_refuse
+        from closed
+        where (usage.limit_id, usage.scope, usage.window_start) = (closed.limit_id, closed.scope, closed.window_start);
+        update farebox_private.limit_nodes
+        set closed_epoch = node_epoch, lapses_at = now()
+        where node = node_id;
+    end if;
+    -- Windows long past, now and then.
+    if random() < 0.001 then
+        delete from farebox_private.limit_usage where window_end < now() - interval '400 days';
+    end if;
+
+    return jsonb_build_object(
+        'is_stale', false,
+        'live', live,
+        'share_of', told_share,
+        'leases', answers,
+        'contended', contended,
+        'counters', counters,
+        'agents', agents_new,
+        'agents_last', agents_last
+    );
+end
+$$;
+
+COMMENT ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) IS 'What a proxy spends of limits goes in, what it may spend comes out; events and agents with it. For farebox_proxy.';
 
 CREATE FUNCTION farebox_private.session_idle() RETURNS interval
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3116,6 +3542,275 @@ COMMENT ON COLUMN farebox.dead_air_events.ended_at IS 'End of the silence.';
 COMMENT ON COLUMN farebox.dead_air_events.duration_ms IS 'Its full length, in milliseconds.';
 
 COMMENT ON COLUMN farebox.dead_air_events.threshold_ms IS 'From which length a silence counts.';
+
+CREATE TABLE farebox_private.limit_leases (
+    limit_id uuid NOT NULL,
+    scope text NOT NULL,
+    window_start timestamp with time zone NOT NULL,
+    node text NOT NULL,
+    tenant_id text,
+    epoch bigint NOT NULL,
+    granted numeric NOT NULL,
+    spent numeric NOT NULL,
+    reserved numeric NOT NULL,
+    would_refuse bigint DEFAULT 0 NOT NULL,
+    renewed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT amounts_not_negative CHECK (((granted >= (0)::numeric) AND (spent >= (0)::numeric) AND (reserved >= (0)::numeric)))
+);
+
+ALTER TABLE ONLY farebox_private.limit_leases FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limit_leases IS 'What a proxy may spend of a counter without asking.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.scope IS 'The counter''s values.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.window_start IS 'The counter''s window.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.tenant_id IS 'The tenant, when the counter is of one.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.epoch IS 'The start of the proxy that holds it.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.granted IS 'Spent and reserved may come to this.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.spent IS 'Settled, as last reported.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.reserved IS 'Held for calls that run, as last reported.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.would_refuse IS 'Calls that a dry run would have refused, as last reported.';
+
+COMMENT ON COLUMN farebox_private.limit_leases.renewed_at IS 'When it was last reported.';
+
+CREATE TABLE farebox_private.limit_nodes (
+    node text NOT NULL,
+    epoch bigint NOT NULL,
+    closed_epoch bigint DEFAULT '-1'::integer NOT NULL,
+    share_of integer DEFAULT 0 NOT NULL,
+    renewed_at timestamp with time zone DEFAULT now() NOT NULL,
+    lapses_at timestamp with time zone NOT NULL,
+    CONSTRAINT node_is_id CHECK (farebox_private.is_id(node)),
+    CONSTRAINT share_not_negative CHECK ((share_of >= 0))
+);
+
+ALTER TABLE ONLY farebox_private.limit_nodes FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limit_nodes IS 'Proxies that spend from limits.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.node IS 'The proxy.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.epoch IS 'Its present start; an older one is not listened to.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.closed_epoch IS 'What this start and earlier ones spent is taken over.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.share_of IS 'The proxy may spend one part in so many of a counter that it has no lease of yet; 0: nothing.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.renewed_at IS 'When it last spoke.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.lapses_at IS 'From then on only what it has reported counts.';
+
+CREATE TABLE farebox_private.limit_usage (
+    limit_id uuid NOT NULL,
+    scope text NOT NULL,
+    window_start timestamp with time zone NOT NULL,
+    window_end timestamp with time zone NOT NULL,
+    tenant_id text,
+    scope_values jsonb DEFAULT '{}'::jsonb NOT NULL,
+    used numeric DEFAULT 0 NOT NULL,
+    would_refuse bigint DEFAULT 0 NOT NULL,
+    contended_at timestamp with time zone,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT used_not_negative CHECK ((used >= (0)::numeric))
+);
+
+ALTER TABLE ONLY farebox_private.limit_usage FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.limit_usage IS 'One counter: a limit, the values it is counted for, and a window.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.scope IS 'The values of the limit''s per, as a JSON array in text; [] when it has none.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.window_start IS 'When the window began; 1970 for concurrency.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.window_end IS 'When the window ends; infinity for concurrency.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.tenant_id IS 'The tenant, when the counter is of one.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.scope_values IS 'The values of the limit''s per, by name.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.used IS 'Used under leases that are closed; that of open ones is on them.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.would_refuse IS 'Calls that a dry run would have refused, under closed leases.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.contended_at IS 'When a proxy last asked for more than was free; the others then return what they do not need.';
+
+COMMENT ON COLUMN farebox_private.limit_usage.updated_at IS 'When a proxy last reported.';
+
+CREATE VIEW farebox.limit_status AS
+ WITH present AS (
+         SELECT limits.limit_id,
+            limits.tenant_id,
+            limits.customer_id,
+            limits.key_id,
+            limits.upstream,
+            limits.model,
+            limits.meter,
+            limits.amount,
+            limits.window_kind,
+            limits.action,
+            limits.dry_run,
+            limits.expires_at,
+            limits.created_at,
+            limits.created_by,
+            limits.updated_at,
+            limits.project,
+            limits.agent,
+            limits.provider,
+            limits.per,
+            limits.basis,
+            limits.fail,
+            COALESCE(
+                CASE
+                    WHEN (tenants.time_zone_from > ((now() AT TIME ZONE tenants.time_zone_before))::date) THEN tenants.time_zone_before
+                    ELSE NULL::text
+                END, tenants.time_zone, 'UTC'::text) AS zone
+           FROM (farebox_private.limits
+             LEFT JOIN farebox_private.tenants USING (tenant_id))
+          WHERE (((limits.expires_at IS NULL) OR (limits.expires_at > now())) AND (( SELECT farebox_private.sees_all() AS sees_all) OR ((limits.basis <> 'cost'::text) AND (limits.tenant_id IS NOT NULL))))
+        ), counters AS (
+         SELECT present.limit_id,
+            present.tenant_id,
+            present.customer_id,
+            present.key_id,
+            present.upstream,
+            present.model,
+            present.meter,
+            present.amount,
+            present.window_kind,
+            present.action,
+            present.dry_run,
+            present.expires_at,
+            present.created_at,
+            present.created_by,
+            present.updated_at,
+            present.project,
+            present.agent,
+            present.provider,
+            present.per,
+            present.basis,
+            present.fail,
+            present.zone,
+            usage.scope,
+            usage.scope_values,
+            usage.tenant_id AS counter_tenant_id,
+            usage.window_start,
+            usage.window_end,
+            usage.updated_at AS reported_at,
+                CASE
+                    WHEN (usage.limit_id IS NOT NULL) THEN (usage.used + COALESCE(lease.spent, (0)::numeric))
+                    ELSE (0)::numeric
+                END AS used,
+            COALESCE(lease.reserved, (0)::numeric) AS reserved,
+            COALESCE(lease.granted, (0)::numeric) AS leased,
+            (COALESCE(usage.would_refuse, (0)::bigint) + COALESCE(lease.would_refuse, (0)::bigint)) AS would_refuse
+           FROM ((present
+             LEFT JOIN farebox_private.limit_usage usage ON (((usage.limit_id = present.limit_id) AND (usage.window_start <= now()) AND (usage.window_end > now()))))
+             LEFT JOIN LATERAL ( SELECT sum(limit_leases.spent) AS spent,
+                    sum(
+                        CASE
+                            WHEN node.is_live THEN limit_leases.reserved
+                            ELSE (0)::numeric
+                        END) AS reserved,
+                    sum(
+                        CASE
+                            WHEN node.is_live THEN limit_leases.granted
+                            ELSE limit_leases.spent
+                        END) AS granted,
+                    (sum(limit_leases.would_refuse))::bigint AS would_refuse
+                   FROM farebox_private.limit_leases,
+                    LATERAL ( SELECT (EXISTS ( SELECT
+                                   FROM farebox_private.limit_nodes
+                                  WHERE ((limit_nodes.node = limit_leases.node) AND (limit_nodes.lapses_at > now())))) AS is_live) node
+                  WHERE ((limit_leases.limit_id = usage.limit_id) AND (limit_leases.scope = usage.scope) AND (limit_leases.window_start = usage.window_start))) lease ON (true))
+        )
+ SELECT counters.limit_id,
+    COALESCE(counters.tenant_id, counters.counter_tenant_id) AS tenant_id,
+    counters.scope_values,
+    counters.meter,
+    counters.basis,
+    counters.amount,
+    counters.window_kind,
+    counters.action,
+    counters.dry_run,
+    counters.used,
+    counters.reserved,
+    GREATEST(((counters.amount - counters.used) - counters.reserved), (0)::numeric) AS remaining,
+        CASE
+            WHEN (counters.amount > (0)::numeric) THEN round((((100)::numeric * counters.used) / counters.amount), 2)
+            ELSE NULL::numeric
+        END AS percent,
+        CASE
+            WHEN ((counters.window_kind = ANY (ARRAY['second'::text, 'minute'::text, 'concurrent'::text])) AND (counters.window_end IS NULL)) THEN NULL::timestamp with time zone
+            WHEN (counters.window_start IS NOT NULL) THEN counters.window_start
+            ELSE (date_trunc(counters.window_kind, (now() AT TIME ZONE counters.zone)) AT TIME ZONE counters.zone)
+        END AS window_start,
+        CASE
+            WHEN (counters.window_kind = 'concurrent'::text) THEN NULL::timestamp with time zone
+            WHEN (counters.window_end IS NOT NULL) THEN counters.window_end
+            WHEN (counters.window_kind = ANY (ARRAY['second'::text, 'minute'::text])) THEN NULL::timestamp with time zone
+            ELSE ((date_trunc(counters.window_kind, (now() AT TIME ZONE counters.zone)) + (('1 '::text || counters.window_kind))::interval) AT TIME ZONE counters.zone)
+        END AS resets_at,
+        CASE
+            WHEN ( SELECT farebox_private.sees_all() AS sees_all) THEN counters.leased
+            ELSE NULL::numeric
+        END AS leased,
+    counters.would_refuse,
+    counters.expires_at,
+    counters.reported_at
+   FROM counters;
+
+COMMENT ON VIEW farebox.limit_status IS 'How far each limit that holds is used in its present window. Tenants see their own, but none on cost and none wider than they are. Rates by the second and the minute are counted in the proxies alone.';
+
+COMMENT ON COLUMN farebox.limit_status.limit_id IS 'The limit.';
+
+COMMENT ON COLUMN farebox.limit_status.tenant_id IS 'The tenant it counts; null: several.';
+
+COMMENT ON COLUMN farebox.limit_status.scope_values IS 'The values of the limit''s per that are counted here, by name.';
+
+COMMENT ON COLUMN farebox.limit_status.meter IS 'What is counted.';
+
+COMMENT ON COLUMN farebox.limit_status.basis IS 'For usd: billed or cost.';
+
+COMMENT ON COLUMN farebox.limit_status.amount IS 'How much a window allows.';
+
+COMMENT ON COLUMN farebox.limit_status.window_kind IS 'The window.';
+
+COMMENT ON COLUMN farebox.limit_status.action IS 'What happens past it.';
+
+COMMENT ON COLUMN farebox.limit_status.dry_run IS 'Counted and reported, never enforced.';
+
+COMMENT ON COLUMN farebox.limit_status.used IS 'Settled in this window, as last reported.';
+
+COMMENT ON COLUMN farebox.limit_status.reserved IS 'Held for calls that run, as last reported.';
+
+COMMENT ON COLUMN farebox.limit_status.remaining IS 'What is left: amount without used and reserved, never below zero.';
+
+COMMENT ON COLUMN farebox.limit_status.percent IS 'Used in percent of the amount.';
+
+COMMENT ON COLUMN farebox.limit_status.window_start IS 'When the window began; null: it has none.';
+
+COMMENT ON COLUMN farebox.limit_status.resets_at IS 'When the next window begins; null: it has none.';
+
+COMMENT ON COLUMN farebox.limit_status.leased IS 'What proxies may spend without asking, spent and reserved included. Null for tenants.';
+
+COMMENT ON COLUMN farebox.limit_status.would_refuse IS 'Calls that a dry run would have refused.';
+
+COMMENT ON COLUMN farebox.limit_status.expires_at IS 'When the limit stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox.limit_status.reported_at IS 'When a proxy last reported; null: not yet.';
 
 CREATE VIEW farebox.margins AS
  SELECT sums.period,
@@ -4473,6 +5168,35 @@ COMMENT ON COLUMN farebox.usage_hourly.events IS 'Events, on the row of the mete
 
 COMMENT ON COLUMN farebox.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
+CREATE TABLE farebox_private.agents (
+    agent_no bigint NOT NULL,
+    tenant_id text NOT NULL,
+    agent text NOT NULL,
+    first_seen_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT agent_is_id CHECK (farebox_private.is_id(agent))
+);
+
+ALTER TABLE ONLY farebox_private.agents FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.agents IS 'Agents of tenants that may have only so many.';
+
+COMMENT ON COLUMN farebox_private.agents.agent_no IS 'Grows; proxies read what is past their last one.';
+
+COMMENT ON COLUMN farebox_private.agents.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.agents.agent IS 'The agent.';
+
+COMMENT ON COLUMN farebox_private.agents.first_seen_at IS 'When a call first named it.';
+
+ALTER TABLE farebox_private.agents ALTER COLUMN agent_no ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME farebox_private.agents_agent_no_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+
 ALTER TABLE farebox_private.audit_log ALTER COLUMN audit_id ADD GENERATED ALWAYS AS IDENTITY (
     SEQUENCE NAME farebox_private.audit_log_audit_id_seq
     START WITH 1
@@ -4604,7 +5328,8 @@ CREATE VIEW farebox_private.directory_keys AS
     virtual_keys.expires_at,
     virtual_keys.revoked_at,
     virtual_keys.revoke_streams,
-    virtual_keys.allowed_projects
+    virtual_keys.allowed_projects,
+    virtual_keys.allowed_tools
    FROM farebox_private.virtual_keys;
 
 COMMENT ON VIEW farebox_private.directory_keys IS 'What a proxy knows of virtual keys.';
@@ -4643,6 +5368,8 @@ COMMENT ON COLUMN farebox_private.directory_keys.revoke_streams IS 'Whether revo
 
 COMMENT ON COLUMN farebox_private.directory_keys.allowed_projects IS 'Projects it may name; null: all.';
 
+COMMENT ON COLUMN farebox_private.directory_keys.allowed_tools IS 'Functions and hosted tools its calls may offer a model; null: all.';
+
 CREATE VIEW farebox_private.directory_limits AS
  SELECT limits.limit_id,
     limits.tenant_id,
@@ -4651,9 +5378,18 @@ CREATE VIEW farebox_private.directory_limits AS
     limits.window_kind,
     limits.action,
     limits.dry_run,
-    limits.expires_at
-   FROM farebox_private.limits
-  WHERE ((limits.customer_id IS NULL) AND (limits.key_id IS NULL) AND (limits.upstream IS NULL) AND (limits.model IS NULL));
+    limits.expires_at,
+    limits.customer_id,
+    limits.project,
+    limits.agent,
+    limits.key_id,
+    limits.provider,
+    limits.upstream,
+    limits.model,
+    limits.per,
+    limits.basis,
+    limits.fail
+   FROM farebox_private.limits;
 
 COMMENT ON VIEW farebox_private.directory_limits IS 'What a proxy knows of limits.';
 
@@ -4672,6 +5408,26 @@ COMMENT ON COLUMN farebox_private.directory_limits.action IS 'What happens past 
 COMMENT ON COLUMN farebox_private.directory_limits.dry_run IS 'Counted and reported, never enforced.';
 
 COMMENT ON COLUMN farebox_private.directory_limits.expires_at IS 'When it stops to hold; null: never.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.customer_id IS 'The customer it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.project IS 'The project it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.agent IS 'The agent it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.key_id IS 'The virtual key it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.provider IS 'The vendor it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.upstream IS 'The upstream it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.model IS 'The model it binds; null: all.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.per IS 'Dimensions each value of which has the amount for itself.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.basis IS 'For usd: billed or cost.';
+
+COMMENT ON COLUMN farebox_private.directory_limits.fail IS 'What holds while it cannot be checked: closed or open.';
 
 CREATE VIEW farebox_private.directory_rate_cards AS
  SELECT cards.kind,
@@ -4745,7 +5501,10 @@ CREATE VIEW farebox_private.directory_tenants AS
     tenants.status,
     tenants.settings,
     tenants.plan,
-    tenants.status_reason
+    tenants.status_reason,
+    tenants.time_zone,
+    tenants.time_zone_before,
+    tenants.time_zone_from
    FROM farebox_private.tenants;
 
 COMMENT ON VIEW farebox_private.directory_tenants IS 'What a proxy knows of tenants.';
@@ -4759,6 +5518,12 @@ COMMENT ON COLUMN farebox_private.directory_tenants.settings IS 'Settings by nam
 COMMENT ON COLUMN farebox_private.directory_tenants.plan IS 'Selling rules may go by it.';
 
 COMMENT ON COLUMN farebox_private.directory_tenants.status_reason IS 'Why it is suspended or archived.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.time_zone IS 'IANA name; decides the tenant''s days and months.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.time_zone_before IS 'The zone that holds before time_zone_from.';
+
+COMMENT ON COLUMN farebox_private.directory_tenants.time_zone_from IS 'First month of time_zone; null: always.';
 
 CREATE TABLE farebox_private.idempotency_keys (
     principal text NOT NULL,
@@ -4919,6 +5684,12 @@ COMMENT ON COLUMN farebox_private.schema_migrations.applied_at IS 'When it ran h
 ALTER TABLE ONLY farebox_private.adjustments
     ADD CONSTRAINT adjustments_pkey PRIMARY KEY (adjustment_id);
 
+ALTER TABLE ONLY farebox_private.agents
+    ADD CONSTRAINT agent_no_is_unique UNIQUE (agent_no);
+
+ALTER TABLE ONLY farebox_private.agents
+    ADD CONSTRAINT agents_pkey PRIMARY KEY (tenant_id, agent);
+
 ALTER TABLE ONLY farebox_private.allowances
     ADD CONSTRAINT allowances_pkey PRIMARY KEY (revision, allowance);
 
@@ -4964,6 +5735,15 @@ ALTER TABLE ONLY farebox_private.late_settlements
 ALTER TABLE ONLY farebox_private.limit_events
     ADD CONSTRAINT limit_events_pkey PRIMARY KEY (limit_event_id);
 
+ALTER TABLE ONLY farebox_private.limit_leases
+    ADD CONSTRAINT limit_leases_pkey PRIMARY KEY (limit_id, scope, window_start, node);
+
+ALTER TABLE ONLY farebox_private.limit_nodes
+    ADD CONSTRAINT limit_nodes_pkey PRIMARY KEY (node);
+
+ALTER TABLE ONLY farebox_private.limit_usage
+    ADD CONSTRAINT limit_usage_pkey PRIMARY KEY (limit_id, scope, window_start);
+
 ALTER TABLE ONLY farebox_private.limits
     ADD CONSTRAINT limits_pkey PRIMARY KEY (limit_id);
 
@@ -4981,6 +5761,9 @@ ALTER TABLE ONLY farebox_private.credentials
 
 ALTER TABLE ONLY farebox_private.invoices
     ADD CONSTRAINT one_invoice_a_month UNIQUE (tenant_id, period);
+
+ALTER TABLE ONLY farebox_private.limit_events
+    ADD CONSTRAINT one_of_a_window UNIQUE (limit_id, scope, window_start, kind);
 
 ALTER TABLE ONLY farebox_private.periods
     ADD CONSTRAINT periods_key UNIQUE NULLS NOT DISTINCT (tenant_id, period);
@@ -5054,6 +5837,12 @@ CREATE INDEX late_settlements_pending ON farebox_private.late_settlements USING 
 
 CREATE INDEX limit_events_of_tenant ON farebox_private.limit_events USING btree (tenant_id, at DESC);
 
+CREATE INDEX limit_leases_node ON farebox_private.limit_leases USING btree (node, epoch);
+
+CREATE INDEX limit_usage_contended ON farebox_private.limit_usage USING btree (contended_at) WHERE (contended_at IS NOT NULL);
+
+CREATE INDEX limit_usage_end ON farebox_private.limit_usage USING btree (window_end);
+
 CREATE INDEX limits_of_tenant ON farebox_private.limits USING btree (tenant_id);
 
 CREATE INDEX rate_card_revisions_active ON farebox_private.rate_card_revisions USING btree (provider, kind, activated_at DESC);
@@ -5086,6 +5875,8 @@ CREATE INDEX usage_hourly_hour ON farebox_private.usage_hourly USING btree (hour
 
 CREATE INDEX virtual_keys_of_tenant ON farebox_private.virtual_keys USING btree (tenant_id);
 
+CREATE TRIGGER forget_other_usage AFTER UPDATE ON farebox_private.limits FOR EACH ROW EXECUTE FUNCTION farebox_private.forget_other_usage();
+
 CREATE TRIGGER keep_time_zone_until_month_end BEFORE INSERT OR UPDATE ON farebox_private.tenants FOR EACH ROW EXECUTE FUNCTION farebox_private.keep_time_zone_until_month_end();
 
 CREATE TRIGGER note_directory_change AFTER INSERT OR DELETE OR UPDATE ON farebox_private.credentials FOR EACH ROW EXECUTE FUNCTION farebox_private.note_directory_change('credential', 'credential_id');
@@ -5107,6 +5898,12 @@ ALTER TABLE ONLY farebox_private.credentials
 ALTER TABLE ONLY farebox_private.invoice_lines
     ADD CONSTRAINT invoice_lines_invoice_id_fkey FOREIGN KEY (invoice_id) REFERENCES farebox_private.invoices(invoice_id) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE ONLY farebox_private.limit_leases
+    ADD CONSTRAINT limit_leases_counter_fkey FOREIGN KEY (limit_id, scope, window_start) REFERENCES farebox_private.limit_usage(limit_id, scope, window_start) ON DELETE CASCADE;
+
+ALTER TABLE ONLY farebox_private.limit_usage
+    ADD CONSTRAINT limit_usage_limit_id_fkey FOREIGN KEY (limit_id) REFERENCES farebox_private.limits(limit_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY farebox_private.limits
     ADD CONSTRAINT limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES farebox_private.tenants(tenant_id);
 
@@ -5118,7 +5915,11 @@ ALTER TABLE ONLY farebox_private.virtual_keys
 
 ALTER TABLE farebox_private.adjustments ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.agents ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY all_rows ON farebox_private.deployment USING (true);
+
+CREATE POLICY all_rows ON farebox_private.limit_nodes USING (true);
 
 ALTER TABLE farebox_private.allowances ENABLE ROW LEVEL SECURITY;
 
@@ -5147,6 +5948,12 @@ ALTER TABLE farebox_private.key_activity ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.late_settlements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limit_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.limit_leases ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.limit_nodes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.limit_usage ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limits ENABLE ROW LEVEL SECURITY;
 
@@ -5186,6 +5993,8 @@ CREATE POLICY own_login ON farebox_private.tenant_logins USING (((login = CURREN
 
 CREATE POLICY own_rows ON farebox_private.adjustments USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.agents USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
 CREATE POLICY own_rows ON farebox_private.allowances USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant)) OR ((tenant_id IS NULL) AND ((plan IS NULL) OR (plan = ( SELECT tenants.plan
    FROM farebox_private.tenants
   WHERE (tenants.tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))))))));
@@ -5205,6 +6014,10 @@ CREATE POLICY own_rows ON farebox_private.key_activity USING ((( SELECT farebox_
 CREATE POLICY own_rows ON farebox_private.late_settlements USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.limit_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.limit_leases USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.limit_usage USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.limits USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -5386,6 +6199,9 @@ GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_tenant;
 
 REVOKE ALL ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) TO farebox_proxy;
+
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_reader;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_collector;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_tenant;
@@ -5408,6 +6224,16 @@ GRANT SELECT ON TABLE farebox.customers TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_collector;
 GRANT SELECT ON TABLE farebox.dead_air_events TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox_private.limit_leases TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox_private.limit_nodes TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox_private.limit_usage TO farebox_collector;
+
+GRANT SELECT ON TABLE farebox.limit_status TO farebox_reader;
+GRANT SELECT ON TABLE farebox.limit_status TO farebox_collector;
+GRANT SELECT ON TABLE farebox.limit_status TO farebox_tenant;
 
 GRANT SELECT ON TABLE farebox.margins TO farebox_reader;
 GRANT SELECT ON TABLE farebox.margins TO farebox_collector;
@@ -5496,6 +6322,8 @@ GRANT SELECT ON TABLE farebox.unattributed_usage TO farebox_tenant;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_hourly TO farebox_tenant;
+
+GRANT SELECT ON TABLE farebox_private.agents TO farebox_collector;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.credentials TO farebox_collector;
 

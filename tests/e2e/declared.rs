@@ -63,7 +63,7 @@ async fn a_file_is_applied_whole_or_not_at_all() -> Result {
     // Everything is fine but the last line.
     for (mistake, place) in [
         (
-            "[[limits]]\nmeter = \"requests\"\namount = \"0\"\nwindow_kind = \"minute\"\n",
+            "[[limits]]\nmeter = \"requests\"\namount = \"-1\"\nwindow_kind = \"minute\"\n",
             "limits[1].amount",
         ),
         ("[[keys]]\nname = \"nobody\"\n", "keys[1].name"),

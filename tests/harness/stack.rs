@@ -355,7 +355,8 @@ impl Stack {
     /// Rows of `farebox.usage_events` as JSON, oldest first.
     pub async fn rows(&self, filter: &str) -> Result<Vec<Value>> {
         let query = format!(
-            "select to_jsonb(u) from farebox.usage_events u where {filter} order by event_id"
+            "select to_jsonb(u) from farebox.usage_events u where {filter}
+             order by u.started_at, u.call_id, u.part, u.event_id"
         );
         let rows = self.sql().await?.query(&query, &[]).await?;
         Ok(rows.into_iter().map(|row| row.get(0)).collect())

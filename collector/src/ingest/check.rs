@@ -497,7 +497,7 @@ mod tests {
             "usage_low": {"images": "1"}, "usage_high": {"images": "1"},
             "evidence": {"reader_version": 2}, "pricing": "free",
             "rate_cards": {"cost": "b", "price": null}, "upstream_request_id": "b",
-            "response_id": "b"
+            "response_id": "b", "objects": ["b"], "original": true
         }"#;
         let mut others: Value = serde_json::from_str(OTHERS).unwrap();
         let mut id = record()["event_id"].as_str().unwrap().to_owned();

@@ -4,7 +4,7 @@
 pub(crate) fn expected(route: &str) -> Option<[u16; 5]> {
     Some(match route {
         "GET /healthz" | "GET /readyz" | "GET /metrics" => [200; 5],
-        "POST /ingest/v1/events" => [401, 403, 403, 403, 403],
+        "POST /ingest/v1/events" | "POST /ingest/v1/owners" => [401, 403, 403, 403, 403],
         "GET /openapi.json"
         | "GET /api/v1/usage"
         | "GET /api/v1/events"
