@@ -57,7 +57,7 @@ sdk-build: bootstrap
 	@$(CARGO) build --profile suite --locked -p farebox
 
 sdk-run: $(VENV)/ready $(NODE)/ready
-	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) FAREBOX_SDK_NODE=$(abspath $(NODE)) $(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/sdk
+	@FAREBOX_BIN=$(abspath $(TARGET)/suite/farebox) FAREBOX_SDK_NODE=$(abspath $(NODE)) $(VENV)/bin/python -m pytest -q -p no:cacheprovider -o faulthandler_timeout=150 -o faulthandler_exit_on_timeout=true tests/sdk
 
 $(VENV)/ready: tests/sdk/requirements.txt
 	@deploy/bootstrap.sh test

@@ -145,7 +145,9 @@ def live(socket):
     socket.say(setupComplete={})
     while True:
         message = socket.json()
-        if not message.get("clientContent", {}).get("turnComplete", "clientContent" in message):
+        # Some versions of the SDK write the proto's own names.
+        content = message.get("clientContent") or message.get("client_content") or {}
+        if not (content.get("turnComplete") or content.get("turn_complete")):
             continue
         socket.say(serverContent={"modelTurn": {"role": "model", "parts": [{"text": "Hello."}]}})
         socket.say(

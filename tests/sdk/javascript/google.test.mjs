@@ -38,14 +38,14 @@ for (const scheme of ['http', 'https']) {
     const heard = new Promise((resolve) => (hear = resolve));
     const closed = Promise.withResolvers ? Promise.withResolvers() : {};
     closed.promise ??= new Promise((resolve) => (closed.resolve = resolve));
-    const session = await client(us, scheme).live.connect({
+    const talk = await client(us, scheme).live.connect({
       model: 'gemini-live',
       config: { responseModalities: [Modality.TEXT] },
       callbacks: { onmessage: (message) => message.usageMetadata && hear(message.usageMetadata), onclose: () => closed.resolve() },
     });
-    session.sendClientContent({ turns: 'Say hi.', turnComplete: true });
+    talk.sendClientContent({ turns: 'Say hi.', turnComplete: true });
     assert.equal((await heard).totalTokenCount, 20);
-    session.close();
+    talk.close();
     await closed.promise;
     assert.equal((await session(us)).filter(({ usage }) => usage.output_tokens).length, 1);
   });
