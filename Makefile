@@ -15,6 +15,7 @@ SUITE = $(CARGO) test --profile suite --locked
 # The demo's and bench's own arguments: make demo ARGS=--once
 ARGS ?=
 KILL_CYCLES ?= 2000
+BOOKS_EVENTS ?= 1000000
 # The soak's: how long each fuzz target runs, and how large the large bodies are.
 FUZZ_SECONDS ?= 600
 LARGE_BYTES ?= 1073741824
@@ -23,7 +24,7 @@ MUTATED := $(addprefix --file pricing/src/,price.rs money.rs money/charge.rs rat
 	rate_card/condition.rs rate_card/steps.rs rate_card/selling/select.rs)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants fuzz soak bench check fmt clippy doc deny advisories schema clean
+.PHONY: help bootstrap build demo test unit e2e sdk sdk-build sdk-run prices prices-run mutants fuzz soak ingest bench check fmt clippy doc deny advisories schema clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,12 +93,19 @@ mutants: ## change the arithmetic of prices in every way that compiles; a test m
 fuzz: ## every fuzz target; FUZZ_SECONDS=600 each, what behaves in a new way is kept in .cache/fuzz
 	FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
 
-soak: ## the long runs: KILL_CYCLES=2000 kills, LARGE_BYTES, fuzz targets
+soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, LARGE_BYTES, fuzz targets
 	$(EVERYTHING)
 	FAREBOX_LARGE_BYTES=$(LARGE_BYTES) $(SUITE) -p farebox-tests --test e2e -- --nocapture --test-threads 1 large::
 	@$(MAKE) --no-print-directory fuzz
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
+	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
 	@$(MAKE) --no-print-directory mutants
+
+ingest: ## events a second that one collector and Postgres take, sender included; BOOKS_EVENTS=1000000
+	@deploy/bootstrap.sh bench
+	$(CARGO) build --release --locked -p farebox
+	$(CARGO) test --release --locked -p farebox-tests --test e2e --no-run
+	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(CARGO) test --release --locked -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
 
 bench: ## CPU, memory and latency beside nginx; prints the table
 	@deploy/bootstrap.sh bench

@@ -2,6 +2,7 @@
 //! One binary, one cluster, one module a subject.
 
 mod attribution;
+mod books;
 mod budgets;
 mod canary;
 mod cold_start;
