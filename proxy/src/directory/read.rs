@@ -101,52 +101,69 @@ pub(super) async fn changed_keys(
     client: &Client,
     ids: HashSet<Uuid>,
 ) -> Result<Vec<Change>, Error> {
-    let asked: Vec<Uuid> = ids.into_iter().collect();
-    if asked.is_empty() {
-        return Ok(Vec::new());
-    }
     let select = format!("{KEYS} where key_id = any($1)");
-    let rows = client.query(&select, &[&asked]).await?;
-    let mut found: Vec<KeyRow> = rows.iter().filter_map(read_key).collect();
-    let changes = asked.into_iter().map(|id| {
-        let at = found.iter().position(|key| key.key_id == id);
-        Change::Key(id, at.map(|at| found.swap_remove(at)))
-    });
-    Ok(changes.collect())
+    changed(
+        client,
+        &select,
+        ids,
+        read_key,
+        |row| row.key_id,
+        Change::Key,
+    )
+    .await
 }
 
 pub(super) async fn changed_limits(
     client: &Client,
     ids: HashSet<Uuid>,
 ) -> Result<Vec<Change>, Error> {
-    let asked: Vec<Uuid> = ids.into_iter().collect();
-    if asked.is_empty() {
-        return Ok(Vec::new());
-    }
     let select = format!("{LIMITS} where limit_id = any($1)");
-    let rows = client.query(&select, &[&asked]).await?;
-    let mut found: Vec<Limit> = rows.iter().filter_map(read_limit).collect();
-    let changes = asked.into_iter().map(|id| {
-        let at = found.iter().position(|limit| limit.limit_id == id);
-        Change::Limit(id, at.map(|at| found.swap_remove(at)))
-    });
-    Ok(changes.collect())
+    changed(
+        client,
+        &select,
+        ids,
+        read_limit,
+        |row| row.limit_id,
+        Change::Limit,
+    )
+    .await
 }
 
 pub(super) async fn changed_credentials(
     client: &Client,
     ids: HashSet<Uuid>,
 ) -> Result<Vec<Change>, Error> {
+    let select = format!("{CREDENTIALS} where credential_id = any($1)");
+    let id_of = |row: &CredentialRow| row.credential_id;
+    changed(
+        client,
+        &select,
+        ids,
+        read_credential,
+        id_of,
+        Change::Credential,
+    )
+    .await
+}
+
+/// The rows of these ids as they are now; an id without a row is one that is gone.
+async fn changed<T>(
+    client: &Client,
+    select: &str,
+    ids: HashSet<Uuid>,
+    read: fn(&Row) -> Option<T>,
+    id_of: fn(&T) -> Uuid,
+    change: fn(Uuid, Option<T>) -> Change,
+) -> Result<Vec<Change>, Error> {
     let asked: Vec<Uuid> = ids.into_iter().collect();
     if asked.is_empty() {
         return Ok(Vec::new());
     }
-    let select = format!("{CREDENTIALS} where credential_id = any($1)");
-    let rows = client.query(&select, &[&asked]).await?;
-    let mut found: Vec<CredentialRow> = rows.iter().filter_map(read_credential).collect();
+    let rows = client.query(select, &[&asked]).await?;
+    let mut found: Vec<T> = rows.iter().filter_map(read).collect();
     let changes = asked.into_iter().map(|id| {
-        let at = found.iter().position(|row| row.credential_id == id);
-        Change::Credential(id, at.map(|at| found.swap_remove(at)))
+        let at = found.iter().position(|row| id_of(row) == id);
+        change(id, at.map(|at| found.swap_remove(at)))
     });
     Ok(changes.collect())
 }
