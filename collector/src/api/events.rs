@@ -126,11 +126,7 @@ pub(crate) async fn list(
         text.parse::<u16>()
             .map_err(|_| ApiError::invalid("status", "an HTTP status"))?;
     }
-    // No row holds control characters, and Postgres takes no NUL.
-    let is_clean = |text: &str| !text.chars().any(char::is_control);
-    if !equal.iter().filter_map(|(_, value)| *value).all(is_clean) {
-        return Err(ApiError::malformed("a parameter holds control characters"));
-    }
+    page::all_clean(equal.iter().map(|(_, value)| *value))?;
     let filter = Filter {
         is_tenant: principal.is_tenant(),
         from,

@@ -19,6 +19,17 @@ const CURSOR_BYTES_MAX: usize = 4_096;
 /// Between the parts of a cursor; no part holds control characters.
 const SEPARATOR: char = '\u{1f}';
 
+/// Whether texts can be looked for: no row holds control characters, and Postgres takes no NUL.
+pub(crate) fn all_clean<'a>(
+    texts: impl IntoIterator<Item = Option<&'a str>>,
+) -> Result<(), ApiError> {
+    let mut given = texts.into_iter().flatten();
+    if given.any(|text| !is_clean(text)) {
+        return Err(ApiError::malformed("a parameter holds control characters"));
+    }
+    Ok(())
+}
+
 /// One page of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
@@ -74,10 +85,14 @@ pub(crate) fn cursor<const N: usize>(asked: Option<&str>) -> Result<Option<[Stri
 
 /// A text that Postgres can be asked for.
 pub(crate) fn clean(field: &str, text: &str) -> Result<(), ApiError> {
-    match text.chars().any(char::is_control) {
-        false => Ok(()),
-        true => Err(ApiError::invalid(field, "no control characters")),
+    match is_clean(text) {
+        true => Ok(()),
+        false => Err(ApiError::invalid(field, "no control characters")),
     }
+}
+
+fn is_clean(text: &str) -> bool {
+    !text.chars().any(char::is_control)
 }
 
 /// A time parameter: RFC 3339, or a day for its midnight in UTC.

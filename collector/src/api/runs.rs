@@ -52,13 +52,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Run>>, ApiError> {
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
-    if ![tenant, asked.session.as_deref()]
-        .into_iter()
-        .flatten()
-        .all(is_clean)
-    {
-        return Err(ApiError::malformed("a parameter holds control characters"));
-    }
+    page::all_clean([tenant, asked.session.as_deref()])?;
     let after = page::cursor::<3>(asked.cursor.as_deref())?;
     if let Some([started_at, ..]) = &after {
         page::time("cursor", Some(started_at))?;
@@ -93,9 +87,7 @@ pub(crate) async fn show(
     Extension(principal): Extension<Principal>,
     Segment(run_id): Segment,
 ) -> Result<Json<RunTree>, ApiError> {
-    if !is_clean(&run_id) {
-        return Err(ApiError::not_found());
-    }
+    page::all_clean([Some(run_id.as_str())]).map_err(|_| ApiError::not_found())?;
     let client = app.client().await?;
     let filter = Filter {
         is_tenant: principal.is_tenant(),
@@ -113,9 +105,4 @@ pub(crate) async fn show(
     }
     let spans = runs::spans(&client, &run_id, principal.tenant(), principal.is_tenant()).await?;
     Ok(Json(RunTree { items, spans }))
-}
-
-/// No row holds control characters, and Postgres takes no NUL.
-fn is_clean(text: &str) -> bool {
-    !text.chars().any(char::is_control)
 }

@@ -43,14 +43,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<Session>>, ApiError> {
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
-    let is_clean = |text: &str| !text.chars().any(char::is_control);
-    if ![tenant, asked.session.as_deref()]
-        .into_iter()
-        .flatten()
-        .all(is_clean)
-    {
-        return Err(ApiError::malformed("a parameter holds control characters"));
-    }
+    page::all_clean([tenant, asked.session.as_deref()])?;
     let after = page::cursor::<3>(asked.cursor.as_deref())?;
     if let Some([started_at, ..]) = &after {
         page::time("cursor", Some(started_at))?;
