@@ -91,7 +91,7 @@ mutants: ## change the arithmetic of prices in every way that compiles; a test m
 	$(CARGO) mutants --no-shuffle --package farebox-pricing $(MUTATED) --output $(TARGET)
 
 fuzz: ## every fuzz target; FUZZ_SECONDS=600 each, what behaves in a new way is kept in .cache/fuzz
-	FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
+	FAREBOX_FUZZ_SEED=$${FAREBOX_FUZZ_SEED:-$$(date +%s)} FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
 
 soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, LARGE_BYTES, fuzz targets
 	$(EVERYTHING)

@@ -6,6 +6,8 @@
 
 use memchr::memmem;
 
+/// Two hyphens and a boundary of one character; white space behind it is none of it.
+const DELIMITER_BYTES_MIN: usize = 3;
 /// Longest first line, and so longest delimiter: two hyphens and a boundary of 70 characters.
 const DELIMITER_BYTES_MAX: usize = 72;
 /// Longest block of headers of a part; a form with a longer one is not read.
@@ -171,8 +173,7 @@ impl Form {
         // The carriage return may have come alone.
         let line_bytes = line_end.unwrap_or(self.rest.len().saturating_sub(1));
         let is_over = !b"--".starts_with(&self.rest[..self.rest.len().min(2)])
-            || line_bytes > DELIMITER_BYTES_MAX
-            || line_end.is_some_and(|end| end < 3);
+            || line_bytes > DELIMITER_BYTES_MAX;
         if is_over {
             self.state = State::Over;
             return true;
@@ -180,7 +181,12 @@ impl Form {
         let Some(end) = line_end else {
             return false;
         };
-        self.delimiter = [b"\r\n", self.rest[..end].trim_ascii_end()].concat();
+        let delimiter = self.rest[..end].trim_ascii_end();
+        if delimiter.len() < DELIMITER_BYTES_MIN {
+            self.state = State::Over;
+            return true;
+        }
+        self.delimiter = [b"\r\n", delimiter].concat();
         self.rest.drain(..end);
         self.state = State::Delimited;
         true
@@ -401,6 +407,7 @@ mod tests {
             "--",
             "-",
             "--\r\n\r\n",
+            "-- \r\r\ncontent-disposition: form-data; name=model\r\n\r\nm",
             "--x\n\n",
             "x--x\r\n",
             "--x\r\nname",
