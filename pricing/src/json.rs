@@ -8,8 +8,10 @@ use std::fmt;
 
 use serde::ser::{self, Impossible, Serialize};
 
+mod text;
 mod verbatim;
 
+pub use text::Text;
 use verbatim::Verbatim;
 
 /// A value that records do not hold.
@@ -45,90 +47,57 @@ const RAW_NUMBER: &str = "$serde_json::private::Number";
 /// # Errors
 ///
 /// A value that records do not hold, see above. `out` then ends in the middle.
-pub fn write<T: Serialize + ?Sized>(value: &T, out: &mut Vec<u8>) -> Result<(), NotARecord> {
+pub fn write<T: Serialize + ?Sized>(value: &T, out: &mut Text) -> Result<(), NotARecord> {
     value.serialize(Writer { out })
 }
 
 struct Writer<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Text,
 }
 
-/// Bytes that stand for themselves in a JSON string.
-static IS_PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = false;
-        byte += 1;
+/// Where the first quote or backslash stands among eight bytes, the first byte lowest.
+#[inline]
+#[must_use]
+pub fn first_quote(word: u64) -> Option<usize> {
+    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+    // The lowest marked byte is a true zero; only those above it may be marked wrongly.
+    let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
+    let quotes = zeros(word ^ (LOW_BITS * u64::from(b'"')));
+    let backslashes = zeros(word ^ (LOW_BITS * u64::from(b'\\')));
+    let found = quotes | backslashes;
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
+/// Where the string that begins at `start` ends in a text, its closing quote included; and whether it
+/// has no escapes. `None` when none begins there or it does not end.
+#[inline]
+pub(crate) fn string_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
+    if bytes.get(start) != Some(&b'"') {
+        return None;
     }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain
-};
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// Whether any of eight bytes has to be escaped. May say so of a plain one beside such a byte; the
-/// caller then looks at each.
-fn has_special(word: u64) -> bool {
-    let is_zero = |word: u64| word.wrapping_sub(LOW_BITS) & !word;
-    let quote = is_zero(word ^ (LOW_BITS * b'"' as u64));
-    let backslash = is_zero(word ^ (LOW_BITS * b'\\' as u64));
-    let control = word.wrapping_sub(LOW_BITS * 0x20) & !word;
-    (quote | backslash | control) & HIGH_BITS != 0
-}
-
-fn is_plain(text: &[u8]) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
-    !words
-        .iter()
-        .any(|word| has_special(u64::from_le_bytes(*word)))
-        && rest.iter().all(|byte| IS_PLAIN[usize::from(*byte)])
-}
-
-fn write_str(text: &str, out: &mut Vec<u8>) {
-    out.reserve(text.len() + 2);
-    out.push(b'"');
-    if is_plain(text.as_bytes()) {
-        out.extend_from_slice(text.as_bytes());
-    } else {
-        write_escaped(text, out);
-    }
-    out.push(b'"');
-}
-
-#[cold]
-fn write_escaped(text: &str, out: &mut Vec<u8>) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    for byte in text.bytes() {
-        let short = match byte {
-            b'"' => b'"',
-            b'\\' => b'\\',
-            b'\n' => b'n',
-            b'\r' => b'r',
-            b'\t' => b't',
-            0x08 => b'b',
-            0x0c => b'f',
-            0..0x20 => {
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(byte >> 4)]);
-                out.push(HEX[usize::from(byte & 15)]);
-                continue;
-            }
-            _ => {
-                out.push(byte);
-                continue;
-            }
+    let mut at = start + 1;
+    let mut has_escapes = false;
+    loop {
+        let found = match bytes.get(at..).and_then(<[u8]>::first_chunk) {
+            Some(word) => match first_quote(u64::from_le_bytes(*word)) {
+                Some(offset) => at + offset,
+                None => {
+                    at += 8;
+                    continue;
+                }
+            },
+            None => at,
         };
-        out.extend_from_slice(&[b'\\', short]);
+        match bytes.get(found)? {
+            b'"' => return Some((found + 1, !has_escapes)),
+            b'\\' => {
+                has_escapes = true;
+                at = found + 2;
+            }
+            _ => at = found + 1,
+        }
     }
-}
-
-fn write_u64(number: u64, out: &mut Vec<u8>) {
-    let mut digits = [0; 20];
-    let start = digits_of(number, &mut digits);
-    out.extend_from_slice(&digits[start..]);
 }
 
 /// Fills decimal digits from the right; where they begin.
@@ -157,8 +126,10 @@ impl<'a> ser::Serializer for Writer<'a> {
     type SerializeStructVariant = Impossible<(), NotARecord>;
 
     fn serialize_bool(self, value: bool) -> Result<(), NotARecord> {
-        self.out
-            .extend_from_slice(if value { b"true" } else { b"false" });
+        match value {
+            true => self.out.put(b"true"),
+            false => self.out.put(b"false"),
+        }
         Ok(())
     }
 
@@ -176,9 +147,9 @@ impl<'a> ser::Serializer for Writer<'a> {
 
     fn serialize_i64(self, value: i64) -> Result<(), NotARecord> {
         if value < 0 {
-            self.out.push(b'-');
+            self.out.put(b"-");
         }
-        write_u64(value.unsigned_abs(), self.out);
+        self.out.put_u64(value.unsigned_abs());
         Ok(())
     }
 
@@ -195,7 +166,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_u64(self, value: u64) -> Result<(), NotARecord> {
-        write_u64(value, self.out);
+        self.out.put_u64(value);
         Ok(())
     }
 
@@ -212,7 +183,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_str(self, value: &str) -> Result<(), NotARecord> {
-        write_str(value, self.out);
+        self.out.put_str(value);
         Ok(())
     }
 
@@ -229,7 +200,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_unit(self) -> Result<(), NotARecord> {
-        self.out.extend_from_slice(b"null");
+        self.out.put(b"null");
         Ok(())
     }
 
@@ -265,7 +236,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_seq(self, _len: Option<usize>) -> Result<Items<'a>, NotARecord> {
-        self.out.push(b'[');
+        self.out.put(b"[");
         Ok(Items {
             out: self.out,
             is_first: true,
@@ -295,7 +266,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     }
 
     fn serialize_map(self, _len: Option<usize>) -> Result<Members<'a>, NotARecord> {
-        self.out.push(b'{');
+        self.out.put(b"{");
         Ok(Members {
             out: self.out,
             is_first: true,
@@ -306,7 +277,7 @@ impl<'a> ser::Serializer for Writer<'a> {
     fn serialize_struct(self, name: &'static str, _len: usize) -> Result<Members<'a>, NotARecord> {
         let is_raw = name == RAW || name == RAW_NUMBER;
         if !is_raw {
-            self.out.push(b'{');
+            self.out.put(b"{");
         }
         Ok(Members {
             out: self.out,
@@ -328,20 +299,20 @@ impl<'a> ser::Serializer for Writer<'a> {
 
 /// An array that is being written.
 struct Items<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Text,
     is_first: bool,
 }
 
 impl Items<'_> {
     fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), NotARecord> {
         if !std::mem::take(&mut self.is_first) {
-            self.out.push(b',');
+            self.out.put(b",");
         }
         value.serialize(Writer { out: self.out })
     }
 
     fn close(self) {
-        self.out.push(b']');
+        self.out.put(b"]");
     }
 }
 
@@ -389,7 +360,7 @@ impl ser::SerializeTupleStruct for Items<'_> {
 
 /// An object that is being written.
 struct Members<'a> {
-    out: &'a mut Vec<u8>,
+    out: &'a mut Text,
     is_first: bool,
     is_raw: bool,
 }
@@ -398,6 +369,8 @@ impl ser::SerializeStruct for Members<'_> {
     type Ok = ();
     type Error = NotARecord;
 
+    // Inlined, the name is a constant.
+    #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(
         &mut self,
         key: &'static str,
@@ -407,19 +380,18 @@ impl ser::SerializeStruct for Members<'_> {
             return value.serialize(Verbatim { out: self.out });
         }
         // Names of fields are Rust's or ours: they need no escapes.
-        self.out.reserve(key.len() + 4);
-        if !std::mem::take(&mut self.is_first) {
-            self.out.push(b',');
+        match std::mem::take(&mut self.is_first) {
+            true => self.out.put(b"\""),
+            false => self.out.put(b",\""),
         }
-        self.out.push(b'"');
-        self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.out.put(key.as_bytes());
+        self.out.put(b"\":");
         value.serialize(Writer { out: self.out })
     }
 
     fn end(self) -> Result<(), NotARecord> {
         if !self.is_raw {
-            self.out.push(b'}');
+            self.out.put(b"}");
         }
         Ok(())
     }
@@ -431,14 +403,14 @@ impl ser::SerializeMap for Members<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), NotARecord> {
         if !std::mem::take(&mut self.is_first) {
-            self.out.push(b',');
+            self.out.put(b",");
         }
-        let start = self.out.len();
+        let start = self.out.as_bytes().len();
         key.serialize(Writer { out: self.out })?;
-        if self.out.get(start) != Some(&b'"') {
+        if self.out.as_bytes().get(start) != Some(&b'"') {
             return Err(ser::Error::custom(TEXT_KEYS));
         }
-        self.out.push(b':');
+        self.out.put(b":");
         Ok(())
     }
 
@@ -447,7 +419,7 @@ impl ser::SerializeMap for Members<'_> {
     }
 
     fn end(self) -> Result<(), NotARecord> {
-        self.out.push(b'}');
+        self.out.put(b"}");
         Ok(())
     }
 }
@@ -461,10 +433,10 @@ mod tests {
     use super::*;
 
     fn check<T: Serialize>(value: &T) {
-        let mut out = Vec::new();
+        let mut out = Text::default();
         write(value, &mut out).unwrap();
         assert_eq!(
-            String::from_utf8(out).unwrap(),
+            std::str::from_utf8(out.as_bytes()).unwrap(),
             serde_json::to_string(value).unwrap()
         );
     }
@@ -490,9 +462,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_record() {
-        assert!(write(&1.5_f64, &mut Vec::new()).is_err());
+        assert!(write(&1.5_f64, &mut Text::default()).is_err());
         let keys = std::collections::BTreeMap::from([(1, 2)]);
-        assert!(write(&keys, &mut Vec::new()).is_err());
+        assert!(write(&keys, &mut Text::default()).is_err());
     }
 
     proptest! {

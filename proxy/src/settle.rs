@@ -7,6 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::event::{Ending, Event};
 use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, Evidence};
+use farebox_pricing::json::{self, Text};
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::price;
 use farebox_pricing::rate_card::CardSet;
@@ -355,7 +356,7 @@ fn sum(draft: &UsageDraft) -> Usage {
 }
 
 thread_local! {
-    static RECORD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static RECORD: RefCell<Text> = const { RefCell::new(Text::new()) };
 }
 
 /// Writes the event as its record and hands it on. One that is too large gives up its evidence, then
@@ -363,7 +364,7 @@ thread_local! {
 pub fn with_record<T>(event: &mut Event, take: impl FnOnce(&[u8]) -> T) -> T {
     RECORD.with_borrow_mut(|buffer| {
         write(event, buffer);
-        if buffer.len() > SETTLEMENT_BYTES_MAX {
+        if buffer.as_bytes().len() > SETTLEMENT_BYTES_MAX {
             if let Some(evidence) = &mut event.evidence {
                 evidence.objects.clear();
                 evidence.request.clear();
@@ -371,18 +372,17 @@ pub fn with_record<T>(event: &mut Event, take: impl FnOnce(&[u8]) -> T) -> T {
             }
             write(event, buffer);
         }
-        if buffer.len() > SETTLEMENT_BYTES_MAX {
+        if buffer.as_bytes().len() > SETTLEMENT_BYTES_MAX {
             event.evidence = None;
             event.metadata.clear();
             event.sanitised = true;
             write(event, buffer);
         }
-        take(buffer)
+        take(buffer.as_bytes())
     })
 }
 
-fn write(event: &Event, buffer: &mut Vec<u8>) {
+fn write(event: &Event, buffer: &mut Text) {
     buffer.clear();
-    farebox_pricing::json::write(event, buffer)
-        .expect("an event holds texts, counts and text keys");
+    json::write(event, buffer).expect("an event holds texts, counts and text keys");
 }

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use crate::json::string_end;
 use crate::money::Decimal;
 
 /// Levels of objects that an [`Index`] looks into; deeper ones are found by walking.
@@ -172,9 +173,9 @@ impl<'a> Index<'a> {
                 b',' => at += 1,
                 _ => {}
             }
-            let name_end = at + string_end(text.get(at..)?)?;
+            let (name_end, is_plain) = string_end(bytes, at)?;
             let name = text.get(at + 1..name_end - 1)?;
-            self.has_escapes |= name.contains('\\');
+            self.has_escapes |= !is_plain;
             if bytes.get(name_end) != Some(&b':') {
                 return None;
             }
@@ -197,8 +198,10 @@ impl<'a> Index<'a> {
         let mut holder = 0;
         let mut found = self.whole;
         for name in path {
-            let is_it = |(of, known, _): &&(usize, &str, Json<'_>)| *of == holder && known == name;
-            let place = self.members.iter().rposition(|member| is_it(&member))?;
+            let is_it = |(of, known, _): &(usize, &str, Json<'_>)| {
+                *of == holder && known.len() == name.len() && known == name
+            };
+            let place = self.members.iter().rposition(is_it)?;
             found = self.members[place].2;
             holder = place + 1;
         }
@@ -229,7 +232,7 @@ impl<'a> Iterator for RawMembers<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let rest = std::mem::take(&mut self.rest);
         let rest = rest.strip_prefix(',').unwrap_or(rest);
-        let name_end = string_end(rest)?;
+        let (name_end, _) = string_end(rest.as_bytes(), 0)?;
         let name = rest.get(1..name_end - 1)?;
         let rest = rest.get(name_end..)?.strip_prefix(':')?;
         let value_end = value_end(rest)?;
@@ -254,33 +257,16 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// Where the string that begins here ends, its closing quote included.
-fn string_end(text: &str) -> Option<usize> {
-    let bytes = text.as_bytes();
-    if bytes.first() != Some(&b'"') {
-        return None;
-    }
-    // Kept texts are short: looking at each byte beats setting up a search.
-    let mut at = 1;
-    loop {
-        match bytes.get(at)? {
-            b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-}
-
 /// Where the value that begins here ends; `None` when none begins or it does not end.
 fn value_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     match bytes.first()? {
-        b'"' => string_end(text),
+        b'"' => string_end(bytes, 0).map(|(end, _)| end),
         b'{' | b'[' => {
             let (mut at, mut open) = (0, 0usize);
             loop {
                 match bytes.get(at)? {
-                    b'"' => at += string_end(text.get(at..)?)?,
+                    b'"' => (at, _) = string_end(bytes, at)?,
                     b'{' | b'[' => {
                         open += 1;
                         at += 1;

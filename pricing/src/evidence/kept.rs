@@ -7,6 +7,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use crate::json::string_end;
+
 use super::json::Json;
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
 
@@ -124,8 +126,8 @@ impl<'a> Scan<'a> {
             b'[' if depth > 1 => self.array(depth - 1).map(|()| true),
             b'{' | b'[' => self.skip_nested().map(|()| false),
             b'"' => {
-                let string = self.string()?;
-                self.copy_string(string)
+                let (string, is_plain) = self.string()?;
+                self.copy_string(string, is_plain)
             }
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -135,14 +137,13 @@ impl<'a> Scan<'a> {
     }
 
     /// Copies a string with its quotes, when it is short; escapes are written the one way.
-    fn copy_string(&mut self, string: &str) -> Option<bool> {
-        let inside = string.strip_prefix('"')?.strip_suffix('"')?;
-        let is_plain = !inside.bytes().any(|byte| byte == b'\\' || byte < b' ');
-        if is_plain {
-            if inside.len() <= EVIDENCE_TEXT_BYTES_MAX {
+    fn copy_string(&mut self, string: &str, is_plain: bool) -> Option<bool> {
+        if is_plain && !string.bytes().any(|byte| byte < b' ') {
+            let is_short = string.len() <= EVIDENCE_TEXT_BYTES_MAX + 2;
+            if is_short {
                 self.out.push_str(string);
             }
-            return Some(inside.len() <= EVIDENCE_TEXT_BYTES_MAX);
+            return Some(is_short);
         }
         let text: String = serde_json::from_str(string).ok()?;
         if text.len() > EVIDENCE_TEXT_BYTES_MAX {
@@ -155,22 +156,23 @@ impl<'a> Scan<'a> {
     }
 
     fn number(&mut self) -> Option<bool> {
-        let rest = self.text.get(self.at..)?;
-        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
-        let end = rest
-            .bytes()
-            .position(|byte| !is_part(byte))
-            .unwrap_or(rest.len());
-        let number = &rest[..end];
-        self.at += end;
-        if !super::is_storable(number) {
-            return Some(false);
-        }
+        let bytes = self.text.as_bytes();
+        let start = self.at;
+        let digits_end = end_of(bytes, start, |byte| byte.is_ascii_digit());
+        let end = end_of(bytes, digits_end, |byte| {
+            byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)
+        });
+        let number = self.text.get(start..end)?;
+        self.at = end;
         // Nearly all are counts, which need no second look at their grammar.
-        let is_count = !number.is_empty()
-            && number.bytes().all(|byte| byte.is_ascii_digit())
+        let is_count = end == digits_end
+            && !number.is_empty()
+            && number.len() <= EVIDENCE_TEXT_BYTES_MAX
             && (number.len() == 1 || !number.starts_with('0'));
         if !is_count {
+            if !super::is_storable(number) {
+                return Some(false);
+            }
             number.parse::<serde_json::Number>().ok()?;
         }
         self.out.push_str(number);
@@ -191,8 +193,8 @@ impl<'a> Scan<'a> {
             if before > start + 1 {
                 self.out.push(',');
             }
-            let name = self.string()?;
-            let is_named = self.copy_string(name)?;
+            let (name, is_plain) = self.string()?;
+            let is_named = self.copy_string(name, is_plain)?;
             let named = self.out.len();
             if !self.take(b':')? {
                 return None;
@@ -259,20 +261,12 @@ impl<'a> Scan<'a> {
         Some(true)
     }
 
-    /// A string with its quotes.
-    fn string(&mut self) -> Option<&'a str> {
+    /// A string with its quotes, and whether it has no escapes.
+    fn string(&mut self) -> Option<(&'a str, bool)> {
         let start = self.at;
-        let bytes = self.text.as_bytes();
-        let mut at = start + 1;
-        loop {
-            match bytes.get(at)? {
-                b'"' => break,
-                b'\\' => at += 2,
-                _ => at += 1,
-            }
-        }
-        self.at = at + 1;
-        self.text.get(start..self.at)
+        let (end, is_plain) = string_end(self.text.as_bytes(), start)?;
+        self.at = end;
+        Some((self.text.get(start..end)?, is_plain))
     }
 
     fn skip_nested(&mut self) -> Option<()> {
@@ -295,6 +289,13 @@ impl<'a> Scan<'a> {
             }
         }
     }
+}
+
+/// Where bytes of a kind end, from `start` on.
+fn end_of(bytes: &[u8], start: usize, is_part: impl Fn(u8) -> bool) -> usize {
+    let rest = bytes.get(start..).unwrap_or_default();
+    let len = rest.iter().position(|byte| !is_part(*byte));
+    start + len.unwrap_or(rest.len())
 }
 
 #[cfg(test)]

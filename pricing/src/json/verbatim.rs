@@ -2,11 +2,11 @@
 
 use serde::ser::{self, Impossible, Serialize};
 
-use super::{NO_VARIANT, NotARecord};
+use super::{NO_VARIANT, NotARecord, Text};
 
 /// Takes the one text of a raw value or number as it is.
 pub(super) struct Verbatim<'a> {
-    pub(super) out: &'a mut Vec<u8>,
+    pub(super) out: &'a mut Text,
 }
 
 macro_rules! refuse_all_but_text {
@@ -29,7 +29,7 @@ impl ser::Serializer for Verbatim<'_> {
     type SerializeStructVariant = Impossible<(), NotARecord>;
 
     fn serialize_str(self, value: &str) -> Result<(), NotARecord> {
-        self.out.extend_from_slice(value.as_bytes());
+        self.out.put(value.as_bytes());
         Ok(())
     }
 

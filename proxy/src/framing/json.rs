@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 
+use farebox_pricing::json::first_quote;
 use memchr::memchr2;
 
 /// Deepest nesting that is followed.
@@ -159,18 +160,6 @@ fn index_of(name: &[u8], names: &[&str]) -> Option<usize> {
         return names.iter().position(|wanted| *wanted == name);
     }
     names.iter().position(|wanted| wanted.as_bytes() == inner)
-}
-
-/// Where the first quote or backslash stands among eight bytes, the first byte lowest.
-fn first_quote(word: u64) -> Option<usize> {
-    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-    // The lowest marked byte is a true zero; only those above it may be marked wrongly.
-    let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
-    let quotes = zeros(word ^ (LOW_BITS * u64::from(b'"')));
-    let backslashes = zeros(word ^ (LOW_BITS * u64::from(b'\\')));
-    let found = quotes | backslashes;
-    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
 }
 
 struct Scan<'a> {

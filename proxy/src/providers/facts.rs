@@ -42,7 +42,7 @@ pub fn keep_response_text(evidence: &mut Evidence, name: &'static str, raw: Opti
 }
 
 fn scalar(raw: Raw<'_>, longest: usize) -> Option<Fact> {
-    match raw.get().as_bytes().first()? {
+    match raw.bytes().first()? {
         b'"' => text_of(raw)
             .filter(|text| text.len() <= longest)
             .map(|text| Fact::from(&*text)),
@@ -84,7 +84,7 @@ pub fn member<'a>(raw: Option<Raw<'a>>, name: &str) -> Option<Raw<'a>> {
 
 /// A member is there and says something.
 pub fn is_present(raw: Option<Raw<'_>>) -> bool {
-    raw.is_some_and(|raw| raw.get() != "null")
+    raw.is_some_and(|raw| raw.bytes() != b"null")
 }
 
 /// Notes that an answer carries an error that is not null, and its names.
@@ -101,7 +101,7 @@ pub fn keep_error(evidence: &mut Evidence, error: Option<Raw<'_>>) {
 
 /// Keeps a usage object in its place, replacing the one before; `null` and texts say nothing.
 pub fn keep_usage(evidence: &mut Evidence, at: &'static str, raw: Option<Raw<'_>>) -> bool {
-    let object = raw.filter(|raw| raw.get().starts_with('{'));
+    let object = raw.filter(|raw| raw.bytes().starts_with(b"{"));
     let Some(value) = object.and_then(|raw| Kept::of(raw.get())) else {
         return false;
     };

@@ -134,8 +134,7 @@ pub(super) fn collect_with(
     keep_error(evidence, error);
     match frame.origin {
         Origin::Event => {
-            let has_output =
-                choices.is_some_and(|raw| glance(raw.get().as_bytes()) == Glance::Output);
+            let has_output = choices.is_some_and(|raw| glance(raw.bytes()) == Glance::Output);
             evidence.counts.output_frames += u64::from(has_output);
         }
         Origin::Body => {
