@@ -45,6 +45,10 @@ const H2_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// An HTTP/2 connection without traffic is pinged this often.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
+/// How often a worker's timer runs out at least. While one runs that is over sooner than those of a call,
+/// setting those wakes nobody; else each call that finds its worker idle makes the runtime wake itself, by
+/// a write and a turn more.
+const BEAT: Duration = Duration::from_millis(500);
 /// Time after a failed accept, so that a full descriptor table is no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -122,10 +126,12 @@ pub async fn serve(
     open: Arc<AtomicUsize>,
 ) {
     let draining = worker.shared.draining.clone();
+    let mut beat = tokio::time::interval(BEAT);
     loop {
         let accepted = tokio::select! {
             accepted = handed.recv() => accepted,
             () = draining.cancelled() => break,
+            _ = beat.tick() => continue,
         };
         let Some(accepted) = accepted else { break };
         let worker = Arc::clone(&worker);
