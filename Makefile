@@ -16,6 +16,7 @@ SUITE = $(CARGO) test --profile suite --locked
 ARGS ?=
 KILL_CYCLES ?= 2000
 BOOKS_EVENTS ?= 1000000
+BOOKS_ROWS ?= 10000000
 # The soak's: how long each fuzz target runs, and how large the large bodies are.
 FUZZ_SECONDS ?= 600
 LARGE_BYTES ?= 1073741824
@@ -93,12 +94,13 @@ mutants: ## change the arithmetic of prices in every way that compiles; a test m
 fuzz: ## every fuzz target; FUZZ_SECONDS=600 each, what behaves in a new way is kept in .cache/fuzz
 	FAREBOX_FUZZ_SEED=$${FAREBOX_FUZZ_SEED:-$$(date +%s)} FAREBOX_FUZZ_SECONDS=$(FUZZ_SECONDS) FAREBOX_FUZZ_KEEP=$(abspath $(CACHE)/fuzz) $(SUITE) -p farebox-fuzz -- --nocapture
 
-soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, LARGE_BYTES, fuzz targets
+soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 events, BOOKS_ROWS=10000000 rows, LARGE_BYTES, fuzz targets
 	$(EVERYTHING)
 	FAREBOX_LARGE_BYTES=$(LARGE_BYTES) $(SUITE) -p farebox-tests --test e2e -- --nocapture --test-threads 1 large::
 	@$(MAKE) --no-print-directory fuzz
 	FAREBOX_KILL_CYCLES=$(KILL_CYCLES) $(SUITE) -p farebox-tests --test e2e -- --nocapture kill::
 	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(SUITE) -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
+	FAREBOX_BOOKS_ROWS=$(BOOKS_ROWS) $(SUITE) -p farebox-tests --test e2e -- --nocapture scale::
 	@$(MAKE) --no-print-directory mutants
 
 ingest: ## events a second that one collector and Postgres take, sender included; BOOKS_EVENTS=1000000

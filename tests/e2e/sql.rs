@@ -4,6 +4,37 @@ use farebox_tests::stack::world;
 
 use crate::{Result, chat, with_key};
 
+/// Columns that others rely on by name.
+const COLUMNS: [(&str, &str); 5] = [
+    (
+        "usage_events",
+        "event_id, call_id, part, is_final, settles, schema, tenant_id, customer_id, project, agent, revision,
+         session_id, run_id, span_id, parent_span_id, section, metadata, synthetic, environment, attribution,
+         key_id, credential_id, paid_by, upstream, provider, endpoint, region, model_requested, model,
+         service_tier, started_at, ended_at, received_at, period, is_late, clock_suspect, ttfb_ms, ttft_ms,
+         duration_ms, overhead_ms, status, ending, streaming, transport, request_bytes, response_bytes,
+         request_amended, attempt, client_retry, lines, usage, usage_source, usage_reason, usage_low,
+         usage_high, evidence, charges, cost_usd, billed_usd, claimed_usd, price_mismatch, pricing,
+         rate_cards, repeats, upstream_request_id, response_id, node, epoch, seq, content_sha256,
+         adjusted_cost_usd, adjusted_billed_usd",
+    ),
+    (
+        "usage_hourly",
+        "hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint, model,
+         pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events",
+    ),
+    (
+        "usage_daily",
+        "day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint, model,
+         pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events",
+    ),
+    (
+        "sessions",
+        "tenant_id, session_id, started_at, ended_at, request_count, total_cost_usd",
+    ),
+    ("tenant_index", "session_count, total_cost_usd, first_seen, last_seen"),
+];
+
 #[tokio::test]
 async fn the_contracts_queries_run_as_they_are() -> Result {
     let (stack, key) = with_key(&[]).await?;
@@ -74,6 +105,8 @@ async fn the_contracts_queries_run_as_they_are() -> Result {
         "tenants",
         "tenant_index",
         "virtual_keys",
+        "stale_keys",
+        "limit_status",
         "sessions",
         "runs",
         "spans",
@@ -102,6 +135,15 @@ async fn the_contracts_queries_run_as_they_are() -> Result {
             .map_err(|error| format!("{view}: {error}"))?;
     }
     client.query("select id, run_id, tenant_id, customer_id, provider, cost_usd, created_at from trace_events", &[]).await?;
+    for (view, columns) in COLUMNS {
+        client
+            .query(
+                &format!("select {columns} from farebox.{view} limit 1"),
+                &[],
+            )
+            .await
+            .map_err(|error| format!("{view}: {error}"))?;
+    }
     let event: uuid::Uuid = client
         .query_one("select event_id from usage_events limit 1", &[])
         .await?

@@ -292,6 +292,12 @@ impl Stack {
 
     /// A verb of the program; those that are clients of the collector are told where it is.
     pub fn verb(&self, arguments: &[&str]) -> Result<Output> {
+        Ok(self.client(arguments).output()?)
+    }
+
+    /// [`Stack::verb`], to be run by the test.
+    #[must_use]
+    pub fn client(&self, arguments: &[&str]) -> Command {
         let mut command = self.command();
         command.args(arguments);
         if !matches!(arguments.first(), Some(&("spool" | "check" | "migrate"))) {
@@ -299,7 +305,7 @@ impl Stack {
                 .arg("--collector")
                 .arg(format!("http://{}", self.api));
         }
-        Ok(command.output()?)
+        command
     }
 
     /// A verb that works on the database itself.
