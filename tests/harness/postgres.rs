@@ -35,6 +35,16 @@ pub struct Cluster {
 impl Cluster {
     /// Makes and starts one.
     pub fn start() -> Result<Self> {
+        Self::with(&[])
+    }
+
+    /// Makes and starts one whose write-ahead log is in files of a mebibyte, so that
+    /// [`Cluster::limit_files`] can go down to what a table reaches in a test.
+    pub fn start_with_small_log() -> Result<Self> {
+        Self::with(&["--wal-segsize=1"])
+    }
+
+    fn with(initdb: &[&str]) -> Result<Self> {
         let programs = binary::postgres()?;
         let folder = tempfile::Builder::new()
             .prefix("fbt")
@@ -63,7 +73,8 @@ impl Cluster {
                 "UTF8",
                 "--locale=C.UTF-8",
                 "--no-sync",
-            ]))?;
+            ])
+            .args(initdb))?;
         let mut settings = std::fs::OpenOptions::new()
             .append(true)
             .open(cluster.files().join("postgresql.conf"))?;
@@ -96,6 +107,39 @@ impl Cluster {
             "-w",
             "stop",
         ]))
+    }
+
+    /// SIGKILL to the postmaster; the processes that it leaves notice and end. The data stays as it is.
+    pub fn kill(&self) -> Result<()> {
+        run(Command::new("kill").args(["-KILL", &self.pid()?.to_string()]))
+    }
+
+    /// Lets no file of the server grow past so many bytes, as on a full disk; `None`: as large as it
+    /// likes. Holds for the processes that run and for those they start.
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<()> {
+        let bound = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+        let server = self.pid()?;
+        // The postmaster first: who starts after the look has it from there.
+        self.limit(server, &bound)?;
+        for entry in std::fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+            if status.contains(&format!("\nPPid:\t{server}\n")) {
+                // One that has ended since needs no bound.
+                let _ = self.limit(pid, &bound);
+            }
+        }
+        Ok(())
+    }
+
+    fn limit(&self, pid: u32, bound: &str) -> Result<()> {
+        let mut command = self.as_owner("/usr/bin/prlimit");
+        run(command
+            .arg(format!("--fsize={bound}:"))
+            .args(["--pid", &pid.to_string()]))
     }
 
     /// The postmaster's process id.

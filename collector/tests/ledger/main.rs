@@ -2,6 +2,7 @@
 
 mod claims;
 mod encrypted;
+mod faults;
 mod intake;
 mod periods;
 mod prices;

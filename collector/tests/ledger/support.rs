@@ -146,7 +146,7 @@ impl Ledger {
     }
 }
 
-fn urls(cluster: &str, name: &str) -> Result<(String, String)> {
+pub(crate) fn urls(cluster: &str, name: &str) -> Result<(String, String)> {
     let (front, query) = match cluster.split_once('?') {
         Some((front, query)) => (front, format!("?{query}&")),
         None => (cluster, "?".to_owned()),
