@@ -212,6 +212,9 @@ async fn a_comparison_says_by_its_exit_code_whether_it_agrees() -> Result {
     let shown = stack.verb(&["reconcile", "--show", &id])?;
     assert_eq!(shown.status.code(), Some(1));
     assert!(stack.done(&["reconcile", "--list"])?.contains(&id));
+    // The month's invoice says so too.
+    let preview = stack.done(&["invoice", "preview", "acme", &days[0][..7]])?;
+    assert!(preview.contains("openai differs in 1 of"), "{preview}");
     std::fs::write(&file, "{")?;
     let wrong = stack.verb(&["reconcile", "--provider", "openai", &name])?;
     assert_eq!(wrong.status.code(), Some(2));

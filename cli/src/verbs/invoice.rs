@@ -164,6 +164,27 @@ fn print_invoice(answer: &Value, head: &Value, is_json: bool) {
     {
         say(&format!("{events} events without a price block the close"));
     }
+    for compared in answer["reconciliations"].as_array().into_iter().flatten() {
+        say(&agreement(compared));
+    }
+}
+
+/// How a vendor's own report agrees with the ledger, in one line.
+fn agreement(compared: &Value) -> String {
+    let text = |name: &str| compared[name].as_str().unwrap_or_default();
+    let (from, to) = (text("from_day"), text("to_day"));
+    let found = match compared["is_within"].as_bool() {
+        Some(true) => "agrees with".to_owned(),
+        _ => format!(
+            "differs in {} of {} lines from",
+            compared["disagreeing"], compared["lines"]
+        ),
+    };
+    format!(
+        "{} {found} its report of {from} to {to}, see farebox reconcile --show {}",
+        text("provider"),
+        text("reconciliation_id")
+    )
 }
 
 /// Into a new file, or onto standard output.

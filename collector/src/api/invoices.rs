@@ -1,5 +1,7 @@
 //! `/api/v1/invoices`: a tenant's month as it stands, closed for good, and handed out.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +17,8 @@ use crate::api::params::{Content, Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
+use crate::records::reconciliations::{self, Reconciliation};
+use crate::store::GenericClient;
 use crate::store::invoices::{self, Closing, Invoice, InvoiceLine, Obstacle};
 
 mod print;
@@ -82,6 +86,10 @@ pub(crate) struct Preview {
     /// Events without a price; above zero they block the close.
     unpriced_events: i64,
     lines: Vec<InvoiceLine>,
+    /// For the operator: how the vendors on its lines agree with their own reports of the month, by the
+    /// latest comparison of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconciliations: Option<Vec<Reconciliation>>,
 }
 
 /// A closed invoice with its lines.
@@ -89,6 +97,10 @@ pub(crate) struct Preview {
 pub(crate) struct WholeInvoice {
     invoice: Invoice,
     lines: Vec<InvoiceLine>,
+    /// For the operator, and never in what is handed out: how the vendors on its lines agree with their
+    /// own reports of the month, by the latest comparison of each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reconciliations: Option<Vec<Reconciliation>>,
 }
 
 /// Closed invoices, newest first.
@@ -134,7 +146,9 @@ pub(crate) async fn preview(
     let month = page::month(&asked.month)?;
     let client = app.client().await?;
     let lines = invoices::preview(&client, tenant, &month).await?;
+    let reconciliations = compared(&client, &principal, &lines, &month).await?;
     Ok(Json(Preview {
+        reconciliations,
         tenant_id: tenant.to_owned(),
         period: month,
         currency: "USD",
@@ -188,7 +202,12 @@ pub(crate) async fn close(
             reason: None,
         })
         .await?;
-    let whole = WholeInvoice { invoice, lines };
+    let reconciliations = compared(&operation.transaction, &principal, &lines, &month).await?;
+    let whole = WholeInvoice {
+        invoice,
+        lines,
+        reconciliations,
+    };
     operation.finish(StatusCode::CREATED, &whole).await
 }
 
@@ -221,7 +240,10 @@ pub(crate) async fn export(
     if !["json", "csv", "html"].contains(&format) {
         return Err(ApiError::invalid("format", "`json`, `csv` or `html`"));
     }
-    let whole = whole(&app, &principal, &name).await?;
+    let whole = WholeInvoice {
+        reconciliations: None,
+        ..whole(&app, &principal, &name).await?
+    };
     let file = format!("invoice-{}.{format}", whole.invoice.number);
     Ok(match format {
         "csv" => attached("text/csv; charset=utf-8", &file, print::csv(&whole)),
@@ -252,10 +274,32 @@ async fn whole(app: &App, principal: &Principal, name: &str) -> Result<WholeInvo
         .await?
         .ok_or_else(ApiError::not_found)?;
     let lines = invoices::lines(&client, invoice.invoice_id).await?;
+    let reconciliations = compared(&client, principal, &lines, &invoice.period).await?;
     Ok(WholeInvoice {
         invoice: shown(principal, invoice),
         lines,
+        reconciliations,
     })
+}
+
+/// What vendors report is of purchases, which a tenant does not see.
+async fn compared(
+    client: &impl GenericClient,
+    principal: &Principal,
+    lines: &[InvoiceLine],
+    month: &str,
+) -> Result<Option<Vec<Reconciliation>>, ApiError> {
+    if principal.is_tenant() {
+        return Ok(None);
+    }
+    let providers: BTreeSet<&str> = lines
+        .iter()
+        .filter_map(|line| line.provider.as_deref())
+        .collect();
+    let providers: Vec<&str> = providers.into_iter().collect();
+    Ok(Some(
+        reconciliations::of_month(client, &providers, month).await?,
+    ))
 }
 
 /// Who closed it and which proxies were late is the operator's matter.

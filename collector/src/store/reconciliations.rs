@@ -372,6 +372,27 @@ pub(crate) async fn list(
     rows.iter().map(read).collect()
 }
 
+/// The latest comparison of each of these vendors that overlaps a month, by vendor.
+pub(crate) async fn of_month(
+    client: &impl GenericClient,
+    providers: &[&str],
+    month: &str,
+) -> Result<Vec<Reconciliation>, Error> {
+    let sql = format!(
+        "{SELECT}
+         where reconciliation_id in (
+             select distinct on (provider) reconciliation_id
+             from farebox_private.reconciliations
+             where provider = any($1)
+                 and from_day < ($2::text::date + interval '1 month')
+                 and to_day > $2::text::date
+             order by provider, reconciliation_id desc)
+         order by provider"
+    );
+    let rows = client.query(&sql, &[&providers, &month]).await?;
+    rows.iter().map(read).collect()
+}
+
 /// One comparison.
 pub(crate) async fn find(
     client: &impl GenericClient,

@@ -338,6 +338,15 @@ async fn three_reports_have_three_causes() -> Result {
             "{compared}"
         );
         assert_eq!(compared["reconciliation"]["is_within"], false);
+        let month = "/api/v1/invoices/preview?tenant=acme&month=2026-11";
+        let shown = get(&served, month).await?;
+        let beside = shown["reconciliations"].as_array().into_iter().flatten();
+        assert!(
+            beside
+                .into_iter()
+                .any(|one| *one == compared["reconciliation"]),
+            "{shown}"
+        );
         let id = text(&compared["reconciliation"], "reconciliation_id");
         let again = get(&served, &format!("/api/v1/reconcile/{id}")).await?;
         assert_eq!(again, compared);
