@@ -127,6 +127,36 @@ COMMENT ON COLUMN farebox_private.adjustments.events IS 'Signed change of the co
 
 COMMENT ON COLUMN farebox_private.adjustments.unpriced_events IS 'Signed change of the count of events without a price, on rows of the meter calls.';
 
+CREATE TABLE farebox_private.customers (
+    tenant_id text NOT NULL,
+    customer_id text NOT NULL,
+    name text,
+    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    reference text DEFAULT "left"(replace((gen_random_uuid())::text, '-'::text, ''::text), 24) NOT NULL,
+    erased_at timestamp with time zone,
+    CONSTRAINT customer_id_is_id CHECK (farebox_private.is_id(customer_id)),
+    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text))
+);
+
+ALTER TABLE ONLY farebox_private.customers FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.customers IS 'The tenants'' own end customers, made by hand or by their first event: the one place that holds their ids.';
+
+COMMENT ON COLUMN farebox_private.customers.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.customers.customer_id IS 'The identifier used on the wire, unique in its tenant.';
+
+COMMENT ON COLUMN farebox_private.customers.name IS 'A name for people.';
+
+COMMENT ON COLUMN farebox_private.customers.settings IS 'Settings by name.';
+
+COMMENT ON COLUMN farebox_private.customers.created_at IS 'When the customer was made.';
+
+COMMENT ON COLUMN farebox_private.customers.reference IS 'What stands for the customer in events, sums and corrections; random, so nothing leads from it to the id.';
+
+COMMENT ON COLUMN farebox_private.customers.erased_at IS 'When the id was erased; another stands in its place since.';
+
 CREATE VIEW farebox.adjustments AS
  SELECT adjustments.adjustment_id,
     adjustments.event_id,
@@ -149,7 +179,7 @@ CREATE VIEW farebox.adjustments AS
     adjustments.day,
     adjustments.period,
     adjustments.tenant_id,
-    adjustments.customer_id,
+    COALESCE(customers.customer_id, adjustments.customer_id) AS customer_id,
     adjustments.project,
     adjustments.key_id,
     adjustments.environment,
@@ -169,7 +199,8 @@ CREATE VIEW farebox.adjustments AS
     adjustments.event_period,
     adjustments.events,
     adjustments.unpriced_events
-   FROM farebox_private.adjustments;
+   FROM (farebox_private.adjustments
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = adjustments.tenant_id) AND (customers.reference = adjustments.customer_id))));
 
 COMMENT ON VIEW farebox.adjustments IS 'Corrections of booked events.';
 
@@ -942,7 +973,7 @@ CREATE VIEW farebox.usage_events AS
           WHERE (told.settling_event_id = events.event_id))) AS settles,
     events.schema,
     events.tenant_id,
-    events.customer_id,
+    COALESCE(customers.customer_id, events.customer_id) AS customer_id,
     events.project,
     events.agent,
     events.revision,
@@ -1058,7 +1089,8 @@ CREATE VIEW farebox.usage_events AS
            FROM farebox_private.adjustments
           WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) AS adjusted_billed_usd,
     events.plan
-   FROM farebox_private.usage_events events;
+   FROM (farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))));
 
 COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
 
@@ -1899,7 +1931,7 @@ COMMENT ON COLUMN farebox_private.corrections.price_card IS 'SHA-256 of the sell
 CREATE VIEW farebox.unpriced_usage AS
  SELECT events.event_id,
     events.tenant_id,
-    events.customer_id,
+    COALESCE(customers.customer_id, events.customer_id) AS customer_id,
     events.started_at,
     events.period,
     events.environment,
@@ -1919,7 +1951,8 @@ CREATE VIEW farebox.unpriced_usage AS
     events.usage_high,
     events.billed_usd,
     events.response_id
-   FROM farebox_private.usage_events events
+   FROM (farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
   WHERE ((events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND COALESCE(( SELECT ((corrections.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text])) AND (NOT (corrections.tenant_id IS DISTINCT FROM events.tenant_id)))
            FROM farebox_private.corrections
           WHERE (corrections.event_id = events.event_id)
@@ -2042,7 +2075,7 @@ CREATE VIEW farebox.usage_daily AS
  SELECT sums.day,
     sums.period,
     sums.tenant_id,
-    sums.customer_id,
+    COALESCE(customers.customer_id, sums.customer_id) AS customer_id,
     sums.project,
     sums.key_id,
     sums.environment,
@@ -2060,7 +2093,8 @@ CREATE VIEW farebox.usage_daily AS
     sums.billed_usd,
     sums.events,
     sums.unpriced_events
-   FROM farebox_private.usage_daily sums;
+   FROM (farebox_private.usage_daily sums
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = sums.tenant_id) AND (customers.reference = sums.customer_id))));
 
 COMMENT ON VIEW farebox.usage_daily IS 'Usage and money by tenant-local day, meter and dimension; adjustments included.';
 
@@ -3466,30 +3500,6 @@ COMMENT ON COLUMN farebox.audit_log.request_id IS 'The API request.';
 
 COMMENT ON COLUMN farebox.audit_log.details IS 'What changed; never a secret.';
 
-CREATE TABLE farebox_private.customers (
-    tenant_id text NOT NULL,
-    customer_id text NOT NULL,
-    name text,
-    settings jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT customer_id_is_id CHECK (farebox_private.is_id(customer_id)),
-    CONSTRAINT settings_is_object CHECK ((jsonb_typeof(settings) = 'object'::text))
-);
-
-ALTER TABLE ONLY farebox_private.customers FORCE ROW LEVEL SECURITY;
-
-COMMENT ON TABLE farebox_private.customers IS 'The tenants'' own end customers, made by hand or by their first event.';
-
-COMMENT ON COLUMN farebox_private.customers.tenant_id IS 'The tenant.';
-
-COMMENT ON COLUMN farebox_private.customers.customer_id IS 'The identifier used on the wire, unique in its tenant.';
-
-COMMENT ON COLUMN farebox_private.customers.name IS 'A name for people.';
-
-COMMENT ON COLUMN farebox_private.customers.settings IS 'Settings by name.';
-
-COMMENT ON COLUMN farebox_private.customers.created_at IS 'When the customer was made.';
-
 CREATE VIEW farebox.customers AS
  SELECT customers.tenant_id,
     customers.customer_id,
@@ -4288,8 +4298,8 @@ CREATE VIEW farebox.requests AS
     events.call_id,
     events.tenant_id,
     events.tenant_id AS organization_id,
-    events.customer_id AS user_id,
-    events.customer_id,
+    COALESCE(customers.customer_id, events.customer_id) AS user_id,
+    COALESCE(customers.customer_id, events.customer_id) AS customer_id,
     events.session_id,
     events.key_id AS api_key_id,
     events.provider,
@@ -4321,7 +4331,8 @@ CREATE VIEW farebox.requests AS
     events.started_at AS created_at,
     events.started_at,
     events.ended_at
-   FROM (farebox_private.usage_events events
+   FROM ((farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
      CROSS JOIN LATERAL ( SELECT (events.usage)::jsonb AS usage
          OFFSET 0) counted);
 
@@ -4432,7 +4443,7 @@ CREATE VIEW farebox.runs AS
  SELECT events.tenant_id,
     events.run_id,
     max(events.session_id) AS session_id,
-    max(events.customer_id) AS customer_id,
+    max(COALESCE(customers.customer_id, events.customer_id)) AS customer_id,
     max(events.project) AS project,
     max(events.agent) AS agent,
     max(events.revision) AS revision,
@@ -4447,7 +4458,8 @@ CREATE VIEW farebox.runs AS
     trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
     count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
     count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
-   FROM (farebox_private.usage_events events
+   FROM ((farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
      LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
             sum((adjustments.billed_usd)::numeric) AS billed_usd
            FROM farebox_private.adjustments
@@ -4518,7 +4530,7 @@ COMMENT ON COLUMN farebox.sequence_holes.missing IS 'How many these are.';
 CREATE VIEW farebox.sessions AS
  SELECT events.tenant_id,
     events.session_id,
-    max(events.customer_id) AS customer_id,
+    max(COALESCE(customers.customer_id, events.customer_id)) AS customer_id,
     max(events.agent) AS agent,
     max(events.environment) AS environment,
     min(events.started_at) AS started_at,
@@ -4538,7 +4550,8 @@ CREATE VIEW farebox.sessions AS
             WHEN (max(COALESCE(events.ended_at, events.started_at)) <= (now() - farebox_private.session_idle())) THEN (max(COALESCE(events.ended_at, events.started_at)) + farebox_private.session_idle())
             ELSE NULL::timestamp with time zone
         END AS closed_at
-   FROM (farebox_private.usage_events events
+   FROM ((farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
      LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
             sum((adjustments.billed_usd)::numeric) AS billed_usd
            FROM farebox_private.adjustments
@@ -4873,7 +4886,7 @@ CREATE VIEW farebox.trace_events AS
     events.section,
     events.session_id,
     events.tenant_id,
-    events.customer_id,
+    COALESCE(customers.customer_id, events.customer_id) AS customer_id,
     events.project,
     events.agent,
     events.provider,
@@ -4910,7 +4923,8 @@ CREATE VIEW farebox.trace_events AS
     events.metadata,
     events.started_at AS created_at,
     events.ended_at
-   FROM (farebox_private.usage_events events
+   FROM ((farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
      CROSS JOIN LATERAL ( SELECT (events.usage)::jsonb AS usage
          OFFSET 0) counted);
 
@@ -4980,7 +4994,7 @@ CREATE VIEW farebox.turns AS
  SELECT events.event_id,
     events.call_id,
     events.tenant_id,
-    events.customer_id,
+    COALESCE(customers.customer_id, events.customer_id) AS customer_id,
     events.session_id,
     events.run_id,
     events.part AS turn,
@@ -5003,7 +5017,8 @@ CREATE VIEW farebox.turns AS
             ELSE NULL::numeric
         END AS cost_usd,
     events.billed_usd
-   FROM farebox_private.usage_events events
+   FROM (farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
   WHERE ((events.transport = 'websocket'::text) AND (events.endpoint = ANY (ARRAY['realtime'::text, 'agent'::text, 'listen'::text, 'speak'::text])));
 
 COMMENT ON VIEW farebox.turns IS 'Turns of voice sockets: one row for each part, which ends where the vendor reports a turn''s usage. A socket that is reported as a whole is one turn.';
@@ -5110,7 +5125,7 @@ CREATE VIEW farebox.usage_hourly AS
  SELECT sums.hour,
     sums.period,
     sums.tenant_id,
-    sums.customer_id,
+    COALESCE(customers.customer_id, sums.customer_id) AS customer_id,
     sums.project,
     sums.key_id,
     sums.environment,
@@ -5128,7 +5143,8 @@ CREATE VIEW farebox.usage_hourly AS
     sums.billed_usd,
     sums.events,
     sums.unpriced_events
-   FROM farebox_private.usage_hourly sums;
+   FROM (farebox_private.usage_hourly sums
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = sums.tenant_id) AND (customers.reference = sums.customer_id))));
 
 COMMENT ON VIEW farebox.usage_hourly IS 'Usage and money by UTC hour, meter and dimension; adjustments included.';
 
@@ -5783,6 +5799,9 @@ ALTER TABLE ONLY farebox_private.reconciliation_lines
 ALTER TABLE ONLY farebox_private.reconciliations
     ADD CONSTRAINT reconciliations_pkey PRIMARY KEY (reconciliation_id);
 
+ALTER TABLE ONLY farebox_private.customers
+    ADD CONSTRAINT reference_is_unique UNIQUE (tenant_id, reference);
+
 ALTER TABLE ONLY farebox_private.response_claims
     ADD CONSTRAINT response_claims_pkey PRIMARY KEY (claim);
 
@@ -5857,7 +5876,7 @@ CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING
 
 CREATE INDEX usage_events_of_run ON ONLY farebox_private.usage_events USING btree (run_id, span_id) WHERE (run_id IS NOT NULL);
 
-CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (tenant_id, session_id) WHERE (session_id IS NOT NULL);
+CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (session_id) WHERE (session_id IS NOT NULL);
 
 CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at);
 
@@ -6079,7 +6098,16 @@ GRANT USAGE ON SCHEMA farebox_private TO farebox_retention;
 GRANT SELECT,INSERT ON TABLE farebox_private.adjustments TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.adjustments TO farebox_retention;
 
-GRANT UPDATE(customer_id) ON TABLE farebox_private.adjustments TO farebox_retention;
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.customers TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.customers TO farebox_retention;
+
+GRANT UPDATE(customer_id) ON TABLE farebox_private.customers TO farebox_retention;
+
+GRANT UPDATE(name) ON TABLE farebox_private.customers TO farebox_retention;
+
+GRANT UPDATE(settings) ON TABLE farebox_private.customers TO farebox_retention;
+
+GRANT UPDATE(erased_at) ON TABLE farebox_private.customers TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_reader;
 GRANT SELECT ON TABLE farebox.adjustments TO farebox_collector;
@@ -6115,8 +6143,6 @@ GRANT SELECT,DELETE ON TABLE farebox_private.late_settlements TO farebox_retenti
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
 
-GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_events TO farebox_retention;
-
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_collector;
 GRANT SELECT ON TABLE farebox.usage_events TO farebox_tenant;
@@ -6148,18 +6174,12 @@ GRANT SELECT ON TABLE farebox.allowances TO farebox_tenant;
 GRANT SELECT,INSERT ON TABLE farebox_private.corrections TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.corrections TO farebox_retention;
 
-GRANT UPDATE(customer_before) ON TABLE farebox_private.corrections TO farebox_retention;
-
-GRANT UPDATE(customer_id) ON TABLE farebox_private.corrections TO farebox_retention;
-
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_reader;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_collector;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_daily TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.usage_daily TO farebox_retention;
-
-GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_daily TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.usage_daily TO farebox_reader;
 GRANT SELECT ON TABLE farebox.usage_daily TO farebox_collector;
@@ -6175,8 +6195,6 @@ GRANT ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) T
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_retention;
-
-GRANT UPDATE(customer_id) ON TABLE farebox_private.usage_hourly TO farebox_retention;
 
 REVOKE ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) TO farebox_collector;
@@ -6213,9 +6231,6 @@ GRANT INSERT ON TABLE farebox_private.audit_log TO farebox_retention;
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_reader;
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_collector;
 GRANT SELECT ON TABLE farebox.audit_log TO farebox_tenant;
-
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.customers TO farebox_collector;
-GRANT SELECT,DELETE ON TABLE farebox_private.customers TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.customers TO farebox_reader;
 GRANT SELECT ON TABLE farebox.customers TO farebox_collector;
@@ -6342,7 +6357,9 @@ GRANT SELECT ON TABLE farebox_private.directory_rate_cards TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox_private.session_attributions TO farebox_collector;
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.session_attributions TO farebox_proxy;
-GRANT DELETE ON TABLE farebox_private.session_attributions TO farebox_retention;
+GRANT SELECT,DELETE ON TABLE farebox_private.session_attributions TO farebox_retention;
+
+GRANT UPDATE(labels) ON TABLE farebox_private.session_attributions TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox_private.directory_sessions TO farebox_proxy;
 

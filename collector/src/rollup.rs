@@ -22,6 +22,7 @@ pub const CALLS: &str = "calls";
 pub(crate) struct Group<'a> {
     pub(crate) tenant_id: Option<&'a str>,
     pub(crate) period: Month,
+    /// As it is kept, by reference.
     pub(crate) customer_id: Option<&'a str>,
     pub(crate) project: Option<&'a str>,
     pub(crate) key_id: Option<Uuid>,
@@ -116,10 +117,12 @@ pub(crate) struct Batch<'a> {
 pub(crate) struct Overflow;
 
 impl<'a> Batch<'a> {
-    /// Adds an event that is counted on a day (since 2000-01-01) and in a period.
+    /// Adds an event that is counted on a day (since 2000-01-01) and in a period; its customer as it is
+    /// kept.
     pub(crate) fn add(
         &mut self,
         event: &'a Event,
+        customer: Option<&'a str>,
         charges: &'a [Charge],
         pricing: Pricing,
         day: i32,
@@ -128,7 +131,7 @@ impl<'a> Batch<'a> {
         let group = Group {
             tenant_id: event.tenant_id.as_ref().map(|id| id.as_str()),
             period,
-            customer_id: event.customer_id.as_deref(),
+            customer_id: customer,
             project: event.project.as_deref(),
             key_id: event.key_id,
             environment: event.environment.name(),

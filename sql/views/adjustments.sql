@@ -12,7 +12,7 @@ select
     adjustments.day,
     adjustments.period,
     adjustments.tenant_id,
-    adjustments.customer_id,
+    coalesce(customers.customer_id, adjustments.customer_id) as customer_id,
     adjustments.project,
     adjustments.key_id,
     adjustments.environment,
@@ -29,7 +29,9 @@ select
     adjustments.event_period,
     adjustments.events,
     adjustments.unpriced_events
-from farebox_private.adjustments;
+from farebox_private.adjustments
+left join farebox_private.customers
+    on customers.tenant_id = adjustments.tenant_id and customers.reference = adjustments.customer_id;
 
 grant select on farebox.adjustments to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.adjustments is 'Corrections of booked events.';

@@ -4,8 +4,8 @@ select
     events.call_id,
     events.tenant_id,
     events.tenant_id as organization_id,
-    events.customer_id as user_id,
-    events.customer_id,
+    coalesce(customers.customer_id, events.customer_id) as user_id,
+    coalesce(customers.customer_id, events.customer_id) as customer_id,
     events.session_id,
     events.key_id as api_key_id,
     events.provider,
@@ -59,6 +59,8 @@ select
     events.started_at,
     events.ended_at
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 -- Once a row, not once a meter.
 cross join lateral (select events.usage::jsonb as usage offset 0) as counted;
 

@@ -3,7 +3,7 @@ select
     events.tenant_id,
     events.run_id,
     max(events.session_id) as session_id,
-    max(events.customer_id) as customer_id,
+    max(coalesce(customers.customer_id, events.customer_id)) as customer_id,
     max(events.project) as project,
     max(events.agent) as agent,
     max(events.revision) as revision,
@@ -24,6 +24,8 @@ select
     count(*) filter (where events.pricing in ('unpriced', 'partial')) as unpriced_events,
     count(*) filter (where events.pricing = 'unknown') as unknown_events
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 left join lateral (
     select
         sum(adjustments.cost_usd) as cost_usd,

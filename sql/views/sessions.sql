@@ -2,7 +2,7 @@ create or replace view farebox.sessions as
 select
     events.tenant_id,
     events.session_id,
-    max(events.customer_id) as customer_id,
+    max(coalesce(customers.customer_id, events.customer_id)) as customer_id,
     max(events.agent) as agent,
     max(events.environment) as environment,
     min(events.started_at) as started_at,
@@ -28,6 +28,8 @@ select
         then max(coalesce(events.ended_at, events.started_at)) + farebox_private.session_idle()
     end as closed_at
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 left join lateral (
     select
         sum(adjustments.cost_usd) as cost_usd,

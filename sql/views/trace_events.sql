@@ -8,7 +8,7 @@ select
     events.section,
     events.session_id,
     events.tenant_id,
-    events.customer_id,
+    coalesce(customers.customer_id, events.customer_id) as customer_id,
     events.project,
     events.agent,
     events.provider,
@@ -53,6 +53,8 @@ select
     events.started_at as created_at,
     events.ended_at
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 -- Once a row, not once a meter.
 cross join lateral (select events.usage::jsonb as usage offset 0) as counted;
 

@@ -3,7 +3,7 @@ select
     events.event_id,
     events.call_id,
     events.tenant_id,
-    events.customer_id,
+    coalesce(customers.customer_id, events.customer_id) as customer_id,
     events.session_id,
     events.run_id,
     events.part as turn,
@@ -22,6 +22,8 @@ select
     case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.cost_usd end as cost_usd,
     events.billed_usd
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 where events.transport = 'websocket'
     and events.endpoint in ('realtime', 'agent', 'listen', 'speak');
 

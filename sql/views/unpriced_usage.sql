@@ -2,7 +2,7 @@ create or replace view farebox.unpriced_usage as
 select
     events.event_id,
     events.tenant_id,
-    events.customer_id,
+    coalesce(customers.customer_id, events.customer_id) as customer_id,
     events.started_at,
     events.period,
     events.environment,
@@ -23,6 +23,8 @@ select
     events.billed_usd,
     events.response_id
 from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
 where events.pricing in ('unpriced', 'partial', 'unknown')
     -- What was corrected since goes by its latest correction.
     and coalesce((

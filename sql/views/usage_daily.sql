@@ -3,7 +3,7 @@ select
     sums.day,
     sums.period,
     sums.tenant_id,
-    sums.customer_id,
+    coalesce(customers.customer_id, sums.customer_id) as customer_id,
     sums.project,
     sums.key_id,
     sums.environment,
@@ -18,7 +18,9 @@ select
     sums.billed_usd,
     sums.events,
     sums.unpriced_events
-from farebox_private.usage_daily as sums;
+from farebox_private.usage_daily as sums
+left join farebox_private.customers
+    on customers.tenant_id = sums.tenant_id and customers.reference = sums.customer_id;
 
 grant select on farebox.usage_daily to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.usage_daily is 'Usage and money by tenant-local day, meter and dimension; adjustments included.';

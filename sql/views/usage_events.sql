@@ -11,7 +11,7 @@ select
     )) as settles,
     events.schema,
     events.tenant_id,
-    events.customer_id,
+    coalesce(customers.customer_id, events.customer_id) as customer_id,
     events.project,
     events.agent,
     events.revision,
@@ -102,7 +102,9 @@ select
             and adjustments.tenant_id is not distinct from events.tenant_id
     ) as adjusted_billed_usd,
     events.plan
-from farebox_private.usage_events as events;
+from farebox_private.usage_events as events
+left join farebox_private.customers
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id;
 
 grant select on farebox.usage_events to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.usage_events is 'One row for each attempt of a call, or each part of a socket, as first booked.';

@@ -49,6 +49,15 @@ pub(crate) enum CustomerVerb {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Erase a customer's id and name for good; what it used stays, under a random id.
+    Erase {
+        customer: String,
+        /// Its tenant.
+        #[arg(long)]
+        tenant: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Name a customer.
     Set {
         customer: String,
@@ -93,6 +102,15 @@ pub(crate) fn run(verb: &CustomerVerb) -> Outcome {
         } => {
             let body = json!({"tenant_id": tenant, "customer_id": customer, "name": name});
             print_item(&Api::reach(reach)?.post("/api/v1/customers", &body)?, reach);
+        }
+        CustomerVerb::Erase {
+            customer,
+            tenant,
+            reach,
+        } => {
+            let body = json!({"tenant_id": tenant, "customer_id": customer});
+            let erased = Api::reach(reach)?.post("/api/v1/customers/erase", &body)?;
+            print_item(&erased, reach);
         }
         CustomerVerb::Set {
             customer,

@@ -1,4 +1,5 @@
-//! `/api/v1/customers/erase`: an end customer's id is taken out of everything that is kept.
+//! `/api/v1/customers/erase`: an end customer's id is erased; what is booked keeps a reference that leads
+//! nowhere.
 
 use axum::extract::State;
 use axum::{Extension, Json};
@@ -25,12 +26,12 @@ pub(crate) struct Erase {
     customer_id: String,
 }
 
-/// Takes a customer's id out of events, sums and corrections, and puts a random one in its place.
-/// Amounts, invoices and their hashes stay. It cannot be taken back.
+/// Erases a customer's id and name. What is booked holds a random reference and stays as it is, invoices and
+/// their hashes with it. It cannot be taken back; calls that name the id again are another customer's.
 #[utoipa::path(post, path = "/api/v1/customers/erase", tag = "customers", security(("bearer" = [])),
     request_body = Erase,
     responses((status = 200, description = "Erased.", body = Erased),
-        (status = 404, description = "It is in nothing that is kept.", body = ErrorBody),
+        (status = 404, description = "There is no such customer.", body = ErrorBody),
         (status = 503, description = "The collector's login does not have the retention role.", body = ErrorBody)))]
 pub(crate) async fn erase(
     State(app): State<App>,

@@ -16,7 +16,7 @@ const CONTENT_BYTES: usize = 1_536;
 
 /// The columns of [`content`].
 pub(crate) const CONTENT_COLUMNS: &str = "event_id, call_id, part, is_final, schema, \
-    tenant_id, customer_id, project, agent, revision, session_id, run_id, span_id, parent_span_id, \
+    tenant_id, project, agent, revision, session_id, run_id, span_id, parent_span_id, \
     section, metadata, synthetic, environment, attribution, key_id, credential_id, paid_by, \
     upstream, provider, endpoint, region, model_requested, model, service_tier, \
     started_at, ended_at, ttfb_ms, ttft_ms, duration_ms, overhead_ms, \
@@ -24,7 +24,7 @@ pub(crate) const CONTENT_COLUMNS: &str = "event_id, call_id, part, is_final, sch
     client_retry, sanitised, lines, usage, usage_source, usage_reason, usage_low, usage_high, \
     evidence, upstream_request_id, response_id";
 /// How many they are.
-pub(crate) const CONTENT_COUNT: i16 = 54;
+pub(crate) const CONTENT_COUNT: i16 = 53;
 
 /// What the proxy says of an event.
 pub(super) fn content(event: &Event, evidence: Option<&str>) -> Fields {
@@ -72,6 +72,11 @@ pub(super) fn digest(event: &Event, content: &Fields) -> [u8; 32] {
         hash.update([2]);
         hash.update(plan);
     }
+    // Kept by reference, so it is no column of the half above.
+    if let Some(customer) = &event.customer_id {
+        hash.update([3]);
+        hash.update(customer);
+    }
     if !is_usage_of_lines(event) {
         let mut usage = Vec::new();
         json::usage(&mut usage, &event.usage);
@@ -90,7 +95,6 @@ fn identity(fields: &mut Fields, event: &Event) {
 
 fn attribution(fields: &mut Fields, event: &Event) {
     fields.optional_text(event.tenant_id.as_ref().map(|id| id.as_str()));
-    fields.optional_text(event.customer_id.as_deref());
     fields.optional_text(event.project.as_deref());
     fields.optional_text(event.agent.as_deref());
     fields.optional_text(event.revision.as_deref());

@@ -45,6 +45,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0010_reads.sql",
         include_str!("../../../sql/migrations/0010_reads.sql"),
     ),
+    (
+        "0014_customers.sql",
+        include_str!("../../../sql/migrations/0014_customers.sql"),
+    ),
 ];
 
 /// Made anew each time.

@@ -17,6 +17,7 @@ use farebox_pricing::price::Priced;
 use farebox_pricing::usage::{Line, UsageSource};
 use uuid::Uuid;
 
+use super::ingest::tenants::References;
 use super::ingest::{BatchError, sums, tenants};
 use crate::ingest::months::{Month, hour, month_of_day};
 use crate::rollup::{self, Counted, Group, Sign, Sum};
@@ -245,14 +246,15 @@ pub(crate) async fn book(
     batch: &Batch<'_>,
     corrections: &[(Standing, Target)],
 ) -> Result<Report, Failure> {
+    let customers = tenants::references(transaction, pairs_of(corrections)).await?;
     let open = open_months(transaction, batch.closed_months, corrections).await?;
     let mut report = Report::default();
     let mut changed = Vec::new();
     let mut rows = Vec::new();
     let mut sums = rollup::Batch::default();
     for (standing, target) in corrections {
-        let before = counted_before(standing, &open);
-        let after = counted_after(standing, target, &open);
+        let before = counted_before(standing, &open, &customers);
+        let after = counted_after(standing, target, &open, &customers);
         let mut own = rollup::Batch::default();
         own.count(&after, Sign::Plus).map_err(BatchError::from)?;
         own.count(&before, Sign::Minus).map_err(BatchError::from)?;
@@ -283,11 +285,21 @@ pub(crate) async fn book(
     if changed.is_empty() {
         return Ok(report);
     }
-    rows::insert_customers(transaction, &changed).await?;
-    rows::insert_corrections(transaction, batch, &changed).await?;
+    rows::insert_corrections(transaction, batch, &changed, &customers).await?;
     rows::insert_adjustments(transaction, batch, &rows).await?;
     sums::write(transaction, &sums).await?;
     Ok(report)
+}
+
+/// Customers that the events have and get; those they are moved to are made, as ingest makes them.
+fn pairs_of(corrections: &[(Standing, Target)]) -> BTreeSet<(&str, &str)> {
+    let both = corrections.iter().flat_map(|(standing, target)| {
+        [
+            standing.tenant().zip(standing.event.customer_id.as_deref()),
+            tenant_of(target).zip(target.customer_id.as_deref()),
+        ]
+    });
+    both.flatten().collect()
 }
 
 type OpenMonths<'a> = std::collections::HashMap<(Option<&'a str>, Month), Month>;
@@ -342,12 +354,16 @@ fn group<'a>(
     }
 }
 
-fn counted_before<'a>(standing: &'a Standing, open: &OpenMonths<'a>) -> Counted<'a> {
+fn counted_before<'a>(
+    standing: &'a Standing,
+    open: &OpenMonths<'a>,
+    customers: &'a References,
+) -> Counted<'a> {
     let event = &standing.event;
     let tenant = standing.tenant();
     let whose = (
         tenant,
-        event.customer_id.as_deref(),
+        customers.of(tenant, event.customer_id.as_deref()),
         event.project.as_deref(),
     );
     let period = period_of(standing, tenant, open);
@@ -367,12 +383,13 @@ fn counted_after<'a>(
     standing: &'a Standing,
     target: &'a Target,
     open: &OpenMonths<'a>,
+    customers: &'a References,
 ) -> Counted<'a> {
     let event = &standing.event;
     let tenant = tenant_of(target);
     let whose = (
         tenant,
-        target.customer_id.as_deref(),
+        customers.of(tenant, target.customer_id.as_deref()),
         target.project.as_deref(),
     );
     let period = period_of(standing, tenant, open);

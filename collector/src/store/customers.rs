@@ -62,7 +62,7 @@ pub(crate) async fn list(
     let rows = client
         .query(
             r#"with page as (
-                select tenant_id, customer_id, name, created_at
+                select tenant_id, customer_id, reference, name, created_at
                 from farebox_private.customers
                 where ($2::text is null or tenant_id = $2)
                     and ($3::text is null or customer_id = $3)
@@ -91,7 +91,7 @@ pub(crate) async fn list(
                     trim_scale(coalesce(sum(daily.billed_usd), 0)) as billed_usd
                 from farebox_private.usage_daily as daily
                 where daily.tenant_id = page.tenant_id
-                    and daily.customer_id = page.customer_id
+                    and daily.customer_id = page.reference
             ) as totals
             order by page.tenant_id, page.customer_id"#,
             &[

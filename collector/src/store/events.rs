@@ -85,7 +85,12 @@ event! {
     /// The tenant's plan when the call began.
     plan: Option<String> = "plan",
     /// The tenant's end customer.
-    customer_id: Option<String> = "customer_id",
+    customer_id: Option<String> = "coalesce((
+        select customers.customer_id
+        from farebox_private.customers
+        where customers.tenant_id = usage_events.tenant_id
+            and customers.reference = usage_events.customer_id
+    ), usage_events.customer_id)",
     /// A project of the tenant.
     project: Option<String> = "project",
     /// An agent of the tenant.
@@ -360,7 +365,10 @@ pub(crate) async fn list(
         if value.is_some() {
             values.push(value);
             let place = values.len();
-            conditions.push(format!("{} = ${place}{}", column.name(), column.cast()));
+            conditions.push(match column {
+                FilterColumn::Customer => of_customer(place),
+                _ => format!("{} = ${place}{}", column.name(), column.cast()),
+            });
         }
     }
     if filter.unattributed {
@@ -370,6 +378,9 @@ pub(crate) async fn list(
         filter.from.map(|at| at.to_string()),
         filter.to.map(|at| at.to_string()),
     );
+    // A tenant's index is by time, which its ids begin with: the same order.
+    let is_of_tenant = (filter.equal.iter())
+        .any(|(column, value)| *column == FilterColumn::Tenant && value.is_some());
     for (bound, comparison) in [(&from, ">="), (&to, "<")] {
         if bound.is_some() {
             values.push(bound);
@@ -378,22 +389,58 @@ pub(crate) async fn list(
             conditions.push(format!(
                 "usage_events.event_id {comparison} farebox_private.first_event_id(${place}::text::timestamptz)"
             ));
+            if is_of_tenant {
+                conditions.push(format!(
+                    "usage_events.started_at {comparison} ${place}::text::timestamptz"
+                ));
+            }
         }
     }
+    let after_at = filter.after.map(|after| started_at(after).to_string());
     if filter.after.is_some() {
         values.push(&filter.after);
         conditions.push(format!("usage_events.event_id < ${}", values.len()));
+        if is_of_tenant {
+            values.push(&after_at);
+            conditions.push(format!(
+                "usage_events.started_at <= ${}::text::timestamptz",
+                values.len()
+            ));
+        }
     }
     let limit = i64::from(filter.limit) + 1;
     values.push(&limit);
+    let time = if is_of_tenant {
+        "usage_events.started_at desc, "
+    } else {
+        ""
+    };
     let sql = format!(
-        "{} where {} order by usage_events.event_id desc limit ${}",
+        "{} where {} order by {time}usage_events.event_id desc limit ${}",
         select(),
         conditions.join(" and "),
         values.len()
     );
     let rows = client.query(&sql, &values).await?;
     rows.iter().map(read).collect()
+}
+
+/// Customers are kept by reference; those of nobody's events have none.
+fn of_customer(place: usize) -> String {
+    format!(
+        "(usage_events.customer_id in (
+            select customers.reference
+            from farebox_private.customers
+            where customers.customer_id = ${place})
+         or usage_events.tenant_id is null and usage_events.customer_id = ${place})"
+    )
+}
+
+/// The millisecond that an event's id begins with.
+fn started_at(event_id: Uuid) -> Timestamp {
+    let millis = event_id.as_u128() >> 80;
+    // 48 bits fit.
+    Timestamp::from_millis(millis as i64)
 }
 
 /// The statement of an export: every column as text, in the order of the ids. Its parameters are those

@@ -173,7 +173,7 @@ const FOCUS_ROWS: &str = "from (
     ) as sums
     left join farebox_private.tenants using (tenant_id)
     left join farebox_private.customers
-        on customers.tenant_id = sums.tenant_id and customers.customer_id = sums.customer_id
+        on customers.tenant_id = sums.tenant_id and customers.reference = sums.customer_id
     left join farebox_private.invoices
         on invoices.tenant_id = sums.tenant_id and invoices.period = sums.period
     cross join lateral (
@@ -194,7 +194,7 @@ const FOCUS_ROWS: &str = "from (
     ) as unit
     where sums.quantity <> 0 or sums.billed_usd <> 0
     order by sums.day, sums.tenant_id nulls first, sums.provider, sums.endpoint, sums.model nulls first,
-        sums.meter, sums.customer_id nulls first, sums.project nulls first, sums.key_id nulls first,
+        sums.meter, coalesce(customers.customer_id, sums.customer_id) nulls first, sums.project nulls first, sums.key_id nulls first,
         sums.period";
 
 /// The columns of FOCUS 1.2 in its order, and two of ours. What does not apply is null.
@@ -282,7 +282,10 @@ const FOCUS: [(&str, &str); 59] = [
         "SkuPriceId",
         "concat_ws('/', sums.provider, sums.model, sums.meter)",
     ),
-    ("SubAccountId", "sums.customer_id"),
+    (
+        "SubAccountId",
+        "coalesce(customers.customer_id, sums.customer_id)",
+    ),
     ("SubAccountName", "customers.name"),
     (
         "SubAccountType",

@@ -120,19 +120,33 @@ pub(crate) async fn book(
     let is_new = |ready: &&Priced| !booked_before.contains_key(&ready.record.event.event_id);
     let new: Vec<&Priced> = part.iter().copied().filter(is_new).collect();
     let calendars = tenants::calendars(&transaction, &new).await?;
-    tenants::note_customers(&transaction, &new).await?;
+    let customers = tenants::customers(&transaction, &new).await?;
     let mut placements = place(&transaction, &new, &calendars).await?;
     claims::take(&transaction, &new, &mut placements, known).await?;
-    events::insert(&transaction, batch, &new, &placements).await?;
-    sums::add(&transaction, &new, &placements).await?;
+    events::insert(&transaction, batch, &new, &placements, &customers).await?;
+    sums::add(&transaction, &new, &placements, &customers).await?;
     tenants::note_activity(&transaction, batch, &new).await?;
     tenants::note_keys(&transaction, &new).await?;
     let booked = outcomes(part, &booked_before, &placements);
     let received = part.iter().zip(&booked);
     let received = received.filter(|(_, booked)| **booked != Booked::Otherwise);
     reports::note(&transaction, batch, received.map(|(ready, _)| *ready)).await?;
+    outlast_crash(&transaction).await?;
     transaction.commit().await?;
     Ok(booked)
+}
+
+/// A receipt lets the proxy forget the record, so the commit waits until it is written, also where the
+/// server's own default is not to.
+async fn outlast_crash(transaction: &Transaction<'_>) -> Result<(), BatchError> {
+    let statement = transaction
+        .prepare_cached(
+            "select set_config('synchronous_commit', 'on', true)
+             where current_setting('synchronous_commit') = 'off'",
+        )
+        .await?;
+    transaction.execute(&statement, &[]).await?;
+    Ok(())
 }
 
 /// Months are made ahead by `migrate`; any other month that an id names is made here, in its own

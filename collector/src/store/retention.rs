@@ -1,4 +1,4 @@
-//! What is let go: old events by each tenant's own rule, and an end customer's id wherever it is kept.
+//! What is let go: old events by each tenant's own rule, and end customers' ids.
 //!
 //! Everything here runs as the retention role, which may delete events and nothing of the ledger's
 //! sums, corrections or invoices. What was removed is noted, so that it is known when it comes again.
@@ -8,7 +8,6 @@ use serde::Serialize;
 use tokio_postgres::Error;
 use tokio_postgres::types::Json;
 use utoipa::ToSchema;
-use uuid::Uuid;
 
 /// Most slices of one day that a pass removes of one tenant; the next pass goes on.
 const SLICES_MAX: usize = 4_000;
@@ -130,23 +129,20 @@ async fn slice(
     Ok(Some(events))
 }
 
-/// Where an end customer's id was taken out.
+/// An end customer whose id was erased.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct Erased {
     /// The tenant.
     pub tenant_id: String,
     /// What stands for the customer from here on; nothing leads from it back to the id.
     pub stands_for: String,
-    /// Events it was in.
-    pub events: u64,
-    /// Rows of sums it was in.
-    pub sums: u64,
-    /// Adjustments it was in.
-    pub adjustments: u64,
+    /// Events that the customer has.
+    pub events: i64,
 }
 
-/// Takes a customer's id out of everything that is kept, amounts untouched; `None` when it is in
-/// nothing.
+/// Takes a customer's id out of the row that holds it, its name and settings with it, and out of the
+/// sessions that would hand it on; what is booked
+/// refers to the row and stays as it is. `None` when there is no such customer.
 pub(crate) async fn erase_customer(
     client: &mut Client,
     tenant: &str,
@@ -154,50 +150,37 @@ pub(crate) async fn erase_customer(
     actor: &str,
     request_id: &str,
 ) -> Result<Option<Erased>, Error> {
-    let stands_for = format!("erased-{}", Uuid::now_v7().simple());
     let transaction = client.transaction().await?;
-    let mut counts = Vec::with_capacity(5);
-    for table in [
-        "usage_hourly",
-        "usage_daily",
-        "usage_events",
-        "adjustments",
-        "corrections",
-    ] {
-        let changed = transaction
-            .execute(
-                &format!(
-                    "update farebox_private.{table} set customer_id = $3
-                     where tenant_id = $1 and customer_id = $2"
-                ),
-                &[&tenant, &customer, &stands_for],
-            )
-            .await?;
-        counts.push(changed);
-    }
-    transaction
-        .execute(
-            "update farebox_private.corrections set customer_before = $3
-             where tenant_before = $1 and customer_before = $2",
-            &[&tenant, &customer, &stands_for],
+    let row = transaction
+        .query_opt(
+            "update farebox_private.customers
+             set customer_id = 'erased-' || reference, name = null, settings = '{}', erased_at = now()
+             where tenant_id = $1 and customer_id = $2 and erased_at is null
+             returning customer_id, (
+                 select coalesce(sum(daily.events), 0)::bigint
+                 from farebox_private.usage_daily as daily
+                 where daily.tenant_id = customers.tenant_id
+                     and daily.customer_id = customers.reference)",
+            &[&tenant, &customer],
         )
         .await?;
-    let known = transaction
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    // Its sessions hand the id on to their later calls.
+    transaction
         .execute(
-            "delete from farebox_private.customers where tenant_id = $1 and customer_id = $2",
+            "update farebox_private.session_attributions
+             set labels = labels - 'customer_id'
+             where tenant_id = $1 and labels ->> 'customer_id' = $2",
             &[&tenant, &customer],
         )
         .await?;
     let erased = Erased {
         tenant_id: tenant.to_owned(),
-        stands_for,
-        events: counts[2],
-        sums: counts[0] + counts[1],
-        adjustments: counts[3],
+        stands_for: row.try_get(0)?,
+        events: row.try_get(1)?,
     };
-    if known == 0 && counts.iter().all(|count| *count == 0) {
-        return Ok(None);
-    }
     let details = serde_json::to_value(&erased).unwrap_or_default();
     transaction
         .execute(

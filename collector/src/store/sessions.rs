@@ -76,11 +76,16 @@ pub(crate) async fn list(
                         else sum(cost_usd)
                     end as cost_usd,
                     sum(billed_usd) as billed_usd,
-                    max(customer_id) as customer_id,
+                    max(coalesce(customers.name, customer_id)) as customer_id,
                     max(agent) as agent,
                     count(*) filter (where ending not in ('complete', 'continues')) as error_count,
                     array_agg(distinct farebox_private.modality(endpoint)) as modalities
                 from farebox_private.usage_events
+                left join (
+                    select tenant_id as of_tenant, reference, customer_id as name
+                    from farebox_private.customers
+                ) as customers
+                    on customers.of_tenant = tenant_id and customers.reference = customer_id
                 where session_id is not null
                     and ($2::text is null or tenant_id = $2)
                     and ($3::text is null or session_id = $3)

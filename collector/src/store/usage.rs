@@ -74,7 +74,14 @@ impl Dimension {
     fn column(self) -> &'static str {
         match self {
             Self::Tenant => "tenant_id",
-            Self::Customer => "customer_id",
+            Self::Customer => {
+                "coalesce((
+                    select customers.customer_id
+                    from farebox_private.customers
+                    where customers.tenant_id = counted_events.tenant_id
+                        and customers.reference = counted_events.customer_id
+                ), counted_events.customer_id)"
+            }
             Self::Project => "project",
             Self::Key => "key_id::text",
             Self::Environment => "environment",
@@ -251,8 +258,16 @@ pub(crate) struct UsageRow {
 fn sql(question: &Question<'_>) -> String {
     let events = EVENTS.replace("{METERS}", METERS);
     let (table, time, cast) = match question.source {
-        Source::Hourly => ("farebox_private.usage_hourly", "hour", "timestamptz"),
-        Source::Daily => ("farebox_private.usage_daily", "day", "date"),
+        Source::Hourly => (
+            "farebox_private.usage_hourly as counted_events",
+            "hour",
+            "timestamptz",
+        ),
+        Source::Daily => (
+            "farebox_private.usage_daily as counted_events",
+            "day",
+            "date",
+        ),
         Source::Events => (events.as_str(), "hour", "timestamptz"),
         Source::EventsByDay => (events.as_str(), "day", "date"),
     };

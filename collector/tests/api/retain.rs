@@ -113,16 +113,35 @@ async fn an_erased_customer_is_named_nowhere_and_its_amounts_stay() -> Result {
 
     let body = json!({"tenant": "acme", "customer": "alice@example.com"});
     let path = "/api/v1/customers/erase";
+    let client = served.ledger.sql().await?;
+    let kept = "select md5(string_agg(kept::text, '' order by kept::text)) from (
+        select to_jsonb(e) from farebox_private.usage_events e
+        union all select to_jsonb(h) from farebox_private.usage_hourly h
+        union all select to_jsonb(d) from farebox_private.usage_daily d
+        union all select to_jsonb(a) from farebox_private.adjustments a
+        union all select to_jsonb(c) from farebox_private.corrections c) as booked (kept)";
+    let before: String = client.query_one(kept, &[]).await?.get(0);
+    let named = "/api/v1/events?tenant=acme&customer=alice@example.com";
+    let named = async || served.done("GET", named, &Value::Null).await;
+    assert_eq!(named().await?["items"].as_array().map(Vec::len), Some(1));
+    client
+        .batch_execute(
+            r#"insert into farebox_private.session_attributions (key_id, session_id, tenant_id, labels)
+               values (gen_random_uuid(), 'hers', 'acme', '{"customer_id": "alice@example.com", "project": "p"}')"#,
+        )
+        .await?;
     let erased = served.done("POST", path, &body).await?;
     assert_eq!(
-        (&erased["events"], &erased["adjustments"].is_u64()),
-        (&json!(1), &true)
+        erased["events"], 2,
+        "hers from the beginning, and one moved"
     );
+    assert_eq!(named().await?["items"].as_array().map(Vec::len), Some(0));
+    let after: String = client.query_one(kept, &[]).await?.get(0);
+    assert_eq!(after, before, "what is booked is not touched");
     let again = served
         .ask("POST", path, Some(OPERATOR), &body.to_string())
         .await?;
     assert_eq!(again.status(), 404);
-    let client = served.ledger.sql().await?;
     for table in [
         "usage_events",
         "usage_hourly",
@@ -130,6 +149,7 @@ async fn an_erased_customer_is_named_nowhere_and_its_amounts_stay() -> Result {
         "adjustments",
         "corrections",
         "customers",
+        "session_attributions",
         "audit_log",
         "idempotency_keys",
         "invoices",
@@ -150,6 +170,34 @@ async fn an_erased_customer_is_named_nowhere_and_its_amounts_stay() -> Result {
         )
         .await?;
     assert_eq!(sums, ["bob@ex 0.00021", "erased 0.00042"]);
+    // Whoever sends the id again is another customer, and what is booked of the erased one can be corrected.
+    served
+        .ledger
+        .ship(&[{
+            let mut again = record(Some("acme"), "2026-10-15T12:00:00Z", 4);
+            again["customer_id"] = "alice@example.com".into();
+            again
+        }])
+        .await?;
+    let customers: i64 = client
+        .query_one(
+            "select count(distinct customer_id) from farebox.usage_events",
+            &[],
+        )
+        .await?
+        .get(0);
+    assert_eq!(customers, 3);
+    let back = json!({"kind": "retag", "reason": "his", "event_ids": [records[0]["event_id"]],
+        "set": {"customer_id": "bob@example.com"}, "closed_periods": "next"});
+    served.done("POST", "/api/v1/adjustments", &back).await?;
+    let differing: i64 = client
+        .query_one(
+            "select count(*) from farebox_private.check_rollups('2026-09-01', '2026-11-01')",
+            &[],
+        )
+        .await?
+        .get(0);
+    assert_eq!(differing, 0);
     let whole = served
         .done("GET", "/api/v1/invoices/2026-000001", &Value::Null)
         .await?;

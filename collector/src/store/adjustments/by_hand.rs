@@ -50,9 +50,11 @@ pub(crate) async fn book_by_hand(
         let closed = (tenant.map(str::to_owned), own.to_string());
         return Err(Failure::Closed(vec![closed]));
     }
+    let pairs = tenant.zip(event.customer_id.as_deref());
+    let customers = tenants::references(transaction, pairs.into_iter().collect()).await?;
     let whose = (
         tenant,
-        event.customer_id.as_deref(),
+        customers.of(tenant, event.customer_id.as_deref()),
         event.project.as_deref(),
     );
     let row = Row {

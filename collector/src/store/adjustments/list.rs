@@ -70,7 +70,12 @@ const COLUMNS: &str = r#"adjustment_id, batch_id, event_id, kind,
     case when not $1 then old_revision end, case when not $1 then new_revision end,
     to_char(booked_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
     to_char(started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-    day::text, period::text, event_period::text, tenant_id, customer_id, project, key_id,
+    day::text, period::text, event_period::text, tenant_id, coalesce((
+        select customers.customer_id
+        from farebox_private.customers
+        where customers.tenant_id = adjustments.tenant_id
+            and customers.reference = adjustments.customer_id
+    ), customer_id), project, key_id,
     environment, paid_by, provider, endpoint, model, pricing, meter, trim_scale(quantity)::text,
     case when not $1 or paid_by <> 'operator' then trim_scale(cost_usd)::text end,
     trim_scale(billed_usd)::text"#;

@@ -1,7 +1,5 @@
 //! Writes corrections and adjustments, many rows in one statement.
 
-use std::collections::BTreeSet;
-
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -10,36 +8,17 @@ use super::{Batch, Row, Standing, Target, tenant_of};
 use crate::ingest::check::parse_sha256;
 use crate::ingest::json;
 use crate::store::ingest::BatchError;
+use crate::store::ingest::tenants::References;
 
 /// Parameters of a statement.
 type Values<'a> = [&'a (dyn ToSql + Sync)];
-
-/// Customers that events are moved to are made, as ingest makes them.
-pub(super) async fn insert_customers(
-    transaction: &Transaction<'_>,
-    changed: &[(&Standing, &Target)],
-) -> Result<(), BatchError> {
-    let pairs: BTreeSet<(&str, &str)> = changed
-        .iter()
-        .filter_map(|(_, target)| Some((tenant_of(target)?, target.customer_id.as_deref()?)))
-        .collect();
-    let (tenants, customers): (Vec<&str>, Vec<&str>) = pairs.into_iter().unzip();
-    transaction
-        .execute(
-            "insert into farebox_private.customers (tenant_id, customer_id)
-             select * from unnest($1::text[], $2::text[])
-             on conflict do nothing",
-            &[&tenants, &customers],
-        )
-        .await?;
-    Ok(())
-}
 
 /// How the events stand from here on.
 pub(super) async fn insert_corrections(
     transaction: &Transaction<'_>,
     batch: &Batch<'_>,
     changed: &[(&Standing, &Target)],
+    customers: &References,
 ) -> Result<(), BatchError> {
     let text = |write: &dyn Fn(&mut Vec<u8>)| {
         let mut out = Vec::new();
@@ -87,6 +66,14 @@ pub(super) async fn insert_corrections(
         .iter()
         .map(|(_, target)| card(&target.rate_cards.price))
         .collect();
+    let customers_before: Vec<Option<&str>> = changed
+        .iter()
+        .map(|(standing, _)| customers.of(standing.tenant(), standing.event.customer_id.as_deref()))
+        .collect();
+    let customers_after: Vec<Option<&str>> = changed
+        .iter()
+        .map(|(_, target)| customers.of(tenant_of(target), target.customer_id.as_deref()))
+        .collect();
     let values: &Values<'_> = &[
         &batch.batch_id,
         &batch.kind.name(),
@@ -99,10 +86,10 @@ pub(super) async fn insert_corrections(
         &to(|target| target.old_revision.as_deref()),
         &to(|target| target.new_revision.as_deref()),
         &of(Standing::tenant),
-        &of(|standing| standing.event.customer_id.as_deref()),
+        &customers_before,
         &of(|standing| standing.event.project.as_deref()),
         &to(tenant_of),
-        &to(|target| target.customer_id.as_deref()),
+        &customers_after,
         &to(|target| target.project.as_deref()),
         &lines,
         &sources,

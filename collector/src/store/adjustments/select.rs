@@ -109,7 +109,12 @@ pub(crate) async fn undoing(
     let limit = i64::from(limit);
     let rows = client
         .query(
-            "select moved.event_id, moved.tenant_before, moved.customer_before, moved.project_before,
+            "select moved.event_id, moved.tenant_before, coalesce((
+                     select customers.customer_id
+                     from farebox_private.customers
+                     where customers.tenant_id = moved.tenant_before
+                         and customers.reference = moved.customer_before
+                 ), moved.customer_before), moved.project_before,
                  exists (
                      select from farebox_private.corrections as later
                      where later.event_id = moved.event_id

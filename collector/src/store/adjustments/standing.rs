@@ -30,7 +30,12 @@ const STANDINGS: &str = r#"
         json_build_object(
             'event_id', events.event_id, 'call_id', events.call_id, 'part', events.part,
             'is_final', events.is_final, 'schema', events.schema,
-            'tenant_id', stands.tenant_id, 'customer_id', stands.customer_id, 'project', stands.project,
+            'tenant_id', stands.tenant_id, 'customer_id', coalesce((
+                select customers.customer_id
+                from farebox_private.customers
+                where customers.tenant_id = stands.tenant_id
+                    and customers.reference = stands.customer_id
+            ), stands.customer_id), 'project', stands.project,
             'plan', case
                 when stands.tenant_id is not distinct from events.tenant_id then events.plan
                 -- Moved: it is sold to its tenant of today.

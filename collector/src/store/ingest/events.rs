@@ -12,7 +12,8 @@ use farebox_pricing::money::Usd;
 use futures_util::SinkExt;
 use uuid::Uuid;
 
-use super::{BatchError, Placement};
+use super::tenants::References;
+use super::{BatchError, Placement, tenant_of};
 use crate::ingest::check::parse_sha256;
 use crate::ingest::months::{Month, partition, utc_month};
 use crate::ingest::row::{CONTENT_COLUMNS, CONTENT_COUNT};
@@ -25,10 +26,10 @@ const ROW_BYTES: usize = 2_048;
 const SEND_BYTES: usize = 256 * 1024;
 
 /// In the order in which `booked` puts them, behind the content.
-const BOOKED_COLUMNS: &str = "settles, received_at, period, day, is_late, clock_suspect, \
+const BOOKED_COLUMNS: &str = "customer_id, settles, received_at, period, day, is_late, clock_suspect, \
     charges, cost_usd, billed_usd, claimed_usd, price_mismatch, pricing, cost_card, price_card, \
     repeats, node, epoch, seq, content_sha256, content_digest, further, plan";
-const BOOKED_COUNT: i16 = 22;
+const BOOKED_COUNT: i16 = 23;
 
 /// Books events, sorted by id, none of which is in the ledger.
 pub(super) async fn insert(
@@ -36,6 +37,7 @@ pub(super) async fn insert(
     batch: &BatchContext<'_>,
     part: &[&Priced],
     placements: &[Placement],
+    customers: &References,
 ) -> Result<(), BatchError> {
     let month_of = |ready: &Priced| utc_month(ready.record.event.started_at);
     let mut rest = placements;
@@ -43,7 +45,7 @@ pub(super) async fn insert(
         let (placements, later) = rest.split_at(of_month.len());
         rest = later;
         let month = month_of(of_month[0]);
-        copy(transaction, batch, month, of_month, placements).await?;
+        copy(transaction, batch, month, of_month, placements, customers).await?;
     }
     Ok(())
 }
@@ -54,6 +56,7 @@ async fn copy(
     month: Month,
     part: &[&Priced],
     placements: &[Placement],
+    customers: &References,
 ) -> Result<(), BatchError> {
     let statement = format!(
         "copy farebox_private.{} ({CONTENT_COLUMNS}, {BOOKED_COLUMNS})
@@ -67,6 +70,8 @@ async fn copy(
     for (ready, placement) in part.iter().zip(placements) {
         let fields = rows.row();
         fields.append(&ready.record.content);
+        let customer = ready.record.event.customer_id.as_deref();
+        fields.optional_text(customers.of(tenant_of(ready), customer));
         booked(fields, batch, ready, placement);
         if rows.len() >= SEND_BYTES {
             sink.send(rows.take()).await?;

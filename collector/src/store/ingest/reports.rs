@@ -83,7 +83,7 @@ pub(super) async fn note<'a>(
 }
 
 /// Adds what was booked and then removed by retention: its number says that it was there. Only old
-/// events are asked about, and they are rare.
+/// events are asked about, and they are rare; where nothing was ever removed, that alone is looked at.
 pub(super) async fn add_removed(
     transaction: &Transaction<'_>,
     batch: &BatchContext<'_>,
@@ -128,9 +128,10 @@ pub(super) async fn add_removed(
                  on retained.tenant_id is not distinct from old.tenant_id
                  and retained.removed_before
                      > timestamptz 'epoch' + old.started_ms * interval '1 millisecond'
-             where not exists (
-                 select from farebox_private.usage_events
-                 where usage_events.event_id = old.event_id)",
+             where exists (select from farebox_private.retained)
+                 and not exists (
+                     select from farebox_private.usage_events
+                     where usage_events.event_id = old.event_id)",
         )
         .await?;
     let rows = transaction

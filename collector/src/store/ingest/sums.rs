@@ -3,7 +3,8 @@
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::{BatchError, Placement};
+use super::tenants::References;
+use super::{BatchError, Placement, tenant_of};
 use crate::ingest::Priced;
 use crate::rollup::{self, Sums};
 
@@ -12,12 +13,15 @@ pub(super) async fn add(
     transaction: &Transaction<'_>,
     part: &[&Priced],
     placements: &[Placement],
+    customers: &References,
 ) -> Result<(), BatchError> {
     let mut batch = rollup::Batch::default();
     for (ready, placement) in part.iter().zip(placements) {
         let pricing = placement.pricing(ready);
         let (day, period) = (placement.day, placement.period);
-        batch.add(&ready.record.event, &ready.charges, pricing, day, period)?;
+        let event = &ready.record.event;
+        let customer = customers.of(tenant_of(ready), event.customer_id.as_deref());
+        batch.add(event, customer, &ready.charges, pricing, day, period)?;
     }
     write(transaction, &batch).await
 }

@@ -67,35 +67,84 @@ fn calendar(row: &Row) -> Calendar {
     Calendar::new(row.get(1), before.zip(from.map(Month)))
 }
 
-/// Customers are made at their first event.
-pub(super) async fn note_customers(
+/// What stands for end customers in what is kept, by tenant and id.
+#[derive(Debug, Default)]
+pub(crate) struct References(HashMap<String, HashMap<String, String>>);
+
+impl References {
+    /// A customer as it is kept; nobody's customers have no row, and are kept as they are.
+    pub(crate) fn of<'a>(
+        &'a self,
+        tenant: Option<&str>,
+        customer: Option<&'a str>,
+    ) -> Option<&'a str> {
+        let customer = customer?;
+        let known = tenant.and_then(|tenant| self.0.get(tenant)?.get(customer));
+        Some(known.map_or(customer, String::as_str))
+    }
+}
+
+/// The batch's customers; those that nobody made yet are made here.
+pub(super) async fn customers(
     transaction: &Transaction<'_>,
     part: &[&Priced],
-) -> Result<(), BatchError> {
-    let pairs: BTreeSet<(&str, &str)> = part
-        .iter()
-        .filter_map(|ready| {
-            Some((
-                tenant_of(ready)?,
-                ready.record.event.customer_id.as_deref()?,
-            ))
-        })
-        .collect();
-    if pairs.is_empty() {
-        return Ok(());
-    }
+) -> Result<References, BatchError> {
+    let pairs = part.iter().filter_map(|ready| {
+        let customer = ready.record.event.customer_id.as_deref()?;
+        Some((tenant_of(ready)?, customer))
+    });
+    references(transaction, pairs.collect()).await
+}
+
+/// What stands for these customers; those that nobody made yet are made here, in their order.
+pub(crate) async fn references(
+    transaction: &Transaction<'_>,
+    pairs: BTreeSet<(&str, &str)>,
+) -> Result<References, BatchError> {
+    let wanted = pairs.len();
     let (tenants, customers): (Vec<&str>, Vec<&str>) = pairs.into_iter().unzip();
+    let mut known = known_references(transaction, &tenants, &customers).await?;
+    if known.len() < wanted {
+        let statement = transaction
+            .prepare_cached(
+                "insert into farebox_private.customers (tenant_id, customer_id)
+                 select * from unnest($1::text[], $2::text[])
+                 on conflict do nothing",
+            )
+            .await?;
+        transaction
+            .execute(&statement, &[&tenants, &customers])
+            .await?;
+        known = known_references(transaction, &tenants, &customers).await?;
+    }
+    let mut references = References::default();
+    for row in known {
+        let of_tenant = references.0.entry(row.get(0)).or_default();
+        of_tenant.insert(row.get(1), row.get(2));
+    }
+    Ok(references)
+}
+
+async fn known_references(
+    transaction: &Transaction<'_>,
+    tenants: &[&str],
+    customers: &[&str],
+) -> Result<Vec<Row>, BatchError> {
+    if tenants.is_empty() {
+        return Ok(Vec::new());
+    }
     let statement = transaction
         .prepare_cached(
-            "insert into farebox_private.customers (tenant_id, customer_id)
-             select * from unnest($1::text[], $2::text[])
-             on conflict do nothing",
+            "select customers.tenant_id, customers.customer_id, customers.reference
+             from unnest($1::text[], $2::text[]) as wanted (tenant_id, customer_id)
+             join farebox_private.customers
+                 on customers.tenant_id = wanted.tenant_id
+                 and customers.customer_id = wanted.customer_id",
         )
         .await?;
-    transaction
-        .execute(&statement, &[&tenants, &customers])
-        .await?;
-    Ok(())
+    Ok(transaction
+        .query(&statement, &[&tenants, &customers])
+        .await?)
 }
 
 /// Holds the batch's months for share, in order, and says in which one each is booked: itself, or
