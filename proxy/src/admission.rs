@@ -31,6 +31,7 @@ mod pico;
 mod rates;
 mod refusals;
 mod standing;
+mod told;
 
 use agents::Agents;
 use ceiling::Ceiling;
@@ -38,6 +39,7 @@ use events::{Events, Kind};
 use gauge::{Around, Gauge, ScopeText, Verdict};
 use notes::{Earlier, Notes};
 use rates::{Rates, Reached};
+use told::{Reported, Strangers};
 
 pub(crate) use ceiling::Shape;
 pub use permit::{Permit, SoFar};
@@ -58,6 +60,8 @@ pub struct Admission {
     /// Agents of tenants that may have only so many.
     pub agents: Agents,
     earlier: Mutex<Earlier>,
+    strangers: Strangers,
+    reported: Reported,
 }
 
 /// What a call has to do with limits.
@@ -80,6 +84,8 @@ impl Admission {
             events: Events::default(),
             agents: Agents::default(),
             earlier: Mutex::default(),
+            strangers: Strangers::default(),
+            reported: Reported::default(),
         }
     }
 
@@ -228,7 +234,15 @@ impl Admission {
     fn renew(&self, limit: &Arc<Limit>) -> Arc<Gauge> {
         let mut gauges = self.gauges.write().unwrap_or_else(PoisonError::into_inner);
         if gauges.len() > GAUGES_PRUNED_ABOVE {
-            gauges.retain(|limit_id, _| self.directory.limit(*limit_id).is_some());
+            gauges.retain(|limit_id, gauge| {
+                let is_known = self.directory.limit(*limit_id).is_some();
+                if !is_known {
+                    // Reported once more: the store says that it is gone, and so are its counters.
+                    gauge.give_all_up();
+                }
+                is_known || gauge.is_in_use()
+            });
+            self.around.mark();
             self.rates
                 .retain(|limit_id| self.directory.limit(limit_id).is_some());
         }
@@ -238,6 +252,7 @@ impl Admission {
             before.map(Arc::as_ref),
             &self.around,
         ));
+        self.remember_told(&gauge);
         gauges.insert(limit.limit_id, Arc::clone(&gauge));
         gauge
     }
@@ -268,5 +283,7 @@ fn zones_of<'a>(limit: &Limit, tenant: Option<&'a Tenant>) -> Option<&'a TimeZon
     tenant.filter(|_| is_tenants).map(Tenant::zones)
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

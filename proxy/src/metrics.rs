@@ -248,4 +248,4 @@ fn tenant_name(tenant: Option<&TenantId>) -> &str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -177,7 +177,6 @@ async fn call_until_refused(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a proxy killed before its lease is known to be spent lets others take as much again; see docs/limits.md"]
 async fn three_proxies_share_one_limit_over_a_kill() -> Result {
     const AMOUNT: usize = 60;
     const CALLERS: usize = 4;

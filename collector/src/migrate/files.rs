@@ -49,6 +49,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0014_customers.sql",
         include_str!("../../../sql/migrations/0014_customers.sql"),
     ),
+    (
+        "0013_lease_reports.sql",
+        include_str!("../../../sql/migrations/0013_lease_reports.sql"),
+    ),
 ];
 
 /// Made anew each time.

@@ -11,21 +11,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::calendar::Window;
 use super::events::LimitEvent;
 use super::gauge::{Cell, Gauge, ScopeText, find};
 use super::notes::Recovered;
+use super::told::Counter;
 use super::{Admission, pico};
 use crate::directory::{Limit, unix_millis};
 
 /// Counters in one report; the rest follows in the next.
 pub(crate) const LEASES_MAX: usize = 500;
-/// What was asked for is not given up so soon; as long as others are told that it is asked for.
-const CONTENTION_MILLIS: i64 = 5_000;
 
 /// A report.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
+    report_no: u64,
     share_of: u32,
     grace_seconds: u64,
     is_leaving: bool,
@@ -59,6 +58,7 @@ struct LeaseReport {
     wanted: String,
     would_refuse: u64,
     is_done: bool,
+    done_no: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,6 +79,12 @@ pub(crate) struct Answer {
     /// A later start of this proxy has spoken: this one is over.
     #[serde(default)]
     pub(crate) is_stale: bool,
+    /// A later report was faster.
+    #[serde(default)]
+    pub(crate) is_late: bool,
+    /// The store had given this proxy up meanwhile.
+    #[serde(default)]
+    has_lapsed: bool,
     #[serde(default)]
     live: u32,
     #[serde(default)]
@@ -102,14 +108,6 @@ struct LeaseAnswer {
     reserved: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Counter {
-    limit_id: Uuid,
-    scope: String,
-    start: i64,
-    end: Option<i64>,
-}
-
 /// How far a limit is used, for the metrics.
 #[derive(Debug)]
 pub struct Gauged {
@@ -128,6 +126,16 @@ pub struct Gauged {
 }
 
 impl Admission {
+    /// Waits until a call had to be refused for want of a lease, or others want what is not needed here.
+    pub(crate) async fn urgent(&self) {
+        self.around.urgent.notified().await;
+    }
+
+    /// Other proxies spend from the same limits.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.around.standing.live() > 1
+    }
+
     /// Waits until there is something to report.
     pub(crate) async fn changed(&self) {
         if !self.around.is_dirty.load(Ordering::Acquire) {
@@ -135,10 +143,20 @@ impl Admission {
         }
     }
 
+    /// Whether there is much of earlier starts to take over, which takes its time.
+    pub(crate) fn has_much_to_recover(&self) -> bool {
+        let earlier = self.earlier.lock().unwrap_or_else(PoisonError::into_inner);
+        earlier.spent.len() > LEASES_MAX
+    }
+
     /// What is to be reported now.
     pub(crate) fn report(&self, grace_seconds: u64, agents_after: i64, is_leaving: bool) -> Report {
         self.around.is_dirty.store(false, Ordering::Release);
         let now = unix_millis();
+        if self.around.standing.has_lapsed(now) {
+            self.give_all_up();
+        }
+        let report_no = self.reported.next();
         let mut leases = Vec::new();
         let mut sent = Sent {
             is_whole: true,
@@ -164,6 +182,10 @@ impl Admission {
                         break;
                     }
                     cell.is_dirty = false;
+                    cell.has_row = true;
+                    if is_done && cell.done_no == 0 {
+                        cell.done_no = report_no;
+                    }
                     leases.push(report_of(&gauge, scope, cell, is_done));
                     sent.leases.push((
                         Arc::clone(&gauge),
@@ -189,8 +211,11 @@ impl Admission {
         });
         let recovered = recovered.collect();
         // A share is only given up once everything that was begun under it has been reported.
-        let share_of = self.around.standing.share_of();
+        let share_of = self
+            .reported
+            .share(self.around.standing.share_of(), sent.is_whole);
         Report {
+            report_no,
             share_of,
             grace_seconds,
             is_leaving,
@@ -219,6 +244,7 @@ impl Admission {
     /// The store's answer to a report.
     pub(crate) fn answered(&self, report: Report, answer: Answer, valid_until: i64) -> i64 {
         let now = unix_millis();
+        let mut is_asking = false;
         for ((gauge, scope, start, granted), answer) in
             report.sent.leases.into_iter().zip(answer.leases)
         {
@@ -231,7 +257,6 @@ impl Admission {
             let Some(cell) = find(&mut cells, &scope, start) else {
                 continue;
             };
-            cell.has_row = true;
             let told = pico_of(&answer.granted).unwrap_or(0);
             // What was lowered here meanwhile stays lowered.
             cell.granted = cell
@@ -241,25 +266,30 @@ impl Admission {
             cell.others_used = pico_of(&answer.used).unwrap_or(cell.others_used);
             cell.others_reserved = pico_of(&answer.reserved).unwrap_or(cell.others_reserved);
             cell.contacted(gauge.amount());
+            if cell.asks_again(gauge.amount(), now) {
+                is_asking = true;
+            }
             let is_over = !cell.window.holds(now) && cell.reserved == 0 && !cell.is_dirty;
             if is_over && let Some(own) = cells.get_mut(&scope) {
                 own.retain(|cell| cell.window.start != start);
             }
         }
-        // Before the larger share holds, so that no call takes it of what is used already.
-        for counter in &answer.counters {
-            self.ask_for(counter);
+        if is_asking {
+            self.around.mark();
         }
-        // A smaller share only after everything begun under the larger one is known to the store.
+        if answer.has_lapsed {
+            self.give_all_up();
+        }
+        // Before the larger share holds, so that no call takes it of what is used already.
+        if !answer.counters.is_empty() {
+            self.strangers.prune(now);
+        }
+        for counter in answer.counters {
+            self.take_told(counter);
+        }
+        // A smaller share holds at once; the store hears of it with the next whole report.
         let standing = &self.around.standing;
-        let is_larger = standing.share_of() == 0
-            || (answer.share_of > 0 && answer.share_of <= standing.share_of());
-        let share_of = if report.sent.is_whole || is_larger {
-            answer.share_of
-        } else {
-            standing.share_of()
-        };
-        standing.renewed(share_of, answer.live, valid_until);
+        standing.renewed(answer.share_of, answer.live, valid_until);
         for contended in &answer.contended {
             self.give_up(contended);
         }
@@ -274,56 +304,13 @@ impl Admission {
         answer.agents_last.unwrap_or(report.agents_after)
     }
 
-    /// A counter that others have used: nothing of it is ours before the store says so.
-    fn ask_for(&self, counter: &Counter) {
-        let Some(gauge) = self.hard_gauge(counter.limit_id) else {
-            return;
-        };
-        let mut cells = gauge.lock();
-        if find(&mut cells, &counter.scope, counter.start).is_none() {
-            let mut cell = Cell::new(counter.window(), 0);
-            // A word of asking brings a share of what is free.
-            cell.wanted = 1;
-            cell.has_row = true;
-            cell.is_dirty = true;
-            let scope = ScopeText::Owned(counter.scope.clone());
-            cells.entry(scope).or_default().push(cell);
-            drop(cells);
-            self.around.mark();
+    /// What was granted is others' by now.
+    fn give_all_up(&self) {
+        self.around.standing.forget_share();
+        for gauge in self.all_gauges() {
+            gauge.give_all_up();
         }
-    }
-
-    fn hard_gauge(&self, limit_id: Uuid) -> Option<Arc<Gauge>> {
-        let limit = self.directory.limit(limit_id)?;
-        (!limit.is_soft() && !limit.is_rate()).then(|| self.gauge(&limit))
-    }
-
-    /// Others ask for more than is free: what is not needed here is theirs.
-    fn give_up(&self, contended: &Counter) {
-        let Some(gauge) = self.hard_gauge(contended.limit_id) else {
-            return;
-        };
-        let mut cells = gauge.lock();
-        let window = contended.window();
-        let Some(cell) = find(&mut cells, &contended.scope, window.start) else {
-            // Nothing of it was used here: its share goes back as a lease of nothing.
-            let mut cell = Cell::new(window, 0);
-            cell.is_dirty = true;
-            let scope = ScopeText::Owned(contended.scope.clone());
-            cells.entry(scope).or_default().push(cell);
-            drop(cells);
-            self.around.mark();
-            return;
-        };
-        let free = cell.granted.saturating_sub(cell.committed());
-        let is_asking = unix_millis().saturating_sub(cell.unmet_at) < CONTENTION_MILLIS;
-        let is_of_use = is_asking && free >= cell.unmet;
-        if free > 0 && !is_of_use {
-            cell.granted = cell.committed();
-            cell.is_dirty = true;
-            drop(cells);
-            self.around.mark();
-        }
+        self.around.mark();
     }
 
     /// Whether everything that was asked for has been answered.
@@ -406,6 +393,7 @@ fn report_of(gauge: &Gauge, scope: &ScopeText, cell: &Cell, is_done: bool) -> Le
         wanted: pico::text(cell.wanted.max(0)),
         would_refuse: cell.would_refuse,
         is_done,
+        done_no: cell.done_no,
     }
 }
 
@@ -417,15 +405,6 @@ fn values_of(limit: &Limit, scope: &str) -> Map<String, Value> {
         .iter()
         .map(|dimension| dimension.name().to_owned());
     names.zip(values).collect()
-}
-
-impl Counter {
-    fn window(&self) -> Window {
-        Window {
-            start: self.start,
-            end: self.end.unwrap_or(i64::MAX),
-        }
-    }
 }
 
 impl EventReport {
@@ -443,6 +422,6 @@ impl EventReport {
     }
 }
 
-fn pico_of(text: &str) -> Option<i128> {
+pub(super) fn pico_of(text: &str) -> Option<i128> {
     text.parse().ok().map(pico::of)
 }

@@ -14,12 +14,15 @@ use super::calendar::Window;
 use super::notes::{Notes, Slot};
 use super::pico;
 use super::standing::Standing;
-use crate::directory::{Fail, Limit, TimeZones};
+use crate::directory::{Fail, Limit, TimeZones, unix_millis};
 
 /// Counters of one limit at most; past it a new value's calls are as if the store were away.
 pub(crate) const CELLS_MAX: usize = 100_000;
 /// A lease is asked to grow when less than one part in so many of it is left.
 const LOW_PARTS: i128 = 4;
+
+/// What could not be met is asked for at once, and then no more often than this.
+const UNMET_MILLIS: i64 = 1_000;
 
 /// The values a limit is counted for: a JSON array in text.
 pub(crate) type ScopeText = Cow<'static, str>;
@@ -40,8 +43,10 @@ pub(crate) struct Cell {
     pub(crate) others_used: i128,
     pub(crate) others_reserved: i128,
     left_at_contact: Option<i128>,
-    /// The store knows of it.
+    /// It was reported, or told by the store: what may be spent of it is a lease and no share.
     pub(crate) has_row: bool,
+    /// The first report that said it is over; 0: none yet.
+    pub(crate) done_no: u64,
     pub(crate) is_dirty: bool,
     pub(crate) would_refuse: u64,
     /// Kinds of events already told in this window, a bit each.
@@ -63,6 +68,7 @@ impl Cell {
             others_reserved: 0,
             left_at_contact: None,
             has_row: false,
+            done_no: 0,
             is_dirty: false,
             would_refuse: 0,
             told: 0,
@@ -75,7 +81,7 @@ impl Cell {
     }
 
     /// Left for everybody, as far as is known.
-    fn left(&self, amount: i128) -> i128 {
+    pub(crate) fn left(&self, amount: i128) -> i128 {
         amount
             .saturating_sub(self.others_used)
             .saturating_sub(self.others_reserved)
@@ -141,6 +147,8 @@ pub(crate) struct Around {
     /// Something is to be reported.
     pub(crate) is_dirty: AtomicBool,
     pub(crate) wake: tokio::sync::Notify,
+    /// A call waits for no lease, but the next one shall find it.
+    pub(crate) urgent: tokio::sync::Notify,
 }
 
 impl Around {
@@ -162,9 +170,13 @@ impl Gauge {
             cells: kept.map_or_else(Arc::default, |before| Arc::clone(&before.cells)),
         };
         if kept.is_some() {
+            let now = unix_millis();
             for cell in gauge.lock().values_mut().flatten() {
-                if !cell.has_row {
-                    cell.granted = around.standing.share(amount);
+                if cell.has_row {
+                    // A word of asking brings a part of what the change has freed.
+                    cell.wanted = cell.wanted.max(1);
+                } else {
+                    cell.granted = around.standing.share(amount, now);
                 }
                 cell.left_at_contact = None;
                 cell.is_dirty = true;
@@ -211,7 +223,8 @@ impl Gauge {
             Some(at) => at,
             None => {
                 let window = Window::around(self.limit.window, now, zones);
-                own.push(Cell::new(window, around.standing.share(self.amount)));
+                let share = around.standing.share(self.amount, now);
+                own.push(Cell::new(window, share));
                 own.len() - 1
             }
         };
@@ -268,8 +281,9 @@ impl Gauge {
             return Verdict::Held;
         }
         cell.wanted = cell.wanted.max(need.saturating_sub(free.max(0)));
-        (cell.unmet, cell.unmet_at) = (need, now);
         let is_away = standing.is_away() || !standing.is_valid(now);
+        let is_first = now.saturating_sub(cell.unmet_at) > UNMET_MILLIS;
+        (cell.unmet, cell.unmet_at) = (need, now);
         let is_spent = if is_away {
             // The store had said so before it went away.
             cell.left_at_contact.is_some_and(|left| left < need)
@@ -279,12 +293,23 @@ impl Gauge {
         if is_spent {
             return Verdict::Reached(cell.state());
         }
+        if is_first && !is_away {
+            around.urgent.notify_one();
+        }
         match self.limit.fail {
             Fail::Closed => Verdict::Unavailable,
             Fail::Open => {
                 cell.reserved = cell.reserved.saturating_add(need);
                 Verdict::Held
             }
+        }
+    }
+
+    /// Nothing of any counter may be spent beyond what is, before the store says so again.
+    pub(crate) fn give_all_up(&self) {
+        for cell in self.lock().values_mut().flatten() {
+            cell.granted = cell.granted.min(cell.committed());
+            cell.is_dirty = true;
         }
     }
 
@@ -315,6 +340,11 @@ impl Gauge {
             around.notes.write(&mut cell.slot, name, cell.spent);
         }
         around.mark();
+    }
+
+    /// Whether anything is counted here that the store has not taken over.
+    pub(crate) fn is_in_use(&self) -> bool {
+        !self.lock().is_empty()
     }
 
     /// How far a counter is used.

@@ -57,12 +57,23 @@ impl Standing {
         self.share_of.load(Ordering::Relaxed)
     }
 
-    /// What may be spent of an amount without a lease.
-    pub(crate) fn share(&self, amount: i128) -> i128 {
+    /// What may be spent of an amount without a lease at this instant.
+    pub(crate) fn share(&self, amount: i128, now: i64) -> i128 {
         match self.share_of() {
             0 => 0,
+            _ if !self.is_valid(now) => 0,
             parts => amount / i128::from(parts),
         }
+    }
+
+    /// Whether everything that was granted has run out since.
+    pub(crate) fn has_lapsed(&self, now: i64) -> bool {
+        self.share_of() > 0 && !self.is_valid(now)
+    }
+
+    /// Nothing may be spent without a lease any more.
+    pub(crate) fn forget_share(&self) {
+        self.share_of.store(0, Ordering::Relaxed);
     }
 
     /// What was granted holds.

@@ -16,12 +16,18 @@ use crate::config::Secret;
 
 use super::follow::{Lost, connect_alone, within};
 
-/// Between two reports at most.
+/// Between two reports at most, where a proxy is alone.
 pub const RENEW_INTERVAL: Duration = Duration::from_millis(500);
+/// The same beside others, who may want what is not needed here.
+const SHARED_INTERVAL: Duration = Duration::from_millis(200);
 /// Between two reports at least.
 const RENEW_PAUSE: Duration = Duration::from_millis(100);
+/// The same where a call was refused for want of a lease.
+const URGENT_PAUSE: Duration = Duration::from_millis(10);
 /// A report that takes longer is given up and the connection with it.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same for one that hands in what earlier starts had noted of many counters.
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between two tries to connect.
 const RECONNECT_WAIT: Duration = Duration::from_millis(500);
 /// The first calls wait so long for the first word on limits' leases.
@@ -115,11 +121,17 @@ async fn session(
                 return Ok(());
             }
             () = tokio::time::sleep(RENEW_PAUSE) => {}
+            () = admission.urgent() => tokio::time::sleep(URGENT_PAUSE).await,
         }
+        let most = if admission.is_shared() {
+            SHARED_INTERVAL
+        } else {
+            RENEW_INTERVAL
+        };
         tokio::select! {
             () = shutdown.cancelled() => {}
             () = admission.changed() => {}
-            () = tokio::time::sleep(RENEW_INTERVAL) => {}
+            () = tokio::time::sleep(most) => {}
         }
     }
 }
@@ -132,17 +144,20 @@ async fn renew(
     agents_after: &mut i64,
     is_leaving: bool,
 ) -> Result<bool, Lost> {
+    let patience = if admission.has_much_to_recover() {
+        RECOVERY_TIMEOUT
+    } else {
+        REPORT_TIMEOUT
+    };
     let report = admission.report(holder.grace.as_secs(), *agents_after, is_leaving);
     let asked_at = unix_millis();
     let grace = i64::try_from(holder.grace.as_millis()).unwrap_or(i64::MAX);
-    match within(
-        REPORT_TIMEOUT,
-        "a report on limits",
-        ask(client, holder, &report),
-    )
-    .await
-    {
+    match within(patience, "a report on limits", ask(client, holder, &report)).await {
         Ok(answer) if answer.is_stale => Ok(false),
+        Ok(answer) if answer.is_late => {
+            admission.not_reported(report);
+            Err(Lost::Answer)
+        }
         Ok(answer) => {
             let valid_until = asked_at.saturating_add(grace);
             *agents_after = admission.answered(report, answer, valid_until);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::*;
 
-fn event(tenant: Option<&str>, model: &str) -> Event {
+pub(crate) fn event(tenant: Option<&str>, model: &str) -> Event {
     let usage: Usage = [(Meter::InputTokens, Decimal::from(3))]
         .into_iter()
         .collect();
