@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::id::TenantId;
 use farebox_pricing::rate_card::CardSet;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -21,6 +22,7 @@ pub mod copy;
 mod credential;
 mod exchange;
 pub mod follow;
+mod journal;
 pub mod leases;
 mod limits;
 mod network;
@@ -67,7 +69,8 @@ pub struct Held {
 }
 
 /// One entity as it is now; `None` behind an id: it is gone.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A tenant.
     Tenant(TenantId, Option<Tenant>),
@@ -103,6 +106,7 @@ pub struct Directory {
     revocations: watch::Sender<u64>,
     exchange: Exchange,
     has_limits: watch::Sender<bool>,
+    unsaved: journal::Unsaved,
 }
 
 impl Default for Directory {
@@ -124,6 +128,7 @@ impl Directory {
             revocations: watch::Sender::new(0),
             exchange: Exchange::default(),
             has_limits: watch::Sender::new(false),
+            unsaved: journal::Unsaved::default(),
         }
     }
 
@@ -281,6 +286,7 @@ impl Directory {
         }
         next.index_limits();
         *self.write() = next;
+        self.unsaved.note_whole();
         if let Some(cards) = content.cards {
             self.put_cards(cards);
         }
@@ -296,6 +302,7 @@ impl Directory {
         if changes.is_empty() {
             return;
         }
+        self.unsaved.note(&changes);
         let mut limits_changed = false;
         let mut somebody_stopped = false;
         {

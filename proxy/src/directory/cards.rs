@@ -42,6 +42,7 @@ impl Directory {
     /// Puts others in force; calls that run keep theirs.
     pub(super) fn put_cards(&self, cards: CardSet) {
         *self.cards.write().unwrap_or_else(PoisonError::into_inner) = cards;
+        self.unsaved.note_whole();
         self.generation.fetch_add(1, Ordering::AcqRel);
     }
 }

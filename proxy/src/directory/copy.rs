@@ -26,6 +26,20 @@ const PIECE_BYTES: usize = 64 * 1024;
 /// A larger file is not read.
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 
+/// The proof of a copy.
+pub(super) type Proof = [u8; PROOF_CHARS / 2];
+
+/// A copy that was read.
+pub(super) struct Loaded {
+    /// What it holds.
+    pub(super) content: Content,
+    /// When that was known to be current.
+    pub(super) current_at_millis: i64,
+    /// Its proof, and the secret that made it.
+    pub(super) proof: Proof,
+    pub(super) secret: Secret,
+}
+
 /// As it is written.
 #[derive(Serialize)]
 struct Written<'a> {
@@ -70,12 +84,12 @@ impl Write for Proving {
 }
 
 /// Writes the copy. Blocking: for the background only.
-pub fn save(
+pub(super) fn save(
     path: &Path,
     held: &Held,
     current_at_millis: i64,
     secrets: &[Secret],
-) -> io::Result<()> {
+) -> io::Result<Proof> {
     let Some(secret) = secrets.first() else {
         return Err(io::Error::other(
             "directory copy: no key secret to prove it with",
@@ -116,16 +130,17 @@ pub fn save(
     };
     serde_json::to_writer(&mut proving, &written)?;
     let Proving { mut file, mac } = proving.into_inner()?;
-    let proof = hex(&mac.finalize().into_bytes());
+    let proof: Proof = mac.finalize().into_bytes().into();
     file.seek(SeekFrom::Start(0))?;
-    file.write_all(heading(&proof).as_bytes())?;
+    file.write_all(heading(&hex(&proof)).as_bytes())?;
     file.sync_all()?;
     fs::rename(&beside, path)?;
-    File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()?;
+    Ok(proof)
 }
 
 /// Reads the copy; `Ok(None)` when there is none. Any of the secrets may prove it.
-pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)>> {
+pub(super) fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<Loaded>> {
     let bytes = match fs::metadata(path) {
         Ok(file) if file.len() > BYTES_MAX => return Err(broken("is too large")),
         Ok(_) => fs::read(path)?,
@@ -136,18 +151,19 @@ pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)
     let (heading, body) = bytes.split_at(end.ok_or_else(|| broken("has no heading"))?);
     let body = &body[1..];
     let heading = std::str::from_utf8(heading).map_err(|_| broken("has no heading"))?;
-    let proof = heading
+    let proof: Proof = heading
         .strip_prefix(HEADING)
         .and_then(|rest| rest.strip_prefix(' '))
         .and_then(unhex)
+        .and_then(|proof| proof.try_into().ok())
         .ok_or_else(|| broken("has another format"))?;
-    let is_proven = secrets.iter().any(|secret| {
+    let proven = secrets.iter().find(|secret| {
         let mac = mac(secret).chain_update(body);
         mac.verify_slice(&proof).is_ok()
     });
-    if !is_proven {
-        return Err(broken("fails its integrity check"));
-    }
+    let secret = proven
+        .ok_or_else(|| broken("fails its integrity check"))?
+        .clone();
     let body: Body = serde_json::from_slice(body)?;
     let content = Content {
         tenants: body.tenants,
@@ -156,14 +172,19 @@ pub fn load(path: &Path, secrets: &[Secret]) -> io::Result<Option<(Content, i64)
         credentials: body.credentials,
         cards: body.cards.map(cards::from_kept),
     };
-    Ok(Some((content, body.current_at_millis)))
+    Ok(Some(Loaded {
+        content,
+        current_at_millis: body.current_at_millis,
+        proof,
+        secret,
+    }))
 }
 
 fn broken(how: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("directory copy: {how}"))
 }
 
-fn mac(secret: &Secret) -> Hmac<Sha256> {
+pub(super) fn mac(secret: &Secret) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose().as_bytes())
         .expect("an HMAC takes a key of any length");
     // Apart from every other use of the secret.
@@ -171,7 +192,7 @@ fn mac(secret: &Secret) -> Hmac<Sha256> {
     mac
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -227,8 +248,9 @@ mod tests {
             fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o600
         );
-        let (loaded, current_at) = load(&path, &secrets).unwrap().unwrap();
-        assert_eq!(current_at, 43);
+        let loaded = load(&path, &secrets).unwrap().unwrap();
+        assert_eq!(loaded.current_at_millis, 43);
+        let loaded = loaded.content;
         // The cards are compared where they are kept.
         let expected = Content {
             cards: loaded.cards.clone(),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::exchange::Mark;
+use super::journal::{self, Journal};
 use super::{Content, Directory, cards, copy, read, unix_millis};
 use crate::config::Secret;
 
@@ -34,7 +35,9 @@ const RECONNECT_FIRST: Duration = Duration::from_millis(100);
 const RECONNECT_LAST: Duration = Duration::from_secs(5);
 /// Changes read in one poll; the next follows at once.
 const CHANGES_MAX: i64 = 1_000;
-/// The copy on disk is written this long after the first change it lacks.
+/// Changes are appended to the copy on disk this long after the first that it lacks.
+const APPEND_DELAY: Duration = Duration::from_millis(200);
+/// A whole copy is written at most this often.
 const COPY_DELAY: Duration = Duration::from_secs(2);
 /// A large copy is written more rarely: this many times as long after the last one as that one took.
 const COPY_REST_FACTOR: u32 = 50;
@@ -61,7 +64,7 @@ pub struct Source {
 
 /// Why the connection to Postgres was given up.
 #[derive(Debug)]
-pub(super) enum Lost {
+pub(crate) enum Lost {
     Postgres(tokio_postgres::Error),
     Address(InvalidAddress),
     Timeout(&'static str),
@@ -101,7 +104,14 @@ impl Directory {
     /// Loads the copy on disk, when there is a good one. For the start, before anything listens.
     pub fn load_copy(&self, source: &Source) {
         match copy::load(&source.copy, &source.key_secrets) {
-            Ok(Some((content, current_at))) => self.replace(content, current_at),
+            Ok(Some(loaded)) => {
+                let changes = journal::read(&source.copy, &loaded.secret, loaded.proof);
+                self.replace(loaded.content, loaded.current_at_millis);
+                if let Some((at, _)) = changes.last() {
+                    self.mark_current(*at);
+                }
+                self.apply(changes.into_iter().map(|(_, change)| change).collect());
+            }
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(path = %source.copy.display(), %error, "directory copy not used");
@@ -275,7 +285,7 @@ pub(super) async fn within<T, E: Into<Lost>>(
 }
 
 /// A connection of its own, which ends with the set.
-pub(super) async fn connect_alone(url: &Secret) -> Result<(Client, JoinSet<()>), Lost> {
+pub(crate) async fn connect_alone(url: &Secret) -> Result<(Client, JoinSet<()>), Lost> {
     let mut connections = JoinSet::new();
     let client = connect(url, &Arc::new(Notify::new()), &mut connections).await?;
     Ok((client, connections))
@@ -323,32 +333,31 @@ async fn load(client: &mut Client, held: &CardSet) -> Result<(Content, i64), Los
     Ok((content, last))
 }
 
-/// Writes the copy whenever the content has changed, not more often than every [`COPY_DELAY`] and not
-/// for more than a fiftieth of the time, and once more at the end.
+/// Keeps the copy: single changes are appended at once; a whole one is written where more has changed, not
+/// more often than every [`COPY_DELAY`] and not for more than a fiftieth of the time.
 async fn keep_copy(directory: Arc<Directory>, source: Source, shutdown: CancellationToken) {
-    let mut saved = directory.generation();
-    let mut rest = COPY_DELAY;
+    let mut journal = None;
+    let mut whole_at = Instant::now() + COPY_DELAY;
     loop {
         let is_last = tokio::select! {
-            () = tokio::time::sleep(rest) => false,
+            () = tokio::time::sleep(APPEND_DELAY) => false,
             () = shutdown.cancelled() => true,
         };
-        rest = COPY_DELAY;
-        let generation = directory.generation();
-        if generation != saved {
-            let (directory, source) = (Arc::clone(&directory), source.clone());
+        let is_due = is_last || Instant::now() >= whole_at;
+        if !directory.unsaved.is_empty() {
+            let (directory, source, before) =
+                (Arc::clone(&directory), source.clone(), journal.take());
             let began = Instant::now();
-            let saving = tokio::task::spawn_blocking(move || {
-                let current_at = directory.current_at_millis();
-                let held = directory.held();
-                copy::save(&source.copy, &held, current_at, &source.key_secrets)
-            });
+            let saving =
+                tokio::task::spawn_blocking(move || save(&directory, &source, before, is_due));
             match saving.await {
-                Ok(Ok(())) => {
-                    saved = generation;
-                    rest = rest.max(began.elapsed() * COPY_REST_FACTOR);
+                Ok((kept, was_whole)) => {
+                    journal = kept;
+                    if was_whole {
+                        let rest = began.elapsed() * COPY_REST_FACTOR;
+                        whole_at = Instant::now() + rest.max(COPY_DELAY);
+                    }
                 }
-                Ok(Err(error)) => tracing::warn!(%error, "directory copy not written"),
                 Err(error) => tracing::error!(%error, "directory copy not written"),
             }
         }
@@ -358,5 +367,46 @@ async fn keep_copy(directory: Arc<Directory>, source: Source, shutdown: Cancella
     }
 }
 
+/// Brings the copy up to date as far as it is due; also whether that took a whole one.
+fn save(
+    directory: &Directory,
+    source: &Source,
+    journal: Option<Journal>,
+    is_due: bool,
+) -> (Option<Journal>, bool) {
+    let current_at = directory.current_at_millis();
+    let warn = |error: std::io::Error| tracing::warn!(%error, "directory copy not written");
+    let needs_whole = directory.unsaved.is_whole() || journal.as_ref().is_none_or(Journal::is_full);
+    if needs_whole && is_due {
+        directory.unsaved.take_all();
+        let held = directory.held();
+        let begun = copy::save(&source.copy, &held, current_at, &source.key_secrets)
+            .and_then(|proof| Journal::begin(&source.copy, &source.key_secrets[0], proof));
+        return match begun {
+            Ok(journal) => (Some(journal), true),
+            Err(error) => {
+                warn(error);
+                directory.unsaved.note_whole();
+                (None, true)
+            }
+        };
+    }
+    // Also while a whole one is waiting for its turn: what was revoked is not forgotten that long.
+    let Some(mut journal) = journal else {
+        return (None, false);
+    };
+    match journal.append(current_at, &directory.take_unsaved()) {
+        Ok(()) => (Some(journal), false),
+        Err(error) => {
+            // Nothing behind a line that may be torn would be read.
+            warn(error);
+            directory.unsaved.note_whole();
+            (None, false)
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod cluster;
 #[cfg(test)]
 mod tests;
