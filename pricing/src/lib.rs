@@ -12,6 +12,7 @@ pub mod id;
 pub mod json;
 pub mod key;
 pub mod money;
+pub mod output_maximum;
 pub mod price;
 pub mod rate_card;
 pub mod time;

@@ -1,12 +1,13 @@
 //! The most a call can use and cost, told before the upstream sees it.
 //!
 //! Input is bounded by the request's bytes (no token is less than one), output by the request's own
-//! maximum or a stated reserve, audio by the bytes at the lowest rate of speech codecs. Prices are the
+//! maximum, the model's, or a stated reserve, audio by the bytes at the lowest rate of speech codecs. Prices are the
 //! dearest that the card has for each side, so that a cache write or audio is within it.
 
 use farebox_pricing::event::{EndpointKind, PaidBy};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::money::{Decimal, Usd};
+use farebox_pricing::output_maximum;
 use farebox_pricing::price;
 use farebox_pricing::rate_card::selling::Buyer;
 use farebox_pricing::rate_card::{CardSet, INPUT_AT_MOST, WHOLE_INPUT};
@@ -16,7 +17,7 @@ use farebox_pricing::usage::{Conditions, Line, Meter, Usage};
 use super::pico;
 use crate::directory::{Basis, Counted, Limit};
 
-/// Output of a request that names no maximum.
+/// Output of a request that names no maximum, to a model of which none is known.
 pub const OUTPUT_TOKENS_RESERVE: u64 = 8_192;
 /// Input that a request only points to: images and files by address, stored conversations.
 pub const UNSEEN_INPUT_TOKENS_RESERVE: u64 = 16_384;
@@ -110,7 +111,11 @@ impl Ceiling {
         ceiling.output_tokens = match shape.kind {
             EndpointKind::Embeddings | EndpointKind::Rerank | EndpointKind::Ocr => 0,
             _ => {
-                let each = request.count("max_output_tokens");
+                let of_model = || {
+                    let model = shape.evidence.request_text("model")?;
+                    output_maximum::of(shape.provider, model)
+                };
+                let each = request.count("max_output_tokens").or_else(of_model);
                 let times = request.count("n").unwrap_or(1).max(1);
                 each.unwrap_or(OUTPUT_TOKENS_RESERVE).saturating_mul(times)
             }
@@ -278,7 +283,9 @@ mod tests {
         );
         assert_eq!(twice.cost - small.cost, 1_000 * 600_000);
         let open = ceiling(Some("gpt-4o-mini"), &[], 2_000);
-        assert_eq!(open.output_tokens, OUTPUT_TOKENS_RESERVE);
+        assert_eq!(open.output_tokens, 16_384, "the model's own");
+        let unknown = ceiling(Some("gpt-of-tomorrow"), &[], 2_000);
+        assert_eq!(unknown.output_tokens, OUTPUT_TOKENS_RESERVE);
     }
 
     #[test]
