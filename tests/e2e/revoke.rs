@@ -101,3 +101,43 @@ async fn a_suspended_tenant_is_refused_within_a_second_and_can_resume() -> Resul
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn a_suspended_tenants_streams_finish_where_it_says_so() -> Result {
+    let (stack, _) = with_key(&[]).await?;
+    let tenant = fresh("finishes");
+    stack.done(&["tenant", "create", &tenant])?;
+    stack.done(&[
+        "tenant",
+        "set",
+        &tenant,
+        "--setting",
+        "suspend_streams=finish",
+    ])?;
+    let key = stack.issue(&["--tenant", &tenant])?;
+    stack.known(&key).await?;
+    let id = fresh("finish");
+    let mut connection = Connection::open(stack.plain).await?;
+    connection
+        .write(&chat_stream(&key, &id).with("x-replay", "pause").bytes())
+        .await?;
+    connection.head().await?.ok_or("no answer")?;
+    let mut seen = Vec::new();
+    while !String::from_utf8_lossy(&seen).contains("word2") {
+        assert!(connection.more(&mut seen).await?);
+    }
+    stack.done(&["tenant", "suspend", &tenant, "--reason", "unpaid"])?;
+    refused_within(&stack, &key, 403, "tenant_suspended", Instant::now()).await?;
+    stack.replay.release(&id);
+    while connection.more(&mut seen).await.unwrap_or(false)
+        && !String::from_utf8_lossy(&seen).contains("[DONE]")
+    {}
+    let seen = String::from_utf8_lossy(&seen);
+    assert!(
+        seen.contains("[DONE]") && !seen.contains("\"error\""),
+        "{seen}"
+    );
+    let rows = stack.rows_when(&format!("session_id = '{id}'"), 1).await?;
+    assert_eq!(crate::text(&rows[0], "ending"), "complete");
+    Ok(())
+}
