@@ -284,6 +284,8 @@ fn zones_of<'a>(limit: &Limit, tenant: Option<&'a Tenant>) -> Option<&'a TimeZon
 }
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,13 @@ begin
         lapses_at = excluded.lapses_at,
         report_no = excluded.report_no;
 
+    if has_lapsed then
+        update farebox_private.limit_leases as lease
+        set granted = least(lease.granted, lease.spent + lease.reserved)
+        where lease.node = node_id
+            and lease.epoch = node_epoch;
+    end if;
+
     -- What an earlier start of this proxy held is over; what it spent is in its own notes, each start's
     -- taken once. The lease of the start that held one takes its own; the rest is used at once.
     with recovered as (
