@@ -13,6 +13,8 @@ use crate::{Result, chat, fresh, text};
 const OPEN: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
 /// Routes of proxies, by their own tokens.
 const OF_NODES: &str = "/ingest/";
+/// What seals credentials at rest.
+const MASTER_KEY: &str = "master-key-canary-of-a-test-0123456789abcdef";
 /// An identity nobody has.
 const NOBODY: &str = "01936b2e-8f00-7000-8000-000000000000";
 
@@ -80,7 +82,12 @@ fn routes(document: &Value) -> Result<Vec<Route>> {
 
 #[tokio::test]
 async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -> Result {
-    let stack = Stack::start().await?;
+    let mut stack = Stack::prepare(&[]).await?;
+    let master = stack.folder.path().join("master.key");
+    std::fs::write(&master, MASTER_KEY)?;
+    stack.set("credentials.master_key_file", &master.display().to_string());
+    stack.start_collector().await?;
+    stack.start_proxy().await?;
     let mut keys = BTreeMap::new();
     for tenant in ["acme", "globex"] {
         stack.done(&["tenant", "create", tenant])?;
@@ -104,6 +111,19 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
     stack.done(&[
         "limit", "set", "--tenant", "acme", "--amount", "9", "--window", "day",
     ])?;
+    let secret = stack.folder.path().join("provider.key");
+    std::fs::write(&secret, "sk-of-acme")?;
+    let secret = secret.to_str().ok_or("a path that is no text")?;
+    let set = [
+        "credential",
+        "set",
+        "--upstream",
+        "anthropic",
+        "--tenant",
+        "acme",
+    ];
+    let set = [&set[..], &["--secret-file", secret, "--json"][..]].concat();
+    let credential: Value = serde_json::from_str(&stack.done(&set)?)?;
     let call = chat(own_key, &fresh("matrix"))
         .with("x-farebox-customer", "c-1")
         .with("x-farebox-run", "run-1");
@@ -122,9 +142,9 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
         ("run_id", "run-1".to_owned()),
         ("limit_id", limit),
         ("key", key),
+        ("credential_id", text(&credential, "credential_id")),
         // Nobody but the operator reaches these, or there is none yet: any name does.
         ("batch_id", NOBODY.to_owned()),
-        ("credential_id", NOBODY.to_owned()),
         ("invoice", NOBODY.to_owned()),
         ("node", "nobody".to_owned()),
         ("reconciliation_id", NOBODY.to_owned()),
@@ -138,6 +158,7 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
         ("event_id", NOBODY),
         ("run_id", "nothing"),
         ("limit_id", NOBODY),
+        ("credential_id", NOBODY),
         ("key", "vk_AAAAA"),
     ] {
         missing.insert(name, value.to_owned());
@@ -159,12 +180,6 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
             continue;
         }
         assert_eq!(anonymous.status(), 401, "{what}: {}", anonymous.text());
-        let unknown = ask(&stack, method, "/api/v1/nothing", None).await?;
-        assert_eq!(
-            told(&anonymous, ""),
-            told(&unknown, ""),
-            "{what}: anonymous learns what there is"
-        );
         if path.starts_with(OF_NODES) {
             for token in [own, foreign] {
                 assert_eq!(
@@ -174,6 +189,13 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
             }
             continue;
         }
+
+        let unknown = ask(&stack, method, "/api/v1/nothing", None).await?;
+        assert_eq!(
+            told(&anonymous, "\u{0}"),
+            told(&unknown, "\u{0}"),
+            "{what}: anonymous learns what there is"
+        );
 
         // Another tenant's thing and one that nobody has are told alike.
         let of_another = ask(&stack, method, &there, Some(foreign)).await?;
@@ -198,33 +220,24 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
                 of_another.text()
             );
         } else if route.takes_tenant && of_another.status() != 403 {
-            let another = ask(
-                &stack,
-                method,
-                &format!("{there}?tenant=acme"),
-                Some(foreign),
-            );
-            let another = told(&another.await?, "acme");
-            let nobody = ask(
-                &stack,
-                method,
-                &format!("{there}?tenant=nobody"),
-                Some(foreign),
-            );
-            let nobody = told(&nobody.await?, "nobody");
+            let mut told_of = Vec::new();
+            for tenant in ["acme", "nobody"] {
+                let asked = format!("{there}?tenant={tenant}");
+                let answer = ask(&stack, method, &asked, Some(foreign)).await?;
+                told_of.push(told(&answer, tenant));
+            }
+            let (another, nobody) = (&told_of[0], &told_of[1]);
             assert_eq!(another, nobody, "{what}: tenant=");
             assert_eq!(another.0, 404, "{what}: tenant=");
         }
 
-        let operator = stack
-            .api(
-                Request::with_method(method, &nowhere).with_body(if method == "GET" {
-                    ""
-                } else {
-                    "{}"
-                }),
-            )
-            .await?;
+        let mut request = Request::with_method(method, &nowhere);
+        if method != "GET" {
+            request = request
+                .with("content-type", "application/json")
+                .with_body("{}");
+        }
+        let operator = stack.api(request).await?;
         assert!(
             !matches!(operator.status(), 401 | 403 | 500..),
             "{what}: {} {}",
@@ -245,9 +258,8 @@ async fn every_route_answers_each_principal_as_it_may_and_foreign_is_missing() -
             continue;
         }
         of_tenants += 1;
-        assert_eq!(
-            found.status(),
-            operator.status(),
+        assert!(
+            found.status() == 200 || found.status() == operator.status(),
             "{what}: {} / {}",
             found.text(),
             operator.text()
