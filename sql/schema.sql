@@ -2994,6 +2994,15 @@ $$;
 
 COMMENT ON FUNCTION farebox_private.keep_time_zone_until_month_end() IS 'Trigger: refuses an unknown time zone and lets a changed one count from the next month.';
 
+CREATE FUNCTION farebox_private.limit_share(amount numeric, parts integer) RETURNS numeric
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    select case when parts > 0 then div(amount * 1000000000000, parts) * 0.000000000001 else 0 end
+$$;
+
+COMMENT ON FUNCTION farebox_private.limit_share(amount numeric, parts integer) IS 'One part in so many of an amount, rounded down to twelve decimals; of 0 parts nothing.';
+
 CREATE TABLE farebox_private.tenant_logins (
     login name NOT NULL,
     tenant_id text NOT NULL,
@@ -3110,6 +3119,9 @@ CREATE FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigi
     AS $$
 declare
     live integer;
+    known farebox_private.limit_nodes%rowtype;
+    report_no bigint := (report ->> 'report_no')::bigint;
+    has_lapsed boolean := false;
     share integer := coalesce((report ->> 'share_of')::integer, 0);
     told_share integer;
     others_share numeric;
@@ -3124,6 +3136,7 @@ declare
     lease_spent numeric;
     lease_reserved numeric;
     lease_wanted numeric;
+    is_done boolean;
     others_granted numeric;
     others_spent numeric;
     others_reserved numeric;
@@ -3135,50 +3148,81 @@ declare
     agents_new jsonb;
     contended jsonb;
     counters jsonb := '[]';
+    running_count integer;
 begin
     -- One at a time: no two proxies are granted the same amount.
     perform pg_advisory_xact_lock(hashtextextended('farebox_limits', 1));
 
-    insert into farebox_private.limit_nodes (node, epoch, share_of, lapses_at)
-    values (node_id, node_epoch, 0, now() + make_interval(secs => (report ->> 'grace_seconds')::integer))
+    select * into known from farebox_private.limit_nodes where limit_nodes.node = node_id;
+    if known.epoch > node_epoch then
+        return jsonb_build_object('is_stale', true);
+    end if;
+    if known.epoch = node_epoch then
+        -- Its connection was given up and a later report was faster.
+        if report_no <= known.report_no then
+            return jsonb_build_object('is_late', true);
+        end if;
+        -- Its part was others' meanwhile: it has none before it asks.
+        has_lapsed := known.lapses_at <= clock_timestamp();
+        if has_lapsed then
+            share := 0;
+        end if;
+    end if;
+    insert into farebox_private.limit_nodes (node, epoch, share_of, lapses_at, report_no)
+    values (
+        node_id, node_epoch, 0, now() + make_interval(secs => (report ->> 'grace_seconds')::integer), coalesce(report_no, 0)
+    )
     on conflict (node) do update set
         epoch = excluded.epoch,
-        share_of = case when limit_nodes.epoch = excluded.epoch then limit_nodes.share_of else 0 end,
+        share_of = case when limit_nodes.epoch = excluded.epoch and not has_lapsed then limit_nodes.share_of else 0 end,
         renewed_at = now(),
-        lapses_at = excluded.lapses_at
-    where limit_nodes.epoch <= excluded.epoch;
-    if not found then
-        return jsonb_build_object('is_stale', true);
+        lapses_at = excluded.lapses_at,
+        report_no = excluded.report_no;
+
+    if has_lapsed then
+        update farebox_private.limit_leases as lease
+        set granted = least(lease.granted, lease.spent + lease.reserved)
+        where lease.node = node_id
+            and lease.epoch = node_epoch;
     end if;
 
     -- What an earlier start of this proxy held is over; what it spent is in its own notes, each start's
-    -- taken once.
-    for item in
-        select value
-        from jsonb_array_elements(coalesce(report -> 'recovered', '[]')) as value
-        join farebox_private.limit_nodes on limit_nodes.node = node_id
-        where (value ->> 'epoch')::bigint > limit_nodes.closed_epoch
-    loop
-        select * into bound from farebox_private.limits where limits.limit_id = (item ->> 'limit_id')::uuid;
-        continue when not found;
-        start_at := to_timestamp((item ->> 'start')::numeric / 1000);
-        end_at := case when item ->> 'end' is null then 'infinity' else to_timestamp((item ->> 'end')::numeric / 1000) end;
-        lease_spent := (item ->> 'spent')::numeric;
+    -- taken once. The lease of the start that held one takes its own; the rest is used at once.
+    with recovered as (
+        select
+            note.epoch, note.limit_id, note.scope, note.spent, coalesce(note.values, '{}') as scope_values,
+            to_timestamp(note.start::numeric / 1000) as window_start,
+            case when note."end" is null then 'infinity' else to_timestamp(note."end"::numeric / 1000) end as window_end
+        from jsonb_to_recordset(coalesce(report -> 'recovered', '[]'))
+            as note (epoch bigint, limit_id uuid, scope text, start bigint, "end" bigint, "values" jsonb, spent numeric)
+        where note.epoch > coalesce(known.closed_epoch, -1)
+            and note.epoch < node_epoch
+    ),
+    matched as (
         update farebox_private.limit_leases as lease
-        set spent = greatest(lease.spent, lease_spent)
-        where (lease.limit_id, lease.scope, lease.window_start, lease.node)
-                = (bound.limit_id, item ->> 'scope', start_at, node_id)
-            and lease.epoch = (item ->> 'epoch')::bigint;
-        if not found and end_at > now() then
-            insert into farebox_private.limit_usage as usage
-                (limit_id, scope, window_start, window_end, tenant_id, scope_values, used)
-            values (
-                bound.limit_id, item ->> 'scope', start_at, end_at,
-                coalesce(bound.tenant_id, item -> 'values' ->> 'tenant'), coalesce(item -> 'values', '{}'), lease_spent
-            )
-            on conflict on constraint limit_usage_pkey do update set used = usage.used + lease_spent;
-        end if;
-    end loop;
+        set spent = greatest(lease.spent, recovered.spent)
+        from recovered
+        where (lease.limit_id, lease.scope, lease.window_start) = (recovered.limit_id, recovered.scope, recovered.window_start)
+            and lease.node = node_id
+            and lease.epoch = recovered.epoch
+        returning recovered.limit_id, recovered.scope, recovered.window_start, recovered.epoch
+    )
+    insert into farebox_private.limit_usage as usage
+        (limit_id, scope, window_start, window_end, tenant_id, scope_values, used)
+    select
+        recovered.limit_id, recovered.scope, recovered.window_start, max(recovered.window_end),
+        coalesce(max(limits.tenant_id), max(recovered.scope_values ->> 'tenant')),
+        (max(recovered.scope_values::text))::jsonb, sum(recovered.spent)
+    from recovered
+    join farebox_private.limits using (limit_id)
+    where recovered.window_end > now()
+        and not exists (
+            select from matched
+            where (matched.limit_id, matched.scope, matched.window_start, matched.epoch)
+                = (recovered.limit_id, recovered.scope, recovered.window_start, recovered.epoch)
+        )
+    group by recovered.limit_id, recovered.scope, recovered.window_start
+    on conflict on constraint limit_usage_pkey do update set used = usage.used + excluded.used;
     update farebox_private.limit_nodes
     set closed_epoch = greatest(closed_epoch, node_epoch - 1)
     where node = node_id;
@@ -3208,6 +3252,14 @@ begin
         lease_reserved := (item ->> 'reserved')::numeric;
         lease_granted := (item ->> 'granted')::numeric;
         lease_wanted := (item ->> 'wanted')::numeric;
+        is_done := (item ->> 'is_done')::boolean;
+        -- It was said before, and only the answer was lost.
+        if is_done and (item ->> 'done_no')::bigint <= known.report_no and known.epoch = node_epoch then
+            answers := answers || jsonb_build_array(jsonb_build_object(
+                'granted', lease_granted::text, 'used', lease_spent::text, 'reserved', '0'
+            ));
+            continue;
+        end if;
 
         insert into farebox_private.limit_usage (limit_id, scope, window_start, window_end, tenant_id, scope_values)
         values (
@@ -3229,7 +3281,7 @@ begin
         from farebox_private.limit_leases as lease
         where (lease.limit_id, lease.scope, lease.window_start) = (counter.limit_id, counter.scope, counter.window_start)
             and lease.node <> node_id;
-        select coalesce(sum(bound.amount / other.share_of), 0)
+        select coalesce(sum(farebox_private.limit_share(bound.amount, other.share_of)), 0)
         into implied
         from farebox_private.limit_nodes as other
         where other.node <> node_id
@@ -3251,8 +3303,9 @@ begin
             if lease_granted > room then
                 lease_granted := greatest(lease_spent + lease_reserved, room, 0);
             end if;
-            if lease_wanted > 0 and room > lease_granted then
-                -- A share of what is free, so that leases shrink as it comes to its end.
+            if lease_wanted > 0 and room - lease_granted >= lease_wanted then
+                -- A share of what is free, so that leases shrink as it comes to its end; but what is asked for,
+                -- or nothing: parts of it with each would be of use to none.
                 lease_granted := lease_granted + least(
                     room - lease_granted,
                     greatest((room - lease_granted) / greatest(live, 1), lease_wanted)
@@ -3266,7 +3319,7 @@ begin
         end if;
         lease_granted := trunc(lease_granted, 12);
 
-        if (item ->> 'is_done')::boolean then
+        if is_done then
             delete from farebox_private.limit_leases as lease
             where (lease.limit_id, lease.scope, lease.window_start, lease.node)
                 = (counter.limit_id, counter.scope, counter.window_start, node_id);
@@ -3313,38 +3366,40 @@ begin
     elsif share > 0 and live >= share then
         told_share := live;
     elsif others_share + 1::numeric / live <= 1 then
-        -- A larger share is of what nobody has used yet: the counters there are by now are told, and
-        -- have to be asked for. Where they are too many, every counter has to be.
-        select coalesce(jsonb_agg(jsonb_build_object(
-            'limit_id', running.limit_id,
-            'scope', running.scope,
-            'start', (extract(epoch from running.window_start) * 1000)::bigint,
-            'end', case when isfinite(running.window_end) then (extract(epoch from running.window_end) * 1000)::bigint end
-        )), '[]')
-        into counters
+        -- A larger share is of what nobody has used yet. Of the counters there are by now it keeps what it
+        -- could take without asking, as a lease, and is told so; what is told once more, because an answer
+        -- was lost, is the same. Where they are too many, every counter has to be asked for. A clock that
+        -- is behind may still be in a window that has ended here.
+        select count(*) into running_count
         from (
-            select usage.*
-            from farebox_private.limit_usage as usage
-            where usage.window_end > now()
-                and not exists (
-                    select from farebox_private.limit_leases as lease
-                    where (lease.limit_id, lease.scope, lease.window_start)
-                        = (usage.limit_id, usage.scope, usage.window_start)
-                        and lease.node = node_id
-                )
+            select from farebox_private.limit_usage as usage
+            where usage.window_end > now() - interval '1 minute'
             limit counters_max + 1
         ) as running;
-        if jsonb_array_length(counters) > counters_max then
-            counters := '[]';
-        else
-            share := live;
-            told_share := live;
+        if running_count <= counters_max then
             insert into farebox_private.limit_leases
                 (limit_id, scope, window_start, node, tenant_id, epoch, granted, spent, reserved)
-            select usage.limit_id, usage.scope, usage.window_start, node_id, usage.tenant_id, node_epoch, 0, 0, 0
+            select
+                usage.limit_id, usage.scope, usage.window_start, node_id, usage.tenant_id, node_epoch,
+                farebox_private.limit_share(limits.amount, share), 0, 0
             from farebox_private.limit_usage as usage
-            where usage.window_end > now()
+            join farebox_private.limits using (limit_id)
+            where usage.window_end > now() - interval '1 minute'
             on conflict on constraint limit_leases_pkey do nothing;
+            select coalesce(jsonb_agg(jsonb_build_object(
+                'limit_id', usage.limit_id,
+                'scope', usage.scope,
+                'start', (extract(epoch from usage.window_start) * 1000)::bigint,
+                'end', case when isfinite(usage.window_end) then (extract(epoch from usage.window_end) * 1000)::bigint end,
+                'granted', lease.granted::text
+            )), '[]')
+            into counters
+            from farebox_private.limit_usage as usage
+            join farebox_private.limit_leases as lease using (limit_id, scope, window_start)
+            where usage.window_end > now() - interval '1 minute'
+                and lease.node = node_id;
+            share := live;
+            told_share := live;
         end if;
     end if;
     update farebox_private.limit_nodes set share_of = share where node = node_id;
@@ -3415,6 +3470,7 @@ begin
 
     return jsonb_build_object(
         'is_stale', false,
+        'has_lapsed', has_lapsed,
         'live', live,
         'share_of', told_share,
         'leases', answers,
@@ -3601,6 +3657,7 @@ CREATE TABLE farebox_private.limit_nodes (
     share_of integer DEFAULT 0 NOT NULL,
     renewed_at timestamp with time zone DEFAULT now() NOT NULL,
     lapses_at timestamp with time zone NOT NULL,
+    report_no bigint DEFAULT 0 NOT NULL,
     CONSTRAINT node_is_id CHECK (farebox_private.is_id(node)),
     CONSTRAINT share_not_negative CHECK ((share_of >= 0))
 );
@@ -3620,6 +3677,8 @@ COMMENT ON COLUMN farebox_private.limit_nodes.share_of IS 'The proxy may spend o
 COMMENT ON COLUMN farebox_private.limit_nodes.renewed_at IS 'When it last spoke.';
 
 COMMENT ON COLUMN farebox_private.limit_nodes.lapses_at IS 'From then on only what it has reported counts.';
+
+COMMENT ON COLUMN farebox_private.limit_nodes.report_no IS 'The last report of this start that was taken; an earlier one that arrives later is not listened to.';
 
 CREATE TABLE farebox_private.limit_usage (
     limit_id uuid NOT NULL,

@@ -46,12 +46,12 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0010_reads.sql"),
     ),
     (
-        "0014_customers.sql",
-        include_str!("../../../sql/migrations/0014_customers.sql"),
-    ),
-    (
         "0013_lease_reports.sql",
         include_str!("../../../sql/migrations/0013_lease_reports.sql"),
+    ),
+    (
+        "0014_customers.sql",
+        include_str!("../../../sql/migrations/0014_customers.sql"),
     ),
 ];
 
