@@ -18,7 +18,6 @@ mod kill;
 mod large;
 mod limits;
 mod lists;
-mod matrix;
 mod metrics;
 mod outage;
 mod prices;
