@@ -86,7 +86,7 @@ async fn fill(client: &Client, rows: i64) -> Result {
     client
         .batch_execute(
             "insert into farebox_private.tenants (tenant_id, created_by)
-             select 'tenant-' || n, 'test' from generate_series(1, 499) n on conflict do nothing;
+             select 'tenant-' || n, 'test' from generate_series(1, 49) n on conflict do nothing;
              select farebox_private.ensure_partition('2026-09-01')",
         )
         .await?;
@@ -110,7 +110,7 @@ async fn fill(client: &Client, rows: i64) -> Result {
             "started_at" | "ended_at" => "at".to_owned(),
             "period" => "date '2026-09-01'".to_owned(),
             "day" => "(at at time zone 'UTC')::date".to_owned(),
-            "tenant_id" => "'tenant-' || case when n % 4 = 0 then 0 else n % 500 end".to_owned(),
+            "tenant_id" => "'tenant-' || case when n % 4 = 0 then 0 else n % 50 end".to_owned(),
             "session_id" => "'session-' || n".to_owned(),
             "response_id" => "'response-' || n".to_owned(),
             "upstream_request_id" => "'request-' || n".to_owned(),
@@ -118,9 +118,9 @@ async fn fill(client: &Client, rows: i64) -> Result {
             "run_id" => "'run-' || n % 20000".to_owned(),
             "span_id" => "'span-' || n".to_owned(),
             "parent_span_id" => "'span-' || n - 20000".to_owned(),
-            "model" => "'model-' || n % 8".to_owned(),
+            "model" => "'model-' || n % 2".to_owned(),
             // The model of their lines.
-            "lines" | "charges" => format!("replace({column}, seed.model, 'model-' || n % 8)"),
+            "lines" | "charges" => format!("replace({column}, seed.model, 'model-' || n % 2)"),
             other => format!("seed.\"{other}\""),
         })
         .collect();
@@ -134,7 +134,9 @@ async fn fill(client: &Client, rows: i64) -> Result {
          from farebox_private.usage_events as seed,
              generate_series(1, {rows}) n,
              lateral (select timestamptz '2026-09-01T00:00:00Z'
-                 + floor(n * 2592000.0 / {}) * interval '1 second' as at) as moment",
+                 + floor(n * 30.0 / {}) * interval '1 day'
+                 + n / 4 % 4 * interval '6 hours'
+                 + n % 3600 * interval '1 second' as at) as moment",
         names.join(", "),
         values.join(", "),
         rows + 1
