@@ -169,28 +169,68 @@ async fn plans(client: &Client) -> Result {
     let page = format!(
         "select * from farebox.usage_events where event_id < '{event}' order by event_id desc limit 50"
     );
-    for query in [
-        "select * from farebox.usage_events where tenant_id = 'tenant-7' and started_at >= '2026-09-30' order by started_at desc limit 50",
-        "select * from farebox.usage_events where tenant_id = 'tenant-7' order by started_at desc, event_id desc limit 50",
-        "select * from farebox.usage_events where tenant_id = 'tenant-0' order by started_at desc, event_id desc limit 50",
-        "select * from farebox.usage_events where tenant_id = 'tenant-7' and session_id = 'session-7007'",
-        by_id.as_str(),
-        "select * from farebox.usage_events where response_id = 'response-77'",
-        "select * from farebox.usage_events where upstream_request_id = 'request-77'",
-        page.as_str(),
-        "select * from farebox.sessions where tenant_id = 'tenant-7' and session_id = 'session-7007'",
-        "select * from farebox.runs where run_id = 'run-77'",
-        "select * from farebox.spans where run_id = 'run-77'",
-        "select model, sum(billed_usd) from farebox.usage_hourly where tenant_id = 'tenant-7' and hour >= '2026-09-01' and hour < '2026-10-01' group by model",
-        "select model, sum(billed_usd) from farebox.usage_daily where tenant_id = 'tenant-7' and period = '2026-09-01' group by model",
-        "select * from farebox.invoice_preview('tenant-7', '2026-09-01')",
+    for (query, index) in [
+        (
+            "select * from farebox.usage_events where tenant_id = 'tenant-7' and started_at >= '2026-09-30' order by started_at desc limit 50",
+            "tenant_id_started_at_idx",
+        ),
+        (
+            "select * from farebox.usage_events where tenant_id = 'tenant-7' order by started_at desc, event_id desc limit 50",
+            "tenant_id_started_at_idx",
+        ),
+        (
+            "select * from farebox.usage_events where tenant_id = 'tenant-0' order by started_at desc, event_id desc limit 50",
+            "tenant_id_started_at_idx",
+        ),
+        (
+            "select * from farebox.usage_events where tenant_id = 'tenant-7' and session_id = 'session-7007'",
+            "session_id_idx",
+        ),
+        (by_id.as_str(), "_pkey"),
+        (
+            "select * from farebox.usage_events where response_id = 'response-77'",
+            "response_id_idx",
+        ),
+        (
+            "select * from farebox.usage_events where upstream_request_id = 'request-77'",
+            "upstream_request_id_idx",
+        ),
+        (page.as_str(), "_pkey"),
+        (
+            "select * from farebox.sessions where tenant_id = 'tenant-7' and session_id = 'session-7007'",
+            "session_id_idx",
+        ),
+        (
+            "select * from farebox.runs where run_id = 'run-77'",
+            "run_id_span_id_idx",
+        ),
+        (
+            "select * from farebox.spans where run_id = 'run-77'",
+            "run_id_span_id_idx",
+        ),
+        (
+            "select model, sum(billed_usd) from farebox.usage_hourly where tenant_id = 'tenant-7' and hour >= '2026-09-01' and hour < '2026-10-01' group by model",
+            "usage_hourly_key",
+        ),
+        (
+            "select model, sum(billed_usd) from farebox.usage_daily where tenant_id = 'tenant-7' and period = '2026-09-01' group by model",
+            "usage_daily_",
+        ),
+        (
+            "select * from farebox.invoice_preview('tenant-7', '2026-09-01')",
+            "usage_daily_",
+        ),
     ] {
         let plan = client
             .query(&format!("explain (costs off) {query}"), &[])
             .await?;
         let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
         let plan = plan.join("\n");
-        assert!(plan.contains("Index"), "{query}\n{plan}");
+        assert!(
+            plan.lines()
+                .any(|line| line.contains("Index") && line.contains(index)),
+            "{query}\n{plan}"
+        );
         // Empty months are read as they are; the full one never.
         for table in ["usage_events_202609", "usage_hourly", "usage_daily"] {
             assert!(
