@@ -20,11 +20,11 @@ use crate::directory::{Content, WindowKind};
 
 const NODES: usize = 3;
 /// Each has a counter of its own under the one limit.
-const AGENTS: [&str; 4] = ["a", "b", "c", "d"];
-const AMOUNT: u64 = 7;
-const STEPS: usize = 300;
+const AGENTS: [&str; 8] = ["a", "b", "c", "d", "e", "f", "g", "h"];
+const AMOUNT: u64 = 6;
+const STEPS: usize = 400;
 /// Orders that are tried; FAREBOX_LEASE_SEEDS tries more.
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 12;
 /// More exchanges than it takes until everybody has given up what he does not need.
 const SETTLED_WITHIN: usize = 200;
 
@@ -52,6 +52,7 @@ struct World<'a> {
     done: [u64; AGENTS.len()],
     /// What a proxy held when it was given up for dead and was not.
     slack: [u64; AGENTS.len()],
+    steps: usize,
     said: String,
     chance: fastrand::Rng,
 }
@@ -160,6 +161,7 @@ impl World<'_> {
     async fn step(&mut self) {
         let node = self.chance.usize(..NODES);
         let what = self.chance.u32(..100);
+        self.steps += 1;
         let _ = write!(self.said, " {node}:{what}");
         if self.nodes[node].life.is_none() {
             let knows_limit = self.chance.bool();
@@ -168,13 +170,15 @@ impl World<'_> {
             return;
         }
         match what {
-            0..40 => {
-                let agent = self.chance.usize(..AGENTS.len());
+            0..36 => {
+                // One counter after the other comes into use.
+                let known = self.steps * AGENTS.len() / STEPS + 1;
+                let agent = self.chance.usize(..known.min(AGENTS.len()));
                 if let Some(life) = &mut self.nodes[node].life {
                     let _ = life.begin(agent);
                 }
             }
-            40..55 => {
+            36..50 => {
                 let event = event();
                 if let Some(life) = &mut self.nodes[node].life
                     && let Some((agent, mut permit)) = life.running.pop()
@@ -183,14 +187,14 @@ impl World<'_> {
                     self.done[agent] += 1;
                 }
             }
-            55..58 => {
+            50..52 => {
                 // It never reached an upstream.
                 if let Some(life) = &mut self.nodes[node].life {
                     life.running.pop();
                 }
             }
-            58..76 => self.exchange(node, false).await,
-            76..79 => {
+            52..68 => self.exchange(node, false).await,
+            68..71 => {
                 // The report never arrives.
                 if let (Some((report, _)), Some(life)) =
                     (self.report(node, false), &self.nodes[node].life)
@@ -198,7 +202,7 @@ impl World<'_> {
                     life.admission.not_reported(report);
                 }
             }
-            79..83 => {
+            71..76 => {
                 // It does, and its answer is lost.
                 if let Some((report, text)) = self.report(node, false) {
                     self.ask(node, self.nodes[node].epoch, &text).await;
@@ -207,7 +211,7 @@ impl World<'_> {
                     }
                 }
             }
-            83..86 => {
+            76..81 => {
                 // It arrives some time later.
                 if let (Some((report, text)), Some(life)) =
                     (self.report(node, false), &self.nodes[node].life)
@@ -216,15 +220,15 @@ impl World<'_> {
                     self.late.push((node, self.nodes[node].epoch, text));
                 }
             }
-            86..90 => {
+            81..87 => {
                 if !self.late.is_empty() {
                     let which = self.chance.usize(..self.late.len());
                     let (node, epoch, text) = self.late.swap_remove(which);
                     self.ask(node, epoch, &text).await;
                 }
             }
-            90..94 => self.nodes[node].life = None,
-            94..97 => {
+            87..91 => self.nodes[node].life = None,
+            91..93 => {
                 let content = self.content(true);
                 if let Some(life) = &mut self.nodes[node].life
                     && !std::mem::replace(&mut life.knows_limit, true)
@@ -232,7 +236,7 @@ impl World<'_> {
                     life.directory.replace(content, 2);
                 }
             }
-            97..99 => self.lapse(node).await,
+            93..95 => self.lapse(node).await,
             _ => {
                 let is_idle = |life: &Life| life.running.is_empty();
                 if self.nodes[node].life.as_ref().is_some_and(is_idle) {
@@ -350,6 +354,7 @@ async fn what_all_proxies_spend_stays_within_the_amount_in_whatever_order_things
                 })
                 .collect(),
             late: Vec::new(),
+            steps: 0,
             done: [0; AGENTS.len()],
             slack: [0; AGENTS.len()],
             said: format!("\nseed {seed}, node:step"),
