@@ -37,15 +37,9 @@ where events.pricing in ('unpriced', 'partial', 'unknown')
     ), true)
     and not (
         events.usage_source = 'pending'
-        and (
-            exists (
-                select from farebox_private.usage_events as later
-                where later.settles = events.event_id
-            )
-            or exists (
-                select from farebox_private.late_settlements as told
-                where told.pending_event_id = events.event_id
-            )
+        and exists (
+            select from farebox_private.event_links as told
+            where told.other_event_id = events.event_id and told.relation = 'settles'
         )
     );
 

@@ -4,11 +4,7 @@ select
     events.call_id,
     events.part,
     events.is_final,
-    coalesce(events.settles, (
-        select told.pending_event_id
-        from farebox_private.late_settlements as told
-        where told.settling_event_id = events.event_id
-    )) as settles,
+    settled.other_event_id as settles,
     events.schema,
     events.tenant_id,
     coalesce(customers.customer_id, events.customer_id) as customer_id,
@@ -75,7 +71,7 @@ select
         'cost', encode(events.cost_card, 'hex'),
         'price', encode(events.price_card, 'hex')
     ) end as rate_cards,
-    events.repeats,
+    repeated.other_event_id as repeats,
     events.upstream_request_id,
     events.response_id,
     case when (select farebox_private.sees_all()) then events.node end as node,
@@ -104,7 +100,11 @@ select
     events.plan
 from farebox_private.usage_events as events
 left join farebox_private.customers
-    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id;
+    on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
+left join farebox_private.event_links as settled
+    on settled.event_id = events.event_id and settled.relation = 'settles'
+left join farebox_private.event_links as repeated
+    on repeated.event_id = events.event_id and repeated.relation = 'repeats';
 
 grant select on farebox.usage_events to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.usage_events is 'One row for each attempt of a call, or each part of a socket, as first booked.';

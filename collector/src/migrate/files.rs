@@ -46,6 +46,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0010_reads.sql"),
     ),
     (
+        "0011_links.sql",
+        include_str!("../../../sql/migrations/0011_links.sql"),
+    ),
+    (
         "0013_lease_reports.sql",
         include_str!("../../../sql/migrations/0013_lease_reports.sql"),
     ),

@@ -5,7 +5,8 @@
 //! primary key; the second waits for the first to commit and then sees whom it charged. Rows are
 //! taken in the order of their keys. Attempts and parts of one call are never each other's repeats, nor
 //! are two calls that each made an answer, whatever id the vendor gave both. A file of a batch's results
-//! answers for the batch, from when it is known to belong to it.
+//! answers for the batch, from when it is known to belong to it. What an event is to another is a row of
+//! `event_links`, whichever of the two is booked first; events are never touched.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -34,11 +35,41 @@ struct Owner {
     is_original: bool,
 }
 
-/// An event whose usage was told by one that was booked before it.
-struct Late<'a> {
-    settling: Uuid,
-    pending: Uuid,
+/// How an event stands to another one: a row beside the two, of which either may be booked already.
+struct Link<'a> {
+    event_id: Uuid,
+    relation: &'static str,
+    other: Uuid,
     tenant: Option<&'a str>,
+}
+
+impl<'a> Link<'a> {
+    fn settles(event_id: Uuid, pending: Uuid, tenant: Option<&'a str>) -> Self {
+        let relation = "settles";
+        Self {
+            event_id,
+            relation,
+            other: pending,
+            tenant,
+        }
+    }
+
+    /// What an event that is booked now is to earlier ones.
+    fn of(ready: &'a Priced, placement: &Placement) -> impl Iterator<Item = Self> {
+        let relations = [
+            ("settles", placement.settles),
+            ("repeats", placement.repeats),
+        ];
+        relations
+            .into_iter()
+            .filter_map(|(relation, other)| Some((relation, other?)))
+            .map(|(relation, other)| Self {
+                event_id: ready.record.event.event_id,
+                relation,
+                other,
+                tenant: tenant_of(ready),
+            })
+    }
 }
 
 /// Who stands for an answer.
@@ -81,7 +112,7 @@ pub(super) async fn take(
     }
     let inserted = insert(transaction, &wanted, known).await?;
     if inserted == answers.len() as u64 {
-        return note_late(transaction, &late).await;
+        return note(transaction, part, placements, late).await;
     }
     late.clear();
     // Somebody was there before, or an event only asks.
@@ -99,7 +130,7 @@ pub(super) async fn take(
             update(transaction, *claim, after).await?;
         }
     }
-    note_late(transaction, &late).await
+    note(transaction, part, placements, late).await
 }
 
 /// The first half of a SHA-256 over who answered whom with what.
@@ -121,7 +152,7 @@ fn stand<'a>(
     part: &[&'a Priced],
     placements: &mut [Placement],
     places: &[usize],
-    late: &mut Vec<Late<'a>>,
+    late: &mut Vec<Link<'a>>,
 ) {
     for &place in places {
         let event = &part[place].record.event;
@@ -146,11 +177,8 @@ fn stand<'a>(
         if event.usage_source == UsageSource::Pending && claim.pending.is_none() {
             claim.pending = Some(own);
             if let Some(charged) = claim.charged.filter(of_another_call) {
-                late.push(Late {
-                    settling: charged.event_id,
-                    pending: own.event_id,
-                    tenant: tenant_of(part[place]),
-                });
+                let tenant = tenant_of(part[place]);
+                late.push(Link::settles(charged.event_id, own.event_id, tenant));
             }
         }
     }
@@ -370,33 +398,44 @@ async fn adopt(
         let (whole, settling): (Uuid, Uuid) = (row.get(0), row.get(1));
         let place = pairs.iter().find(|pair| pair.1 == whole).map(|pair| pair.2);
         if let (Some(pending), Some(place)) = (row.get::<_, Option<Uuid>>(2), place) {
-            late.push(Late {
-                settling,
-                pending,
-                tenant: tenant_of(part[place]),
-            });
+            late.push(Link::settles(settling, pending, tenant_of(part[place])));
         }
     }
-    note_late(transaction, &late).await
+    write(transaction, &late).await
 }
 
-async fn note_late(transaction: &Transaction<'_>, late: &[Late<'_>]) -> Result<(), BatchError> {
-    if late.is_empty() {
+/// Writes what the events booked now are to others, and the others to them.
+async fn note<'a>(
+    transaction: &Transaction<'_>,
+    part: &[&'a Priced],
+    placements: &[Placement],
+    late: Vec<Link<'a>>,
+) -> Result<(), BatchError> {
+    let mut links = late;
+    for (ready, placement) in part.iter().zip(placements) {
+        links.extend(Link::of(ready, placement));
+    }
+    write(transaction, &links).await
+}
+
+async fn write(transaction: &Transaction<'_>, links: &[Link<'_>]) -> Result<(), BatchError> {
+    if links.is_empty() {
         return Ok(());
     }
-    let settling: Vec<Uuid> = late.iter().map(|late| late.settling).collect();
-    let pending: Vec<Uuid> = late.iter().map(|late| late.pending).collect();
-    let tenants: Vec<Option<&str>> = late.iter().map(|late| late.tenant).collect();
+    let event_ids: Vec<Uuid> = links.iter().map(|link| link.event_id).collect();
+    let relations: Vec<&str> = links.iter().map(|link| link.relation).collect();
+    let others: Vec<Uuid> = links.iter().map(|link| link.other).collect();
+    let tenants: Vec<Option<&str>> = links.iter().map(|link| link.tenant).collect();
     let statement = transaction
         .prepare_cached(
-            "insert into farebox_private.late_settlements
-                 (settling_event_id, pending_event_id, tenant_id)
-             select * from unnest($1::uuid[], $2::uuid[], $3::text[])
+            "insert into farebox_private.event_links
+                 (event_id, relation, other_event_id, tenant_id)
+             select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[])
              on conflict do nothing",
         )
         .await?;
     transaction
-        .execute(&statement, &[&settling, &pending, &tenants])
+        .execute(&statement, &[&event_ids, &relations, &others, &tenants])
         .await?;
     Ok(())
 }

@@ -26,10 +26,10 @@ const ROW_BYTES: usize = 2_048;
 const SEND_BYTES: usize = 256 * 1024;
 
 /// In the order in which `booked` puts them, behind the content.
-const BOOKED_COLUMNS: &str = "customer_id, settles, received_at, period, day, is_late, clock_suspect, \
+const BOOKED_COLUMNS: &str = "customer_id, received_at, period, day, is_late, clock_suspect, \
     charges, cost_usd, billed_usd, claimed_usd, price_mismatch, pricing, cost_card, price_card, \
-    repeats, node, epoch, seq, content_sha256, content_digest, further, plan";
-const BOOKED_COUNT: i16 = 23;
+    node, epoch, seq, content_sha256, content_digest, further, plan";
+const BOOKED_COUNT: i16 = 21;
 
 /// Books events, sorted by id, none of which is in the ledger.
 pub(super) async fn insert(
@@ -110,7 +110,6 @@ pub(super) async fn digests(
 }
 
 fn booked(fields: &mut Fields, batch: &BatchContext<'_>, ready: &Priced, placement: &Placement) {
-    fields.optional_uuid(placement.settles);
     fields.timestamp(batch.received_at);
     fields.integer(placement.period.0);
     fields.integer(placement.day);
@@ -145,5 +144,4 @@ fn money(fields: &mut Fields, ready: &Priced, placement: &Placement) {
         let hash = card.as_deref().and_then(parse_sha256);
         fields.optional_bytes(hash.as_ref().map(|hash| &hash[..]));
     }
-    fields.optional_uuid(placement.repeats);
 }
