@@ -55,6 +55,11 @@ fn holds_virtual_key(value: &HeaderValue) -> bool {
     }
 }
 
+/// Whether a request has more than one `host`, which makes it malformed (RFC 9112 section 3.2).
+pub fn names_several_hosts(headers: &HeaderMap) -> bool {
+    headers.get_all(header::HOST).iter().nth(1).is_some()
+}
+
 /// Names that the `connection` header adds to the hop-by-hop ones.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
     headers

@@ -89,6 +89,9 @@ pub async fn answer(
     let clock = Clock::start();
     let (mut head, body) = request.into_parts();
     let on_upgrade = head.extensions.remove();
+    if headers::names_several_hosts(&head.headers) {
+        return answer::of_malformed_head(&worker, head.version);
+    }
     match walk(&worker, peer, &head, body, on_upgrade, clock).await {
         Ok(response) => response,
         Err(stop) => say_no(&worker, *stop),

@@ -23,7 +23,7 @@ enum Outcome {
 use Outcome::{Forwarded, Last, Refused};
 
 /// Line and headers behind the common ones, body, outcome.
-const REQUESTS: [(&str, &str, &str, Outcome); 47] = [
+const REQUESTS: [(&str, &str, &str, Outcome); 48] = [
     ("a length", "content-length: 2", "{}", Forwarded("{}")),
     (
         "chunks",
@@ -264,7 +264,13 @@ const REQUESTS: [(&str, &str, &str, Outcome); 47] = [
         "a host twice",
         "host: other\r\ncontent-length: 2",
         "{}",
-        Forwarded("{}"),
+        Refused,
+    ),
+    (
+        "the same host twice",
+        "host: localhost\r\ncontent-length: 2",
+        "{}",
+        Refused,
     ),
 ];
 

@@ -3,13 +3,14 @@
 use farebox_pricing::event::Transport;
 use farebox_pricing::id;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Response, StatusCode, Version};
 use uuid::Uuid;
 
 use super::Stop;
 use crate::Worker;
 use crate::amend::UsageStripper;
 use crate::decode::Decoder;
+use crate::failure::Code;
 use crate::headers::{self, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
 use crate::observe::{AnswerBody, Observed, Rewrite};
 use crate::provider::{self, ErrorText};
@@ -109,6 +110,23 @@ fn id_value(id: Uuid) -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
     let text = id.hyphenated().encode_lower(&mut buffer);
     HeaderValue::from_str(text).expect("a UUID is hexadecimal digits and hyphens")
+}
+
+/// A head that is not one request's: no more than what a head that does not parse gets. What follows it
+/// on its connection is not believed either.
+pub(super) fn of_malformed_head(worker: &Worker, version: Version) -> Response<AnswerBody> {
+    worker.shared.metrics.refusal(None, Code::MalformedRequest);
+    let mut response = Response::new(AnswerBody::Whole(None));
+    *response.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = response.headers_mut();
+    headers.insert(
+        ERROR_HEADER,
+        HeaderValue::from_static(Code::MalformedRequest.name()),
+    );
+    if version <= Version::HTTP_11 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// A refusal or a failure of ours, in the dialect's own shape.
