@@ -17,6 +17,7 @@ use crate::providers::{
 mod deferred;
 mod realtime_socket;
 mod speech_sockets;
+mod video;
 
 /// xAI's own API.
 pub static PROVIDER: Provider = Provider {
@@ -75,9 +76,17 @@ const ENDPOINTS: &[Endpoint] = &[
         usage_of: |evidence| with_charge(evidence, images::usage_of(evidence)),
         ..images::listed("/v1/images/edits")
     },
-    metered_unread(Post, "/v1/videos/generations", Kind::Video, Keeps::Creates),
-    metered_unread(Post, "/v1/videos/edits", Kind::Video, Keeps::Creates),
-    state_unread(Get, "/v1/videos/{id}", Keeps::Item, Kind::Video),
+    started_video("/v1/videos/generations"),
+    started_video("/v1/videos/edits"),
+    Endpoint {
+        verb: Get,
+        class: Class::State,
+        keeps: Keeps::Item,
+        made: &[],
+        request_facts: deferred::poll_facts,
+        usage_of: video::fetched_usage_of,
+        ..started_video("/v1/videos/{id}")
+    },
     Endpoint {
         request_facts: |evidence, asked| speech::text_facts(evidence, asked, ["model", "text"]),
         usage_of: spoken_usage_of,
@@ -128,6 +137,20 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Get, "/v1/batches", Keeps::List),
     state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
 ];
+
+const fn started_video(path: &'static str) -> Endpoint {
+    Endpoint {
+        path,
+        kind: Kind::Video,
+        made: &[deferred::PROMISED],
+        is_read: true,
+        request_facts: video::request_facts,
+        glance: video::glance,
+        collect: video::collect,
+        usage_of: video::started_usage_of,
+        ..Endpoint::DEFAULT
+    }
+}
 
 /// One model speaks, and no request names it.
 fn spoken_usage_of(evidence: &Evidence) -> UsageDraft {

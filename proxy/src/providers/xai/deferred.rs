@@ -12,11 +12,11 @@ use crate::providers::facts::{self, keep_response_text};
 use crate::providers::openai::chat;
 
 /// The fact of a call that fetches, and what it fetches.
-const REQUEST_ID: &str = "deferred_id";
+pub(super) const REQUEST_ID: &str = "deferred_id";
 /// The fact of an answer that is promised: what it is fetched by.
 pub(super) const PROMISED: &str = "promised_id";
 /// The status of an answer that is not there yet.
-const ACCEPTED: u64 = 202;
+pub(super) const ACCEPTED: u64 = 202;
 
 /// Keeps what is fetched.
 pub(super) fn poll_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
