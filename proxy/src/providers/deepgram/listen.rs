@@ -180,6 +180,9 @@ pub(super) fn is_on(evidence: &Evidence, name: &str) -> bool {
         .is_some_and(|value| *value != Fact::Bool(false))
 }
 
+/// How answers name the family that is asked for as `enhanced`; of all others the two names are one.
+const ENHANCED_ARCH: &str = "polaris";
+
 /// The served model. The answer names the family (`arch`); the query may name a member of it
 /// (`nova-3-medical`), and `-general` is the family itself.
 fn model(evidence: &Evidence) -> String {
@@ -197,6 +200,13 @@ fn model(evidence: &Evidence) -> String {
 
 /// The name of a family, or of the member of it that was asked for.
 pub(super) fn billed_model(family: Option<&str>, asked: Option<&str>) -> String {
+    let family = family.map(|family| {
+        if family == ENHANCED_ARCH {
+            "enhanced"
+        } else {
+            family
+        }
+    });
     let name = match (family, asked) {
         (Some(family), Some(asked)) if asked.starts_with(family) => asked,
         (Some(family), _) => family,
