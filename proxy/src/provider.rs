@@ -252,6 +252,9 @@ pub struct Endpoint {
     pub request_facts: fn(&mut Evidence, &Asked<'_>),
     /// Looks at one event of a stream without parsing it.
     pub glance: fn(&[u8]) -> Glance,
+    /// Whether most events of its streams differ in texts alone, and a glance costs more than finding
+    /// that out.
+    pub is_steady: bool,
     /// What the body of an answer is, where it is no event stream.
     pub form: Form,
     /// Headers of an answer that evidence keeps, in lower case.
@@ -305,6 +308,7 @@ impl Endpoint {
         amends_when: |_| true,
         request_facts: |_, _| {},
         glance: |_| Glance::Dull,
+        is_steady: false,
         form: Form::Json,
         answer_headers: &[],
         collect: |_, _| {},

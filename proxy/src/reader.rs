@@ -33,12 +33,16 @@ const OBJECT_FRAME_BYTES: usize = 20;
 /// Events parsed at a stream's beginning until one has named the model.
 const NAMING_EVENTS_MAX: u64 = 4;
 
+mod steady;
+
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod tests;
+
+use steady::Steady;
 
 /// The reader of one answer.
 #[derive(Debug)]
@@ -48,6 +52,7 @@ pub struct Reader {
     decoder: Option<Decoder>,
     decoded_bytes: u64,
     body: Body,
+    steady: Steady,
     is_stream: bool,
 }
 
@@ -112,6 +117,7 @@ impl Reader {
             decoder,
             decoded_bytes: 0,
             body,
+            steady: Steady::default(),
             is_stream,
         }
     }
@@ -199,10 +205,11 @@ impl Reader {
                 .response
                 .insert("decoded_bytes", self.decoded_bytes);
         }
-        let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
+        let (endpoint, evidence, steady) = (self.endpoint, &mut self.evidence, &mut self.steady);
         match std::mem::replace(&mut self.body, Body::Unread) {
             Body::Events(framing) => {
-                let skipped = framing.finish(&mut |data| read_event(endpoint, evidence, data));
+                let skipped =
+                    framing.finish(&mut |data| read_event(endpoint, evidence, steady, data));
                 note_end(
                     evidence,
                     Ended {
@@ -213,7 +220,8 @@ impl Reader {
             }
             Body::Elements(framing) => note_end(evidence, framing.finish()),
             Body::Lines(framing) => {
-                let ended = framing.finish(&mut |data| read_event(endpoint, evidence, data));
+                let ended =
+                    framing.finish(&mut |data| read_event(endpoint, evidence, steady, data));
                 note_end(evidence, ended);
             }
             Body::Messages(framing) => note_end(evidence, framing.finish()),
@@ -230,8 +238,8 @@ impl Reader {
     }
 
     fn read(&mut self, piece: Piece<'_>) {
-        let (endpoint, evidence) = (self.endpoint, &mut self.evidence);
-        let mut each = |data: &[u8]| read_event(endpoint, evidence, data);
+        let (endpoint, evidence, steady) = (self.endpoint, &mut self.evidence, &mut self.steady);
+        let mut each = |data: &[u8]| read_event(endpoint, evidence, steady, data);
         match &mut self.body {
             Body::Events(framing) => framing.push(piece.bytes(), &mut each),
             Body::Elements(framing) => framing.push(piece.bytes(), &mut each),
@@ -371,9 +379,19 @@ fn note_end(evidence: &mut Evidence, ended: Ended) {
     }
 }
 
-fn read_event(endpoint: &Endpoint, evidence: &mut Evidence, data: &[u8]) {
+fn read_event(endpoint: &Endpoint, evidence: &mut Evidence, steady: &mut Steady, data: &[u8]) {
     evidence.counts.frames += 1;
-    let glance = (endpoint.glance)(data);
+    let glance = match endpoint.is_steady {
+        true if steady.knows(data) => Glance::Output,
+        true => {
+            let glance = (endpoint.glance)(data);
+            if glance == Glance::Output {
+                steady.learn(data);
+            }
+            glance
+        }
+        false => (endpoint.glance)(data),
+    };
     let is_naming = evidence.counts.frames <= NAMING_EVENTS_MAX
         && !evidence.response.contains_key("model")
         && !data.is_empty();

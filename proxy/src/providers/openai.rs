@@ -49,6 +49,7 @@ pub(crate) const fn chat(path: &'static str) -> Endpoint {
         amend_request: Some(crate::amend::ask_for_stream_usage),
         request_facts: chat::request_facts,
         glance: chat::glance,
+        is_steady: true,
         collect: chat::collect,
         usage_of: chat::usage_of,
         ..Endpoint::DEFAULT
@@ -64,6 +65,7 @@ pub(crate) const fn completions(path: &'static str) -> Endpoint {
         amend_request: Some(crate::amend::ask_for_stream_usage),
         request_facts: completions::request_facts,
         glance: completions::glance,
+        is_steady: true,
         collect: completions::collect,
         usage_of: completions::usage_of,
         ..Endpoint::DEFAULT
@@ -79,6 +81,7 @@ pub(crate) const fn responses(path: &'static str, keeps: Keeps) -> Endpoint {
         is_read: true,
         request_facts: responses::request_facts,
         glance: responses::glance,
+        is_steady: true,
         collect: responses::collect,
         usage_of: responses::usage_of,
         ..Endpoint::DEFAULT
