@@ -53,7 +53,12 @@ impl SseFraming {
                     continue;
                 }
             }
-            let Some(end) = memchr2(b'\n', b'\r', rest) else {
+            // The empty line behind an event needs no search.
+            let end = match rest {
+                [b'\n' | b'\r', ..] => Some(0),
+                _ => memchr2(b'\n', b'\r', rest),
+            };
+            let Some(end) = end else {
                 break;
             };
             self.is_after_cr = rest[end] == b'\r';

@@ -11,7 +11,7 @@ use crate::framing::{Frame, Origin};
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, ErrorText, Glance, Keeps, Provider, StreamUsage};
 use crate::providers::facts::{self, BYTES_PER_TOKEN, keep_response_text, keep_usage};
-use crate::providers::openai::{chat, tokens};
+use crate::providers::openai::{self, chat, tokens};
 use crate::providers::{compatible, free, metered_unread, speech, state, state_unread};
 
 /// Cohere's own API.
@@ -31,6 +31,8 @@ pub static PROVIDER: Provider = Provider {
 const ENDPOINTS: &[Endpoint] = &[
     billed("/v2/chat", Kind::Chat),
     billed("/v1/chat", Kind::Chat),
+    compatible::chat("/compatibility/v1/chat/completions"),
+    openai::embeddings("/compatibility/v1/embeddings"),
     unspoken("/v2/embed", Kind::Embeddings, embedded_usage_of),
     unspoken("/v1/embed", Kind::Embeddings, embedded_usage_of),
     unspoken("/v2/rerank", Kind::Rerank, unit_usage_of),

@@ -281,6 +281,9 @@ static ENDPOINTS: &[Endpoint] = &[
     chat("/chat/completions"),
     completions("/v1/completions"),
     completions("/completions"),
+    // As clients before 2023 name the model.
+    completions("/v1/engines/{model}/completions"),
+    embeddings("/v1/engines/{model}/embeddings"),
     responses("/v1/responses", Keeps::Creates),
     responses_socket("/v1/responses"),
     free(Post, "/v1/responses/input_tokens"),
