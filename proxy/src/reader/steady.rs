@@ -188,6 +188,10 @@ mod tests {
             assert!(!steady.knows(event.as_bytes()));
             steady.learn(event.as_bytes());
         }
+        for name in ["one", "two"] {
+            steady.learn(format!(r#"{{"{name}":{{"delta":"x"}}}}"#).as_bytes());
+        }
+        assert!(!steady.knows(br#"{"usage":{"delta":"x"}}"#));
     }
 
     /// Whatever is changed in an event: where it is known, a glance says of it what it said before.
