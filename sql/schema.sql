@@ -698,28 +698,32 @@ COMMENT ON COLUMN farebox.limits.basis IS 'For usd: billed (what the tenant owes
 
 COMMENT ON COLUMN farebox.limits.fail IS 'What holds while it cannot be checked: closed (refused) or open (passes).';
 
-CREATE TABLE farebox_private.late_settlements (
-    settling_event_id uuid NOT NULL,
-    pending_event_id uuid NOT NULL,
-    tenant_id text
+CREATE TABLE farebox_private.event_links (
+    event_id uuid NOT NULL,
+    relation text NOT NULL,
+    other_event_id uuid NOT NULL,
+    tenant_id text,
+    CONSTRAINT not_of_itself CHECK ((event_id <> other_event_id)),
+    CONSTRAINT relation_is_known CHECK ((relation = ANY (ARRAY['settles'::text, 'repeats'::text])))
 );
 
-ALTER TABLE ONLY farebox_private.late_settlements FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY farebox_private.event_links FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE farebox_private.late_settlements IS 'Events whose usage was told by one that was booked before them: what usage_events shows as settles where the event itself could not know.';
+COMMENT ON TABLE farebox_private.event_links IS 'How events of one answer of a provider stand to each other, whichever was booked first: what usage_events shows as settles and repeats.';
 
-COMMENT ON COLUMN farebox_private.late_settlements.settling_event_id IS 'The event that tells the usage.';
+COMMENT ON COLUMN farebox_private.event_links.event_id IS 'The event that settles or repeats another.';
 
-COMMENT ON COLUMN farebox_private.late_settlements.pending_event_id IS 'The pending event whose usage it is.';
+COMMENT ON COLUMN farebox_private.event_links.relation IS 'settles: it tells the usage that the other left pending. repeats: the other was charged for the same provider id.';
 
-COMMENT ON COLUMN farebox_private.late_settlements.tenant_id IS 'The settling event''s tenant.';
+COMMENT ON COLUMN farebox_private.event_links.other_event_id IS 'The event that it settles or repeats.';
+
+COMMENT ON COLUMN farebox_private.event_links.tenant_id IS 'The tenant of the event that settles or repeats.';
 
 CREATE TABLE farebox_private.usage_events (
     event_id uuid NOT NULL,
     call_id uuid NOT NULL,
     part integer NOT NULL,
     is_final boolean NOT NULL,
-    settles uuid,
     schema integer NOT NULL,
     tenant_id text,
     customer_id text,
@@ -781,7 +785,6 @@ CREATE TABLE farebox_private.usage_events (
     pricing text NOT NULL,
     cost_card bytea,
     price_card bytea,
-    repeats uuid,
     upstream_request_id text,
     response_id text,
     node text,
@@ -800,7 +803,7 @@ CREATE TABLE farebox_private.usage_events (
     CONSTRAINT part_from_one CHECK ((part >= 1)),
     CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
     CONSTRAINT pricing_is_known CHECK ((pricing = ANY (ARRAY['priced'::text, 'partial'::text, 'unpriced'::text, 'unknown'::text, 'free'::text, 'repeat'::text]))),
-    CONSTRAINT repeat_costs_nothing CHECK (((pricing <> 'repeat'::text) OR (((cost_usd)::numeric = (0)::numeric) AND ((billed_usd)::numeric = (0)::numeric) AND (repeats IS NOT NULL)))),
+    CONSTRAINT repeat_costs_nothing CHECK (((pricing <> 'repeat'::text) OR (((cost_usd)::numeric = (0)::numeric) AND ((billed_usd)::numeric = (0)::numeric)))),
     CONSTRAINT transport_is_known CHECK ((transport = ANY (ARRAY['http'::text, 'sse'::text, 'websocket'::text]))),
     CONSTRAINT unknown_is_not_zero CHECK (((pricing <> 'unknown'::text) OR ((cost_usd IS NULL) AND (billed_usd IS NULL)))),
     CONSTRAINT usage_source_is_known CHECK ((usage_source = ANY (ARRAY['reported'::text, 'partial'::text, 'measured'::text, 'estimated'::text, 'pending'::text, 'missing'::text, 'none'::text])))
@@ -818,8 +821,6 @@ COMMENT ON COLUMN farebox_private.usage_events.call_id IS 'The event id of the c
 COMMENT ON COLUMN farebox_private.usage_events.part IS 'Part of a socket, from 1.';
 
 COMMENT ON COLUMN farebox_private.usage_events.is_final IS 'Whether this is the call''s last part.';
-
-COMMENT ON COLUMN farebox_private.usage_events.settles IS 'The earlier, pending event whose usage this one tells.';
 
 COMMENT ON COLUMN farebox_private.usage_events.schema IS 'Version of the record''s shape.';
 
@@ -943,8 +944,6 @@ COMMENT ON COLUMN farebox_private.usage_events.cost_card IS 'SHA-256 of the prov
 
 COMMENT ON COLUMN farebox_private.usage_events.price_card IS 'SHA-256 of the selling rules it was priced by.';
 
-COMMENT ON COLUMN farebox_private.usage_events.repeats IS 'The event already charged for the same provider id.';
-
 COMMENT ON COLUMN farebox_private.usage_events.upstream_request_id IS 'The provider''s request id.';
 
 COMMENT ON COLUMN farebox_private.usage_events.response_id IS 'The id in the answer''s body.';
@@ -968,9 +967,7 @@ CREATE VIEW farebox.usage_events AS
     events.call_id,
     events.part,
     events.is_final,
-    COALESCE(events.settles, ( SELECT told.pending_event_id
-           FROM farebox_private.late_settlements told
-          WHERE (told.settling_event_id = events.event_id))) AS settles,
+    settled.other_event_id AS settles,
     events.schema,
     events.tenant_id,
     COALESCE(customers.customer_id, events.customer_id) AS customer_id,
@@ -1052,7 +1049,7 @@ CREATE VIEW farebox.usage_events AS
             WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) THEN jsonb_build_object('cost', encode(events.cost_card, 'hex'::text), 'price', encode(events.price_card, 'hex'::text))
             ELSE NULL::jsonb
         END AS rate_cards,
-    events.repeats,
+    repeated.other_event_id AS repeats,
     events.upstream_request_id,
     events.response_id,
         CASE
@@ -1089,8 +1086,10 @@ CREATE VIEW farebox.usage_events AS
            FROM farebox_private.adjustments
           WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) AS adjusted_billed_usd,
     events.plan
-   FROM (farebox_private.usage_events events
-     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))));
+   FROM (((farebox_private.usage_events events
+     LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
+     LEFT JOIN farebox_private.event_links settled ON (((settled.event_id = events.event_id) AND (settled.relation = 'settles'::text))))
+     LEFT JOIN farebox_private.event_links repeated ON (((repeated.event_id = events.event_id) AND (repeated.relation = 'repeats'::text))));
 
 COMMENT ON VIEW farebox.usage_events IS 'One row for each attempt of a call, or each part of a socket, as first booked.';
 
@@ -1957,11 +1956,9 @@ CREATE VIEW farebox.unpriced_usage AS
            FROM farebox_private.corrections
           WHERE (corrections.event_id = events.event_id)
           ORDER BY corrections.number DESC
-         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND ((EXISTS ( SELECT
-           FROM farebox_private.usage_events later
-          WHERE (later.settles = events.event_id))) OR (EXISTS ( SELECT
-           FROM farebox_private.late_settlements told
-          WHERE (told.pending_event_id = events.event_id)))))));
+         LIMIT 1), true) AND (NOT ((events.usage_source = 'pending'::text) AND (EXISTS ( SELECT
+           FROM farebox_private.event_links told
+          WHERE ((told.other_event_id = events.event_id) AND (told.relation = 'settles'::text)))))));
 
 COMMENT ON VIEW farebox.unpriced_usage IS 'Events whose amount is not, or not wholly, known: unpriced and partial ones block the close, unknown ones do not.';
 
@@ -2357,7 +2354,6 @@ CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS
              usage_events.call_id,
              usage_events.part,
              usage_events.is_final,
-             usage_events.settles,
              usage_events.schema,
              usage_events.tenant_id,
              usage_events.customer_id,
@@ -2419,7 +2415,6 @@ CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS
              usage_events.pricing,
              usage_events.cost_card,
              usage_events.price_card,
-             usage_events.repeats,
              usage_events.upstream_request_id,
              usage_events.response_id,
              usage_events.node,
@@ -5789,6 +5784,9 @@ ALTER TABLE ONLY farebox_private.deployment
 ALTER TABLE ONLY farebox_private.directory_changes
     ADD CONSTRAINT directory_changes_pkey PRIMARY KEY (change_id);
 
+ALTER TABLE ONLY farebox_private.event_links
+    ADD CONSTRAINT event_links_pkey PRIMARY KEY (event_id, relation);
+
 ALTER TABLE ONLY farebox_private.idempotency_keys
     ADD CONSTRAINT idempotency_keys_pkey PRIMARY KEY (principal, idempotency_key);
 
@@ -5803,9 +5801,6 @@ ALTER TABLE ONLY farebox_private.invoices
 
 ALTER TABLE ONLY farebox_private.key_activity
     ADD CONSTRAINT key_activity_pkey PRIMARY KEY (key_id);
-
-ALTER TABLE ONLY farebox_private.late_settlements
-    ADD CONSTRAINT late_settlements_pkey PRIMARY KEY (settling_event_id);
 
 ALTER TABLE ONLY farebox_private.limit_events
     ADD CONSTRAINT limit_events_pkey PRIMARY KEY (limit_event_id);
@@ -5909,9 +5904,9 @@ CREATE INDEX audit_log_at ON farebox_private.audit_log USING btree (at DESC);
 
 CREATE INDEX corrections_of_batch ON farebox_private.corrections USING btree (batch_id, event_id);
 
-CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
+CREATE INDEX event_links_to ON farebox_private.event_links USING btree (other_event_id, relation);
 
-CREATE INDEX late_settlements_pending ON farebox_private.late_settlements USING btree (pending_event_id);
+CREATE INDEX idempotency_keys_created ON farebox_private.idempotency_keys USING btree (created_at);
 
 CREATE INDEX limit_events_of_tenant ON farebox_private.limit_events USING btree (tenant_id, at DESC);
 
@@ -5940,8 +5935,6 @@ CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING 
 CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at);
 
 CREATE INDEX usage_events_of_upstream_request ON ONLY farebox_private.usage_events USING btree (upstream_request_id) WHERE (upstream_request_id IS NOT NULL);
-
-CREATE INDEX usage_events_settling ON ONLY farebox_private.usage_events USING btree (settles) WHERE (settles IS NOT NULL);
 
 CREATE INDEX usage_events_that_came_late ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE is_late;
 
@@ -6013,6 +6006,8 @@ ALTER TABLE farebox_private.deployment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.directory_changes ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.event_links ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.ingest_tokens ENABLE ROW LEVEL SECURITY;
@@ -6022,8 +6017,6 @@ ALTER TABLE farebox_private.invoice_lines ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.invoices ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.key_activity ENABLE ROW LEVEL SECURITY;
-
-ALTER TABLE farebox_private.late_settlements ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limit_events ENABLE ROW LEVEL SECURITY;
 
@@ -6081,6 +6074,8 @@ CREATE POLICY own_rows ON farebox_private.corrections USING ((( SELECT farebox_p
 
 CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.event_links USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
 CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
@@ -6088,8 +6083,6 @@ CREATE POLICY own_rows ON farebox_private.invoices USING ((( SELECT farebox_priv
 CREATE POLICY own_rows ON farebox_private.key_activity USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (key_id IN ( SELECT virtual_keys.key_id
    FROM farebox_private.virtual_keys
   WHERE (virtual_keys.tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))))));
-
-CREATE POLICY own_rows ON farebox_private.late_settlements USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.limit_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -6196,8 +6189,8 @@ GRANT SELECT ON TABLE farebox.limits TO farebox_reader;
 GRANT SELECT ON TABLE farebox.limits TO farebox_collector;
 GRANT SELECT ON TABLE farebox.limits TO farebox_tenant;
 
-GRANT SELECT,INSERT ON TABLE farebox_private.late_settlements TO farebox_collector;
-GRANT SELECT,DELETE ON TABLE farebox_private.late_settlements TO farebox_retention;
+GRANT SELECT,INSERT ON TABLE farebox_private.event_links TO farebox_collector;
+GRANT SELECT,DELETE ON TABLE farebox_private.event_links TO farebox_retention;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.usage_events TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.usage_events TO farebox_retention;
