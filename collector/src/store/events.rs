@@ -77,7 +77,11 @@ event! {
     /// Whether this is the call's last part.
     is_final: bool = "is_final",
     /// The event whose usage this one tells.
-    settles: Option<Uuid> = "settles",
+    settles: Option<Uuid> = "(
+        select links.other_event_id
+        from farebox_private.event_links as links
+        where links.event_id = usage_events.event_id and links.relation = 'settles'
+    )",
     /// Version of the record's shape.
     schema: i32 = "schema",
     /// Null: unattributed.
@@ -226,7 +230,11 @@ event! {
         jsonb_build_object('cost', encode(cost_card, 'hex'), 'price', encode(price_card, 'hex'))
     end::text",
     /// The event already charged for the same provider id.
-    repeats: Option<Uuid> = "repeats",
+    repeats: Option<Uuid> = "(
+        select links.other_event_id
+        from farebox_private.event_links as links
+        where links.event_id = usage_events.event_id and links.relation = 'repeats'
+    )",
     /// The provider's request id header.
     upstream_request_id: Option<String> = "upstream_request_id",
     /// The id in the answer's body.
