@@ -1,6 +1,7 @@
 //! The whole system: the real `farebox` in its roles, a real Postgres, an upstream with a truth log.
 //! One binary, one cluster, one module a subject.
 
+mod abort;
 mod attribution;
 mod books;
 mod budgets;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use farebox_tests::corpus::{self, Case, Corpus, Piece, RUN_HEADER, Run, Script};
 use farebox_tests::exchange::{self, Received};
 use farebox_tests::stack::{Key, PROVIDER_CREDENTIAL, SHIPPED_MAX, Stack};
-use farebox_tests::wait;
 use farebox_tests::wire::{Headers, Message, Request};
+use farebox_tests::{tls, wait};
 use tokio::sync::OnceCell;
 
 use crate::{Result, fresh};
@@ -32,22 +32,33 @@ struct Bench {
 
 async fn bench() -> Result<&'static Bench> {
     static BENCH: OnceCell<Bench> = OnceCell::const_new();
-    BENCH.get_or_try_init(|| start("untouched")).await
+    BENCH
+        .get_or_try_init(|| start("untouched", Over::Http1))
+        .await
 }
 
-async fn start(stream_usage: &str) -> Result<Bench> {
+async fn start(stream_usage: &str, upstream: Over) -> Result<Bench> {
     // On a thread of its own: it outlives the test that starts it.
     let (told, address) = std::sync::mpsc::channel();
+    let folder = tempfile::tempdir()?;
+    let certificate = tls::certificate(folder.path())?;
+    let ca = certificate.cert.display().to_string();
     std::thread::spawn(move || -> Result {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            told.send(Corpus::start().await?)?;
+            let corpus = Corpus::start().await?;
+            let over_http2 = corpus::http2::listen(&corpus, &certificate).await?;
+            told.send((corpus, over_http2))?;
             std::future::pending().await
         })
     });
-    let corpus = tokio::task::spawn_blocking(move || address.recv()).await??;
+    let (corpus, over_http2) = tokio::task::spawn_blocking(move || address.recv()).await??;
+    let base_url = match upstream {
+        Over::Http1 => format!("http://{}", corpus.address),
+        Over::Http2 => format!("https://{over_http2}"),
+    };
     let mut vendors: Vec<String> = corpus::cases()?
         .into_iter()
         .map(|case| case.vendor)
@@ -56,7 +67,9 @@ async fn start(stream_usage: &str) -> Result<Bench> {
     let mut settings = Vec::new();
     for vendor in &vendors {
         for (name, value) in [
-            ("base_url", format!("http://{}", corpus.address)),
+            ("base_url", base_url.clone()),
+            // Of no meaning without TLS.
+            ("ca_file", ca.clone()),
             ("credential_env", "REPLAY_CREDENTIAL".to_owned()),
             ("stream_usage", stream_usage.to_owned()),
             ("shared_state", "true".to_owned()),
@@ -196,9 +209,17 @@ fn compare_requests(what: &str, direct: &Message, ours: &Message) {
     );
 }
 
-/// Replays every case that `is_of` the family, both ways, over both versions of HTTP.
 async fn replay(family: &str, at_least: usize, is_of: impl Fn(&Case) -> bool) -> Result {
-    let bench = bench().await?;
+    replay_at(bench().await?, family, at_least, is_of).await
+}
+
+/// Replays every case that `is_of` the family, both ways, over both versions of HTTP.
+async fn replay_at(
+    bench: &Bench,
+    family: &str,
+    at_least: usize,
+    is_of: impl Fn(&Case) -> bool,
+) -> Result {
     let tenant = fresh(family);
     let mut exchanges = 0;
     let cases: Vec<Case> = corpus::cases()?.into_iter().filter(is_of).collect();
@@ -286,6 +307,17 @@ async fn multipart_uploads() -> Result {
     replay("multipart", 40, |case| case.request_form == "form").await
 }
 
+/// Streams of every kind, and one vendor's other answers.
+#[tokio::test]
+async fn an_upstream_that_speaks_http2() -> Result {
+    let bench = start("untouched", Over::Http2).await?;
+    replay_at(&bench, "http2", 200, |case| {
+        let is_stream = case.form != "json" || case.answer.starts_with(b"[");
+        is_stream || case.vendor == "openai"
+    })
+    .await
+}
+
 /// Two chunks, the end of a choice, and the last event: none of them speaks of usage.
 const UNTOUCHED: [&str; 4] = [
     r#"data: {"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"the \"usage\": {"}}],"obfuscation":"xY"}"#,
@@ -350,7 +382,7 @@ fn with_usage(way: &str, end: &str) -> Vec<Piece> {
 
 #[tokio::test]
 async fn asking_for_usage_leaves_every_event_as_it_was() -> Result {
-    let bench = start("ask").await?;
+    let bench = start("ask", Over::Http1).await?;
     let body = r#"{"model":"gpt-4o-mini","stream":true,"messages":[]}"#;
     for end in ["\n", "\r\n", "\r"] {
         for way in WAYS {

@@ -15,6 +15,8 @@ use tokio::sync::watch;
 use crate::Result;
 use crate::wire::{Connection, Headers, Message};
 
+pub mod http2;
+
 /// Names the exchange that a request is part of.
 pub const RUN_HEADER: &str = "x-corpus-run";
 /// What follows the last chunk of every chunked answer.
@@ -335,15 +337,15 @@ impl Corpus {
         run
     }
 
+    fn take(&self, id: &str) -> Result<Arc<Run>> {
+        let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
+        runs.remove(id).ok_or_else(|| "a request of no run".into())
+    }
+
     async fn converse(&self, mut connection: Connection) -> Result<()> {
         while let Some(mut request) = connection.head().await? {
             let id = request.header(RUN_HEADER).unwrap_or_default().to_owned();
-            let run = self
-                .runs
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&id);
-            let run = run.ok_or("a request of no run")?;
+            let run = self.take(&id)?;
             let length: usize = match request.header("content-length") {
                 Some(length) => length.parse()?,
                 None => 0,

@@ -134,7 +134,7 @@ pub async fn http2(address: SocketAddr, request: &Request, run: &Run) -> Result<
     }
 }
 
-fn pairs(headers: &hyper::HeaderMap) -> Headers {
+pub(crate) fn pairs(headers: &hyper::HeaderMap) -> Headers {
     let text =
         |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     headers

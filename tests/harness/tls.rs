@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-use tokio_rustls::TlsConnector;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::Result;
 
@@ -29,6 +29,20 @@ pub fn certificate(folder: &Path) -> Result<Certificate> {
     std::fs::write(&files.cert, made.cert.pem())?;
     std::fs::write(&files.key, made.signing_key.serialize_pem())?;
     Ok(files)
+}
+
+/// An acceptor with this certificate that offers `alpn`.
+pub fn server(files: &Certificate, alpn: &[&str]) -> Result<TlsAcceptor> {
+    let chain: std::result::Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(&files.cert)?.collect();
+    let key = PrivateKeyDer::from_pem_file(&files.key)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain?, key)?;
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// A connector that trusts the certificates in `ca` and offers `alpn`.
