@@ -19,6 +19,7 @@ mod kill;
 mod large;
 mod limits;
 mod lists;
+mod matrix;
 mod metrics;
 mod outage;
 mod prices;
