@@ -1,6 +1,6 @@
 //! A charge: quantity × dollars × factors ÷ units, exact until its one rounding.
 //!
-//! Nearly every charge fits 128 bits; what does not is computed again in 512, and what does not
+//! Charges for tokens fit 64 bits and nearly all others 128; what does not is computed again in 512, and what does not
 //! fit those is an error, never a wrapped or saturated amount.
 
 use std::fmt;
@@ -39,6 +39,9 @@ pub fn charge(
 ) -> Result<Usd, ChargeError> {
     if per.is_zero() || per.is_negative() {
         return Err(ChargeError::PerNotPositive);
+    }
+    if let (Some(pico), []) = (in_64_bits(quantity, usd, per), factors) {
+        return Ok(Usd::from_pico(i128::from(pico)));
     }
     let terms = || [quantity, usd].into_iter().chain(factors.iter().copied());
     let mut is_negative = false;
@@ -93,6 +96,21 @@ const POWERS_OF_TEN: [u128; 39] = {
     }
     powers
 };
+
+/// What nearly every charge for tokens is: positive, small, for a power of ten of units, and exact.
+fn in_64_bits(quantity: Decimal, usd: Decimal, per: Decimal) -> Option<u64> {
+    let [quantity_digits, usd_digits, per_digits] =
+        [quantity, usd, per].map(|term| u64::try_from(term.mantissa()).ok());
+    let product = quantity_digits?.checked_mul(usd_digits?)?;
+    let per_digits = u128::from(per_digits?);
+    let exponent = POWERS_OF_TEN[..PER_POWERS]
+        .iter()
+        .position(|power| *power == per_digits)?;
+    let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
+    let behind_point = usize::from(quantity.scale()) + usize::from(usd.scale()) + exponent;
+    let up = *POWERS_OF_TEN.get(before_point.checked_sub(behind_point)?)?;
+    product.checked_mul(u64::try_from(up).ok()?)
+}
 
 fn in_128_bits(product: Option<u128>, up: usize, per: u128, down: usize) -> Option<u128> {
     let power = |exponent: usize| POWERS_OF_TEN.get(exponent).copied();
