@@ -190,10 +190,7 @@ fn a_markup_is_rounded_once_and_shows_its_name_and_its_rate() {
     let usage = line("gpt-6.1-terra", &[(Meter::CacheReadTokens, "7.3333333")]);
     let priced = sold(&cards, buyer("t", None), "openai", usage, AT);
     let charge = &priced.charges[0];
-    let (cost, price) = (
-        charge.cost_rate.clone().unwrap(),
-        charge.price_rate.clone().unwrap(),
-    );
+    let (cost, price) = (charge.cost_rate.unwrap(), charge.price_rate.unwrap());
     assert_eq!(price.per, cost.per);
     assert_eq!(
         price.usd,
