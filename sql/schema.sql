@@ -13,7 +13,7 @@ COMMENT ON DOMAIN farebox_private.usd IS 'US dollars, exact, at most twelve digi
 
 CREATE FUNCTION farebox_private.charges_of(charges text, with_cost boolean) RETURNS jsonb
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('model', (kept.charge -> 0), 'meter', (kept.charge -> 1), 'quantity', (kept.charge -> 2), 'cost_rate', CASE WHEN (charges_of.with_cost AND ((kept.charge -> 3) <> 'null'::jsonb)) THEN jsonb_build_object('usd', ((kept.charge -> 3) -> 0), 'per', ((kept.charge -> 3) -> 1)) ELSE NULL::jsonb END, 'price_rate', CASE WHEN ((kept.charge -> 4) <> 'null'::jsonb) THEN jsonb_build_object('usd', ((kept.charge -> 4) -> 0), 'per', ((kept.charge -> 4) -> 1)) ELSE NULL::jsonb END, 'cost_usd', CASE WHEN charges_of.with_cost THEN (kept.charge -> 5) ELSE NULL::jsonb END, 'billed_usd', (kept.charge -> 6), 'cost_rule', CASE WHEN charges_of.with_cost THEN (kept.charge -> 7) ELSE NULL::jsonb END, 'price_rule', (kept.charge -> 8)) ORDER BY kept.place), '[]'::jsonb) AS "coalesce" FROM jsonb_array_elements((charges_of.charges)::jsonb) WITH ORDINALITY kept(charge, place));
+    RETURN (SELECT COALESCE(jsonb_agg((jsonb_build_object('model', (kept.charge -> 0), 'meter', (kept.charge -> 1), 'quantity', (kept.charge -> 2), 'cost_rate', CASE WHEN (charges_of.with_cost AND ((kept.charge -> 3) <> 'null'::jsonb)) THEN jsonb_build_object('usd', ((kept.charge -> 3) -> 0), 'per', ((kept.charge -> 3) -> 1)) ELSE NULL::jsonb END, 'price_rate', CASE WHEN ((kept.charge -> 4) <> 'null'::jsonb) THEN jsonb_build_object('usd', ((kept.charge -> 4) -> 0), 'per', ((kept.charge -> 4) -> 1)) ELSE NULL::jsonb END, 'cost_usd', CASE WHEN charges_of.with_cost THEN (kept.charge -> 5) ELSE NULL::jsonb END, 'billed_usd', (kept.charge -> 6), 'cost_rule', CASE WHEN charges_of.with_cost THEN (kept.charge -> 7) ELSE NULL::jsonb END, 'price_rule', (kept.charge -> 8)) || CASE WHEN ((kept.charge -> 9) IS NULL) THEN '{}'::jsonb ELSE jsonb_build_object('billed_quantity', (kept.charge -> 9)) END) ORDER BY kept.place), '[]'::jsonb) AS "coalesce" FROM jsonb_array_elements((charges_of.charges)::jsonb) WITH ORDINALITY kept(charge, place));
 
 COMMENT ON FUNCTION farebox_private.charges_of(charges text, with_cost boolean) IS 'Charges as the public face shows them, from the form they are kept in; without their cost half for those who must not see it.';
 
@@ -928,7 +928,7 @@ COMMENT ON COLUMN farebox_private.usage_events.usage_high IS 'Upper bounds by me
 
 COMMENT ON COLUMN farebox_private.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. JSON as text, which the view reads.';
 
-COMMENT ON COLUMN farebox_private.usage_events.charges IS 'Each meter priced: [[model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule]], a rate as [usd, per]; JSON as text, which charges_of reads.';
+COMMENT ON COLUMN farebox_private.usage_events.charges IS 'Each meter priced: [[model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule]], a rate as [usd, per], and behind them the billed quantity where the selling rule has steps of its own; JSON as text, which charges_of reads.';
 
 COMMENT ON COLUMN farebox_private.usage_events.cost_usd IS 'What the provider charges, whoever pays; null: a rate is missing.';
 
@@ -1209,7 +1209,7 @@ COMMENT ON COLUMN farebox.usage_events.usage_high IS 'Upper bounds by meter when
 
 COMMENT ON COLUMN farebox.usage_events.evidence IS 'What was seen on the wire; numbers and names, never content. Null for tenants where the operator pays.';
 
-COMMENT ON COLUMN farebox.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}]. The cost half is null for tenants where the operator pays.';
+COMMENT ON COLUMN farebox.usage_events.charges IS 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}], and billed_quantity where the selling rule has steps of its own. The cost half is null for tenants where the operator pays.';
 
 COMMENT ON COLUMN farebox.usage_events.cost_usd IS 'What the provider charges, whoever pays; null: a rate is missing. Tenants see it where the operator does not pay.';
 
@@ -1588,7 +1588,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              ((((charge.value -> 'price_rate'::text) ->> 'usd'::text) || ' USD per '::text) || ((charge.value -> 'price_rate'::text) ->> 'per'::text)),
              ((charge.value ->> 'cost_usd'::text))::numeric AS "numeric",
              ((charge.value ->> 'billed_usd'::text))::numeric AS "numeric",
-             concat_ws(', '::text, (charge.value ->> 'model'::text), (charge.value ->> 'cost_rule'::text), (charge.value ->> 'price_rule'::text)) AS concat_ws,
+             concat_ws(', '::text, (charge.value ->> 'model'::text), (charge.value ->> 'cost_rule'::text), (charge.value ->> 'price_rule'::text), ('billed as '::text || (charge.value ->> 'billed_quantity'::text))) AS concat_ws,
              charge.place
             FROM (event
               CROSS JOIN LATERAL jsonb_array_elements(event.charges) WITH ORDINALITY charge(value, place))

@@ -12,6 +12,7 @@ use farebox_pricing::rate_card::{CARD_BYTES_MAX, CardSet, RateCard};
 use crate::args::Reach;
 use crate::failure::{Failure, Outcome};
 
+mod bundle;
 mod diff;
 mod import;
 mod in_force;
@@ -38,6 +39,9 @@ pub(crate) enum PriceVerb {
     Import(ImportArgs),
     /// Put a revision in force, on every proxy within a second.
     Activate(ActivateArgs),
+    /// Prices in one signed file.
+    #[command(subcommand)]
+    Bundle(bundle::BundleVerb),
 }
 
 /// Which cards.
@@ -126,7 +130,8 @@ pub(crate) struct GapsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ActivateArgs {
-    /// A loaded revision, or its first characters, at least eight; or a file, which is loaded first.
+    /// A loaded revision, or its first characters, at least eight; or a file, which is loaded first,
+    /// a signed bundle as a whole.
     #[arg(value_name = "REVISION-OR-FILE")]
     revision: String,
     /// Why, for the audit log.
@@ -149,7 +154,7 @@ pub(crate) struct LintArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
-    /// A card file, `built-in` for the built-in card of the other one's vendor, `active` for the one
+    /// A card file or one of selling rules, `built-in` for the built-in card of the other one's vendor, `active` for the one
     /// in force, or a revision of the database.
     #[arg(value_name = "BEFORE")]
     before: PathBuf,
@@ -175,7 +180,7 @@ pub(crate) struct DiffArgs {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("what").required(true).multiple(true).args(["cards", "litellm", "genai_prices"]))]
 pub(crate) struct ImportArgs {
-    /// Cards or selling rules to load into the database, not in force yet.
+    /// Cards or selling rules, or one signed bundle, to load into the database, not in force yet.
     #[arg(value_name = "CARD", conflicts_with_all = ["litellm", "genai_prices", "provider", "onto", "out"])]
     cards: Vec<PathBuf>,
     /// The vendor whose models are taken out of the price files.
@@ -210,6 +215,7 @@ pub(crate) fn run(verb: &PriceVerb) -> Outcome {
         PriceVerb::Import(args) if !args.cards.is_empty() => in_force::load(args),
         PriceVerb::Import(args) => import::run(args),
         PriceVerb::Activate(args) => in_force::activate(args),
+        PriceVerb::Bundle(verb) => bundle::run(verb),
     }
 }
 
@@ -294,4 +300,45 @@ fn text_of(path: &Path) -> Outcome<String> {
         return Err(Failure::Usage(message));
     }
     std::fs::read_to_string(path).map_err(missing)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::args::Cli;
+
+    /// The words of a line, as a shell takes it apart: quotes keep spaces, a redirection ends it.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
+        for c in line.chars() {
+            match (quote, c) {
+                (None, '\'' | '"') => quote = Some(c),
+                (Some(open), c) if c == open => quote = None,
+                (None, '<') => break,
+                (None, ' ') => {
+                    words.extend(Some(std::mem::take(&mut word)).filter(|w| !w.is_empty()))
+                }
+                (_, c) => word.push(c),
+            }
+        }
+        words.extend(Some(word).filter(|word| !word.is_empty()));
+        words
+    }
+
+    #[test]
+    fn every_line_of_the_page_on_prices_is_one_of_ours() {
+        let page = include_str!("../../docs/reference/pricing.md");
+        let blocks = page.split("```sh\n").skip(1);
+        let lines = blocks.flat_map(|rest| rest.split("```").next().unwrap_or_default().lines());
+        let mut count = 0;
+        for line in lines.filter(|line| line.starts_with("farebox ")) {
+            if let Err(error) = Cli::try_parse_from(words(line)) {
+                panic!("{line}: {error}");
+            }
+            count += 1;
+        }
+        assert!(count > 10, "only {count} lines");
+        assert!(Cli::try_parse_from(words("farebox price quote --modle x")).is_err());
+    }
 }

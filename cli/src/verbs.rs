@@ -174,7 +174,7 @@ pub(crate) fn cell(value: Option<&Value>) -> String {
 }
 
 /// Hands a secret over, once: into a new file of the owner's alone, or onto the terminal.
-fn hand_over(secret: &str, out: Option<&Path>) -> Outcome {
+pub(crate) fn hand_over(secret: &str, out: Option<&Path>) -> Outcome {
     let Some(path) = out else {
         say(secret);
         return Ok(());
@@ -192,7 +192,7 @@ fn hand_over(secret: &str, out: Option<&Path>) -> Outcome {
 }
 
 /// Refuses a file that is there already, before anything is issued that could then not be kept.
-fn refuse_existing(out: Option<&Path>) -> Outcome {
+pub(crate) fn refuse_existing(out: Option<&Path>) -> Outcome {
     match out {
         Some(path) if path.symlink_metadata().is_ok() => Err(Failure::Usage(format!(
             "{} exists and is not overwritten",

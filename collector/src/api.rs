@@ -39,6 +39,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, patch, post, put};
 use farebox_pricing::id::Form;
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::rate_card::bundle::PublicKey;
 use farebox_pricing::vault::MasterKeys;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -74,6 +75,8 @@ pub(crate) struct Shared {
     pub(crate) credentials: Credentials,
     pub(crate) key_secrets: Option<KeySecrets>,
     pub(crate) cards: Cards,
+    /// Who may sign prices; where somebody may, unsigned ones are refused.
+    pub(crate) price_keys: Vec<PublicKey>,
     pub(crate) master_keys: Option<Arc<MasterKeys>>,
     pub(crate) tenant_form: Form,
     pub(crate) upstream_hosts: BTreeMap<String, String>,
@@ -107,6 +110,7 @@ impl Shared {
             ),
             key_secrets: config.key_secrets.clone(),
             cards: Cards::built_in(),
+            price_keys: config.price_keys.clone(),
             master_keys: config.master_keys.clone(),
             tenant_form: config.tenant_form.clone(),
             upstream_hosts: config.upstream_hosts.clone(),
@@ -364,6 +368,12 @@ pub(crate) fn routes() -> Vec<Route> {
             "/api/v1/prices/activate",
             Operator,
             post(prices::activate),
+        ),
+        route(
+            "POST",
+            "/api/v1/prices/bundle",
+            Operator,
+            prices::large(post(prices::bundle)),
         ),
         route(
             "POST",

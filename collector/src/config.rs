@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use farebox_pricing::id::Form;
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::rate_card::bundle::PublicKey;
 use farebox_pricing::vault::MasterKeys;
 use serde::Deserialize;
 
@@ -87,6 +88,8 @@ pub struct CollectorConfig {
     pub ingest_batches_max: usize,
     /// Seconds that requests in flight get after the stop was asked for.
     pub drain_seconds: u64,
+    /// Public keys that prices are signed with. With one, prices are taken in signed bundles only.
+    pub price_keys: Vec<PublicKey>,
 
     /// The database, as `postgres://…` or `host=…`.
     #[serde(skip)]
@@ -126,6 +129,7 @@ impl Default for CollectorConfig {
             retention_role: RETENTION_ROLE_DEFAULT.to_owned(),
             ingest_batches_max: INGEST_BATCHES_DEFAULT,
             drain_seconds: DRAIN_SECONDS_DEFAULT,
+            price_keys: Vec::new(),
             database_url: None,
             admin_token: None,
             key_secrets: None,

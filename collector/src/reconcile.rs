@@ -87,10 +87,11 @@ pub(crate) fn is_by_id(lines: &[VendorLine]) -> bool {
     !lines.is_empty() && lines.iter().all(|line| line.id.is_some())
 }
 
-/// Compares. `keys` maps the vendor's ids of its keys to credentials of ours; when empty, keys are not
-/// told apart.
+/// Compares. `cards` say which names mean the same model. `keys` maps the vendor's ids of its keys to
+/// credentials of ours; when empty, keys are not told apart.
 pub(crate) fn compare(
     provider: &str,
+    cards: &CardSet,
     vendor: &[VendorLine],
     ledger: &[LedgerRow],
     keys: &BTreeMap<String, String>,
@@ -108,7 +109,7 @@ pub(crate) fn compare(
             credential: key.map(|key| keys.get(key).unwrap_or(key).clone()),
             model: (line.model.as_deref())
                 .filter(|_| !by_id)
-                .map(|model| canonical(provider, model)),
+                .map(|model| canonical(cards, provider, model)),
             meter: folded(provider, &line.meter).to_owned(),
         };
         tiers.insert((subject.model.is_some(), subject.meter.clone()));
@@ -126,7 +127,8 @@ pub(crate) fn compare(
             if !tiers.contains(&(has_model, kind.to_owned())) || (is_cost && meter == CALLS) {
                 continue;
             }
-            let model = row.model.as_deref().map(|model| canonical(provider, model));
+            let model = row.model.as_deref();
+            let model = model.map(|model| canonical(cards, provider, model));
             let subject = Subject {
                 day: row.day.clone().filter(|_| !by_id),
                 id: id.cloned(),
@@ -157,8 +159,8 @@ fn grow(sum: &mut Option<Decimal>, by: Option<Decimal>) -> Result<(), TooLarge> 
 }
 
 /// The name the rate card has for a model, so that aliases and dated names meet.
-fn canonical(provider: &str, model: &str) -> String {
-    let card = CardSet::built_in().card(provider);
+fn canonical(cards: &CardSet, provider: &str, model: &str) -> String {
+    let card = cards.card(provider);
     card.and_then(|card| card.model(model))
         .unwrap_or(model)
         .to_owned()

@@ -99,7 +99,7 @@ pub(crate) fn reprice(standing: &Standing, cards: &CardSet) -> Result<Option<Rep
 fn sums(charges: &[Charge]) -> Result<Amounts<'_>, Overflow> {
     let mut amounts = Amounts::new();
     for charge in charges {
-        let place = (charge.model.as_str(), charge.meter.name());
+        let place = (&*charge.model, charge.meter.name());
         let sum = amounts.entry(place).or_default();
         let add = |sum: Usd, by: Option<Usd>| sum.checked_add(by.unwrap_or_default());
         *sum = (

@@ -178,7 +178,7 @@ impl<'a> Batch<'a> {
             }
         }
         for charge in counted.charges {
-            let key = (Some(charge.model.as_str()), charge.meter.name());
+            let key = (Some(&*charge.model), charge.meter.name());
             meters.entry(key).or_default().grow(&sign.of(Sum {
                 cost_usd: charge.cost_usd.unwrap_or(Usd::ZERO),
                 billed_usd: charge.billed_usd.unwrap_or(Usd::ZERO),

@@ -116,6 +116,7 @@ async fn every_route_gives_every_principal_its_own() -> Result {
             "POST /api/v1/prices/quote" => {
                 json!({"provider": "groq", "model": "m", "usage": {}}).to_string()
             }
+            "POST /api/v1/prices/bundle" => served::bundle()?.1,
             "POST /api/v1/prices/activate" => json!({"revision": revision}).to_string(),
             "POST /api/v1/prices/diff" => {
                 json!({"before": "built-in", "after": revision}).to_string()

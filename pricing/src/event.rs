@@ -3,7 +3,9 @@
 //! Fields and names are fixed by the public contract; they only grow. An intent in the spool is the
 //! same record in the form it keeps if nothing else is ever said of it (`ending = interrupted`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -191,7 +193,7 @@ closed_set! {
 }
 
 /// A price of `usd` for every `per` units.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rate {
     /// US dollars, after all factors.
     pub usd: Decimal,
@@ -202,8 +204,8 @@ pub struct Rate {
 /// One meter of one model, priced: quantity × rate, rounded once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
-    /// The model as billed.
-    pub model: String,
+    /// The model as billed; charges of one line share it.
+    pub model: Arc<str>,
     /// What was counted.
     pub meter: Meter,
     /// How much of it.
@@ -219,7 +221,11 @@ pub struct Charge {
     /// Which rate of which card.
     pub cost_rule: Option<String>,
     /// Which selling rule.
-    pub price_rule: Option<String>,
+    pub price_rule: Option<Cow<'static, str>>,
+    /// The quantity that the selling rule makes of what was counted, where it has steps or a minimum of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billed_quantity: Option<Decimal>,
 }
 
 /// Revisions of the cards an event was priced by: SHA-256 in lower-case hex.

@@ -1,16 +1,21 @@
 //! From lines to charges: quantity × rate, and what of it the tenant owes.
 //!
 //! The proxy and the collector call the same code; the collector's figure is booked. A rate that is
-//! missing makes an unknown amount, never a zero.
+//! missing makes an unknown amount, never a zero. Who needs no charges gets the same amounts without
+//! them: texts are most of what a charge costs.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crate::event::{Charge, Event, PaidBy, Pricing, Rate, RateCards};
-use crate::money::{Decimal, Usd, charge};
-use crate::rate_card::selling::{ALL_PROVIDERS, Buyer, Offer, SellingPrice, SellingRules};
-use crate::rate_card::{Authoritative, CardSet, Price, RateCard, Selection};
+use self::quantity::{Quantity, Sale};
+use crate::event::{Charge, Event, Pricing, RateCards};
+use crate::money::{Decimal, Usd};
+use crate::rate_card::selling::{ALL_PROVIDERS, Buyer, ForSale, Offer, SellingPrice, SellingRules};
+use crate::rate_card::{Authoritative, CardSet, Price, RateCard, Selection, Unpriced, whole_input};
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter, UsageSource};
+
+mod quantity;
 
 /// The selling rule where none is written: the tenant owes what the provider charges.
 pub const PRICE_RULE_COST: &str = "cost";
@@ -35,14 +40,38 @@ pub struct Priced {
     pub rate_cards: RateCards,
 }
 
-impl Priced {
-    fn without_charges(amount: Option<Usd>, pricing: Pricing) -> Self {
+/// An event's amounts without its charges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Amounts {
+    /// As in [`Priced`].
+    pub cost_usd: Option<Usd>,
+    /// As in [`Priced`].
+    pub billed_usd: Option<Usd>,
+    /// How far `billed_usd` is known.
+    pub pricing: Pricing,
+    /// The revisions it was priced by.
+    pub rate_cards: RateCards,
+}
+
+impl Amounts {
+    fn without_prices(amount: Option<Usd>, pricing: Pricing) -> Self {
         Self {
-            charges: Vec::new(),
             cost_usd: amount,
             billed_usd: amount,
             pricing,
             rate_cards: RateCards::default(),
+        }
+    }
+}
+
+impl Priced {
+    fn new(charges: Vec<Charge>, amounts: Amounts) -> Self {
+        Self {
+            charges,
+            cost_usd: amounts.cost_usd,
+            billed_usd: amounts.billed_usd,
+            pricing: amounts.pricing,
+            rate_cards: amounts.rate_cards,
         }
     }
 }
@@ -105,12 +134,20 @@ pub fn check_quantities(lines: &[Line]) -> Result<(), NegativeQuantity> {
 /// Prices an event by the active card of its provider and the active selling rules.
 #[must_use]
 pub fn price_event(event: &Event, cards: &CardSet) -> Priced {
-    let by = By {
-        cards,
-        card: cards.card(&event.provider),
-        selling: cards.selling(),
-    };
-    price_event_by(event, &by, &mut None)
+    let by = By::active(cards, &event.provider);
+    match without_prices(event) {
+        Some(amounts) => Priced::new(Vec::new(), amounts),
+        None => price_by(&by, &Call::of(event), &event.lines, &mut None),
+    }
+}
+
+/// As [`price_event`], without the charges.
+#[must_use]
+pub fn event_amounts(event: &Event, cards: &CardSet) -> Amounts {
+    without_prices(event).unwrap_or_else(|| {
+        let by = By::active(cards, &event.provider);
+        amounts_by(&by, &Call::of(event), &event.lines)
+    })
 }
 
 /// Prices an event by the revisions it names. One that names none was not priced, and is by the
@@ -137,15 +174,32 @@ pub fn price_event_as_stamped(event: &Event, cards: &CardSet) -> Result<Priced, 
         card: named.cost.as_ref().map(of_cost).transpose()?,
         selling: named.price.as_ref().map(of_price).transpose()?,
     };
+    if let Some(amounts) = without_prices(event) {
+        return Ok(Priced::new(Vec::new(), amounts));
+    }
     let mut missing = None;
-    let priced = price_event_by(event, &by, &mut missing);
+    let priced = price_by(&by, &Call::of(event), &event.lines, &mut missing);
     match missing {
         None => Ok(priced),
         Some(unknown) => Err(unknown),
     }
 }
 
-/// What an event is priced by.
+/// The amounts of an event that no price decides.
+fn without_prices(event: &Event) -> Option<Amounts> {
+    match event.usage_source {
+        UsageSource::None => Some(Amounts::without_prices(Some(Usd::ZERO), Pricing::Free)),
+        UsageSource::Missing | UsageSource::Pending => {
+            Some(Amounts::without_prices(None, Pricing::Unknown))
+        }
+        UsageSource::Reported
+        | UsageSource::Partial
+        | UsageSource::Measured
+        | UsageSource::Estimated => None,
+    }
+}
+
+/// What lines are priced by.
 struct By<'a> {
     cards: &'a CardSet,
     /// Without a card nothing has a cost.
@@ -153,23 +207,12 @@ struct By<'a> {
     selling: Option<&'a SellingRules>,
 }
 
-fn price_event_by(event: &Event, by: &By<'_>, missing: &mut Option<UnknownRevision>) -> Priced {
-    match event.usage_source {
-        UsageSource::None => Priced::without_charges(Some(Usd::ZERO), Pricing::Free),
-        UsageSource::Missing | UsageSource::Pending => {
-            Priced::without_charges(None, Pricing::Unknown)
-        }
-        UsageSource::Reported
-        | UsageSource::Partial
-        | UsageSource::Measured
-        | UsageSource::Estimated => {
-            let buyer = Buyer {
-                tenant: event.tenant_id.as_ref().map(|tenant| tenant.as_str()),
-                plan: event.plan.as_deref(),
-                paid_by: event.paid_by,
-            };
-            let (lines, at) = (&event.lines, event.started_at);
-            price_by(by, &event.provider, lines, buyer, at, missing)
+impl<'a> By<'a> {
+    fn active(cards: &'a CardSet, provider: &str) -> Self {
+        Self {
+            cards,
+            card: cards.card(provider),
+            selling: cards.selling(),
         }
     }
 }
@@ -183,56 +226,122 @@ pub fn price<'a>(
     buyer: impl Into<Buyer<'a>>,
     at: Timestamp,
 ) -> Priced {
-    let by = By {
-        cards,
-        card: cards.card(provider),
-        selling: cards.selling(),
+    let call = Call {
+        provider,
+        buyer: buyer.into(),
+        at,
     };
-    price_by(&by, provider, lines, buyer.into(), at, &mut None)
+    price_by(&By::active(cards, provider), &call, lines, &mut None)
+}
+
+/// As [`price`], without the charges.
+#[must_use]
+pub fn amounts<'a>(
+    provider: &str,
+    lines: &[Line],
+    cards: &CardSet,
+    buyer: impl Into<Buyer<'a>>,
+    at: Timestamp,
+) -> Amounts {
+    let call = Call {
+        provider,
+        buyer: buyer.into(),
+        at,
+    };
+    amounts_by(&By::active(cards, provider), &call, lines)
+}
+
+/// Whose call, of whom, and when.
+struct Call<'a> {
+    provider: &'a str,
+    buyer: Buyer<'a>,
+    at: Timestamp,
+}
+
+impl<'a> Call<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            provider: &event.provider,
+            buyer: Buyer {
+                tenant: event.tenant_id.as_ref().map(|tenant| tenant.as_str()),
+                plan: event.plan.as_deref(),
+                paid_by: event.paid_by,
+            },
+            at: event.started_at,
+        }
+    }
 }
 
 /// Prices lines by one card and those it names. `missing` is a card it names for one of the lines that
 /// this process does not have.
 fn price_by(
     by: &By<'_>,
-    provider: &str,
+    call: &Call<'_>,
     lines: &[Line],
-    buyer: Buyer<'_>,
-    at: Timestamp,
     missing: &mut Option<UnknownRevision>,
 ) -> Priced {
-    let quantities = lines.iter().map(|line| line.usage.iter().count()).sum();
-    if quantities == 0 {
-        return Priced::without_charges(None, Pricing::Unknown);
-    }
-    let mut charges = Vec::with_capacity(quantities);
+    let mut sums = Sums::default();
+    let mut charges = Vec::with_capacity(quantities(lines));
     for line in lines {
-        let rates = by.card.map_or(Rates::None, |card| {
-            rates_of(by.cards, card, line, at, missing)
+        let mut model = None;
+        each_quantity(by, call, line, missing, |quantity| {
+            sums.add(quantity);
+            let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
+            charges.push(quantity.charge(model));
         });
-        let (card, own_name) = rates.card_and_model();
-        let offer = by
-            .selling
-            .map(|rules| rules.offer(buyer, provider, line, card.or(by.card), own_name, at));
-        let is_covered =
-            rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
-        let sale = Sale {
-            offer: offer.as_ref(),
-            paid_by: buyer.paid_by,
-            is_covered,
-        };
-        for (meter, quantity) in line.usage.iter() {
-            let price = rates.price(meter);
-            if price.is_none() && quantity.is_zero() {
-                continue;
-            }
-            charges.push(charge_of(line, meter, quantity, price, &sale));
-        }
     }
-    let mut priced = add_up(charges);
-    priced.rate_cards.cost = by.card.map(|card| card.revision().to_owned());
-    priced.rate_cards.price = by.selling.map(|rules| rules.revision().to_owned());
-    priced
+    Priced::new(charges, sums.amounts(by, lines))
+}
+
+fn amounts_by(by: &By<'_>, call: &Call<'_>, lines: &[Line]) -> Amounts {
+    let mut sums = Sums::default();
+    for line in lines {
+        each_quantity(by, call, line, &mut None, |quantity| sums.add(quantity));
+    }
+    sums.amounts(by, lines)
+}
+
+fn quantities(lines: &[Line]) -> usize {
+    lines.iter().map(|line| line.usage.len()).sum()
+}
+
+/// Calls `take` with each quantity of a line that is charged for, or should be.
+fn each_quantity(
+    by: &By<'_>,
+    call: &Call<'_>,
+    line: &Line,
+    missing: &mut Option<UnknownRevision>,
+    mut take: impl FnMut(&Quantity<'_>),
+) {
+    let input = whole_input(line);
+    let rates = by.card.map_or(Rates::None, |card| {
+        rates_of(by.cards, card, line, input, call.at, missing)
+    });
+    let (card, own_name) = rates.card_and_model();
+    let offer = by.selling.map(|rules| {
+        let line = ForSale {
+            provider: call.provider,
+            line,
+            input: input.ok(),
+            card: card.or(by.card),
+            own_name,
+        };
+        rules.offer(call.buyer, line, call.at)
+    });
+    let is_covered =
+        rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
+    let sale = Sale {
+        offer: offer.as_ref(),
+        paid_by: call.buyer.paid_by,
+        is_covered,
+    };
+    for (meter, quantity) in line.usage.iter() {
+        let price = rates.price(meter);
+        if price.is_none() && quantity.is_zero() {
+            continue;
+        }
+        take(&Quantity::priced(meter, quantity, price, &sale));
+    }
 }
 
 /// Whether a fixed price holds for a quantity of the line.
@@ -257,6 +366,7 @@ fn rates_of<'a>(
     cards: &'a CardSet,
     card: &'a RateCard,
     line: &'a Line,
+    input: Result<Decimal, Unpriced<'a>>,
     at: Timestamp,
     missing: &mut Option<UnknownRevision>,
 ) -> Rates<'a> {
@@ -266,9 +376,13 @@ fn rates_of<'a>(
     if let Some(reported) = reported {
         return Rates::Reported(card, reported);
     }
-    let pins = card.fallback_cards();
-    if !pins.is_empty() && card.model(&line.model).is_none() {
-        for pin in pins {
+    let select = |card: &'a RateCard, model: Option<usize>| {
+        let selection = input.and_then(|input| card.select_model(model, line, input, at));
+        selection.map_or(Rates::None, Rates::Selected)
+    };
+    let own = card.model_index(&line.model);
+    if own.is_none() {
+        for pin in card.fallback_cards() {
             let Some(other) = cards.card_of_revision(&pin.provider, &pin.revision) else {
                 missing.get_or_insert_with(|| UnknownRevision {
                     provider: pin.provider.clone(),
@@ -276,16 +390,17 @@ fn rates_of<'a>(
                 });
                 return Rates::None;
             };
-            if other.model(&line.model).is_some() {
-                return other.select(line, at).map_or(Rates::None, Rates::Selected);
+            let found = other.model_index(&line.model);
+            if found.is_some() {
+                return select(other, found);
             }
         }
     }
-    card.select(line, at).map_or(Rates::None, Rates::Selected)
+    select(card, own)
 }
 
 impl<'a> Rates<'a> {
-    fn price(&self, meter: Meter) -> Option<Price> {
+    fn price(&self, meter: Meter) -> Option<Price<'a>> {
         match self {
             Self::None => None,
             Self::Reported(card, reported) => Some(Price::reported(card, reported, meter)),
@@ -307,124 +422,56 @@ impl<'a> Rates<'a> {
     }
 }
 
-/// How a line is sold.
-struct Sale<'a> {
-    offer: Option<&'a Offer<'a>>,
-    paid_by: PaidBy,
-    /// Fixed prices stand for the vendor's own amount.
-    is_covered: bool,
+/// Amounts of quantities, while they are added up.
+struct Sums {
+    cost: Option<Usd>,
+    billed: Option<Usd>,
+    quantities: usize,
+    /// How many of them have a price.
+    known: usize,
 }
 
-/// The price half of a charge: rate, rule and amount.
-type Sold<'a> = (Option<Rate>, Option<&'a str>, Option<Usd>);
-
-impl<'a> Sale<'a> {
-    fn sell(
-        &self,
-        meter: Meter,
-        quantity: Decimal,
-        cost: Option<&Price>,
-        cost_usd: Option<Usd>,
-    ) -> Sold<'a> {
-        let priced_as = match cost {
-            Some(cost) => cost.of,
-            // As nearly every card says.
-            None if meter == Meter::ReasoningTokens => Meter::OutputTokens,
-            None => meter,
-        };
-        let rule = self.offer.and_then(|offer| offer.rule(meter, priced_as));
-        let cost_rate = cost.map(|cost| &cost.rate);
-        match rule {
-            Some((rule, SellingPrice::Fixed { usd, per })) => {
-                let billed = charge(quantity, usd, &[], per).ok();
-                (Some(Rate { usd, per }), Some(rule), billed)
-            }
-            _ if self.is_covered => (Some(nothing()), Some(PRICE_RULE_COVERED), Some(Usd::ZERO)),
-            Some((rule, SellingPrice::Markup(markup))) => {
-                let billed = cost_rate
-                    .zip(cost_usd)
-                    .and_then(|(rate, _)| charge(quantity, rate.usd, &[markup], rate.per).ok());
-                let marked_up = cost_rate.and_then(|rate| {
-                    let usd = rate.usd.checked_mul(markup)?;
-                    Some(Rate { usd, per: rate.per })
-                });
-                (marked_up, Some(rule), billed)
-            }
-            None if self.paid_by == PaidBy::Operator => (
-                cost_rate.cloned(),
-                cost_rate.map(|_| PRICE_RULE_COST),
-                cost_usd,
-            ),
-            None => (
-                Some(nothing()),
-                Some(PRICE_RULE_PAID_ELSEWHERE),
-                Some(Usd::ZERO),
-            ),
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            cost: Some(Usd::ZERO),
+            billed: Some(Usd::ZERO),
+            quantities: 0,
+            known: 0,
         }
     }
 }
 
-fn nothing() -> Rate {
-    Rate {
-        usd: Decimal::ZERO,
-        per: Decimal::from(1),
+impl Sums {
+    fn add(&mut self, quantity: &Quantity<'_>) {
+        self.quantities += 1;
+        let cost = self.cost.zip(quantity.cost_usd);
+        self.cost = cost.and_then(|(sum, by)| sum.checked_add(by));
+        if let Some(by) = quantity.sold.usd {
+            self.known += 1;
+            self.billed = self.billed.and_then(|sum| sum.checked_add(by));
+        }
     }
-}
 
-fn charge_of(
-    line: &Line,
-    meter: Meter,
-    quantity: Decimal,
-    price: Option<Price>,
-    sale: &Sale<'_>,
-) -> Charge {
-    let stepped = match &price {
-        Some(price) => price.billed(quantity),
-        None => Some(quantity),
-    };
-    let stepped = stepped.filter(|quantity| !quantity.is_negative());
-    let cost_usd = price
-        .as_ref()
-        .zip(stepped)
-        .and_then(|(price, quantity)| charge(quantity, price.rate.usd, &[], price.rate.per).ok());
-    let (price_rate, price_rule, billed_usd) = match stepped {
-        Some(quantity) => sale.sell(meter, quantity, price.as_ref(), cost_usd),
-        None => (None, None, None),
-    };
-    let (cost_rate, cost_rule) = price.map(|price| (price.rate, price.rule)).unzip();
-    Charge {
-        model: line.model.clone(),
-        meter,
-        quantity: stepped.unwrap_or(quantity),
-        cost_rate,
-        price_rate,
-        cost_usd,
-        billed_usd,
-        cost_rule,
-        price_rule: price_rule.map(str::to_owned),
-    }
-}
-
-fn add_up(charges: Vec<Charge>) -> Priced {
-    let cost_usd = charges
-        .iter()
-        .try_fold(Usd::ZERO, |sum, charge| sum.checked_add(charge.cost_usd?));
-    let billed = charges.iter().filter_map(|charge| charge.billed_usd);
-    let known = billed.clone().count();
-    let billed_usd = (known > 0 || charges.is_empty())
-        .then(|| Usd::checked_sum(billed))
-        .flatten();
-    let pricing = match billed_usd {
-        None => Pricing::Unpriced,
-        Some(_) if known == charges.len() => Pricing::Priced,
-        Some(_) => Pricing::Partial,
-    };
-    Priced {
-        charges,
-        cost_usd,
-        billed_usd,
-        pricing,
-        rate_cards: RateCards::default(),
+    fn amounts(self, by: &By<'_>, lines: &[Line]) -> Amounts {
+        if quantities(lines) == 0 {
+            return Amounts::without_prices(None, Pricing::Unknown);
+        }
+        let is_known = self.known > 0 || self.quantities == 0;
+        let billed_usd = self.billed.filter(|_| is_known);
+        Amounts {
+            cost_usd: self.cost,
+            billed_usd,
+            pricing: match billed_usd {
+                None => Pricing::Unpriced,
+                Some(_) if self.known == self.quantities => Pricing::Priced,
+                Some(_) => Pricing::Partial,
+            },
+            rate_cards: RateCards {
+                cost: by.card.map(|card| card.revision().to_owned()),
+                price: by.selling.map(|rules| rules.revision().to_owned()),
+            },
+        }
     }
 }
 

@@ -15,12 +15,14 @@ pub use self::grammar::{
     Revision, Since, Synonym,
 };
 use self::name::Pattern;
+pub(crate) use self::select::whole_input;
 pub use self::select::{Price, Selection};
 pub use self::set::CardSet;
-use self::steps::Steps;
+pub use self::steps::Steps;
 use crate::money::Decimal;
 use crate::usage::Meter;
 
+pub mod bundle;
 pub mod diff;
 pub mod lint;
 pub mod selling;
@@ -136,6 +138,8 @@ struct Compiled {
     factors: Box<[u16]>,
     /// Words that mean the base rate, in order.
     base: Box<[WordId]>,
+    /// Words that a price asks for, in order.
+    decisive: Box<[WordId]>,
     /// `@2026-08-21`, or nothing.
     rule_end: Box<str>,
 }
@@ -218,7 +222,11 @@ impl RateCard {
             .map(|index| self.models[index].name.as_ref())
     }
 
-    fn model_index(&self, name: &str) -> Option<usize> {
+    pub(crate) fn model_index(&self, name: &str) -> Option<usize> {
+        // Most names are the card's own; the forms of names come after.
+        if let Some(index) = self.names.get(name) {
+            return Some(*index as usize);
+        }
         let candidates = || name::candidates(name, &self.name_prefixes, &self.name_suffixes);
         let by_name = candidates().find_map(|candidate| {
             let stays = |never: &String| never == candidate.of;
@@ -251,7 +259,7 @@ fn read(text: &str) -> Result<CardFile, InvalidCard> {
 }
 
 /// The bit of a meter.
-fn bit(meter: Meter) -> u64 {
+const fn bit(meter: Meter) -> u64 {
     1 << meter as u8
 }
 

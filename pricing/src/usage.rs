@@ -133,6 +133,12 @@ impl Usage {
         self.0.iter().map(|(meter, quantity)| (*meter, *quantity))
     }
 
+    /// How many meters were reported.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// No meter was reported.
     #[must_use]
     pub fn is_empty(&self) -> bool {

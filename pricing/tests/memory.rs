@@ -4,10 +4,11 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails")]
 
 use std::alloc::System;
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use farebox_pricing::event::Event;
-use farebox_pricing::price::{Priced, price_event};
+use farebox_pricing::price::{Priced, event_amounts, price_event};
 use farebox_pricing::rate_card::selling::SellingRules;
 use farebox_pricing::rate_card::{CardSet, RateCard};
 use serde_json::{Value, json};
@@ -34,13 +35,16 @@ fn event(lines: Value) -> Event {
     .unwrap()
 }
 
-/// What the answer itself holds: its list, the texts of each charge, and the revisions.
-fn parts(priced: &Priced) -> usize {
+/// What the answer itself holds: its list, a model for each line, the rules of each charge, and the
+/// revisions. Rules that are ours are in the program.
+fn parts(priced: &Priced, lines: usize) -> usize {
     let texts = priced.charges.iter().map(|charge| {
-        1 + usize::from(charge.cost_rule.is_some()) + usize::from(charge.price_rule.is_some())
+        let has_own_price_rule = matches!(charge.price_rule, Some(Cow::Owned(_)));
+        usize::from(charge.cost_rule.is_some()) + usize::from(has_own_price_rule)
     });
     let cards = &priced.rate_cards;
-    1 + texts.sum::<usize>()
+    1 + lines
+        + texts.sum::<usize>()
         + usize::from(cards.cost.is_some())
         + usize::from(cards.price.is_some())
 }
@@ -75,8 +79,15 @@ fn a_warm_event_allocates_its_charges_and_nothing_else() {
             let region = Region::new(ALLOCATOR);
             let priced = price_event(&event, cards);
             let counted = region.change();
-            assert_eq!(counted.allocations, parts(&priced), "{what} by {by}");
+            let parts = parts(&priced, event.lines.len());
+            assert_eq!(counted.allocations, parts, "{what} by {by}");
             assert_eq!(counted.reallocations, 0, "{what} by {by}");
+            // Amounts alone are the revisions and nothing more.
+            let region = Region::new(ALLOCATOR);
+            let amounts = event_amounts(&event, cards);
+            let revisions = 1 + usize::from(amounts.rate_cards.price.is_some());
+            assert_eq!(region.change().allocations, revisions, "{what} by {by}");
+            assert_eq!(amounts.billed_usd, priced.billed_usd, "{what} by {by}");
         }
     }
 }

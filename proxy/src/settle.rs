@@ -268,7 +268,7 @@ impl Call {
         event.usage_low = draft.low.filter(|_| is_bounded);
         event.usage_high = draft.high.filter(|_| is_bounded);
         event.evidence = Some(evidence);
-        let priced = price::price_event(event, &self.cards);
+        let priced = price::event_amounts(event, &self.cards);
         event.claimed_usd = priced.billed_usd;
         event.pricing = priced.pricing;
         event.rate_cards = priced.rate_cards;

@@ -107,7 +107,8 @@ begin atomic
             (charge.value -> 'price_rate' ->> 'usd') || ' USD per ' || (charge.value -> 'price_rate' ->> 'per'),
             (charge.value ->> 'cost_usd')::numeric,
             (charge.value ->> 'billed_usd')::numeric,
-            concat_ws(', ', charge.value ->> 'model', charge.value ->> 'cost_rule', charge.value ->> 'price_rule'),
+            concat_ws(', ', charge.value ->> 'model', charge.value ->> 'cost_rule', charge.value ->> 'price_rule',
+                'billed as ' || (charge.value ->> 'billed_quantity')),
             charge.place
         from event
         cross join lateral jsonb_array_elements(event.charges) with ordinality as charge (value, place)

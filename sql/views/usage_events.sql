@@ -166,7 +166,7 @@ comment on column farebox.usage_events.usage_reason is 'Why they are not reporte
 comment on column farebox.usage_events.usage_low is 'Lower bounds by meter when not reported.';
 comment on column farebox.usage_events.usage_high is 'Upper bounds by meter when not reported.';
 comment on column farebox.usage_events.evidence is 'What was seen on the wire; numbers and names, never content. Null for tenants where the operator pays.';
-comment on column farebox.usage_events.charges is 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}]. The cost half is null for tenants where the operator pays.';
+comment on column farebox.usage_events.charges is 'Each meter priced: [{model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule}], and billed_quantity where the selling rule has steps of its own. The cost half is null for tenants where the operator pays.';
 comment on column farebox.usage_events.cost_usd is 'What the provider charges, whoever pays; null: a rate is missing. Tenants see it where the operator does not pay.';
 comment on column farebox.usage_events.billed_usd is 'What the operator charges the tenant; null: unpriced.';
 comment on column farebox.usage_events.claimed_usd is 'The proxy''s own figure of billed_usd. Null for tenants.';

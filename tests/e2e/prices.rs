@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use farebox_tests::beside::Beside;
 use farebox_tests::stack::{Key, Stack};
 use farebox_tests::wire::{Connection, Request};
 use serde_json::Value;
@@ -30,18 +31,26 @@ async fn event_of(stack: &Stack, session: &str) -> Result<Value> {
     Ok(stack.rows_when(&filter, 1).await?.remove(0))
 }
 
-/// Calls until just past the promise; all that began after it must be priced by the revision.
-async fn priced_within(stack: &Stack, key: &Key, revision: &str, since: Instant) -> Result {
+/// Calls at both proxies until just past the promise; all that began after it must be priced by the
+/// revision.
+async fn priced_within(
+    stack: &Stack,
+    other: &Beside,
+    key: &Key,
+    revision: &str,
+    since: Instant,
+) -> Result {
     let session = fresh("after");
     let mut late = Vec::new();
-    while late.len() < 3 {
+    while late.len() < 6 {
         let is_late = since.elapsed() > WITHIN;
         let request = chat(key, &session).with("x-farebox-tenant", "acme");
-        let answer = stack.send(&request).await?;
-        assert_eq!(answer.status(), 200, "{}", answer.text());
-        if is_late {
-            let event = answer.header("x-farebox-event").ok_or("no event")?;
-            late.push(event.to_owned());
+        for answer in [stack.send(&request).await?, other.send(&request).await?] {
+            assert_eq!(answer.status(), 200, "{}", answer.text());
+            if is_late {
+                let event = answer.header("x-farebox-event").ok_or("no event")?;
+                late.push(event.to_owned());
+            }
         }
     }
     for event in late {
@@ -59,6 +68,7 @@ async fn priced_within(stack: &Stack, key: &Key, revision: &str, since: Instant)
 async fn selling_rules_hold_within_a_second_and_running_calls_keep_theirs() -> Result {
     let (mut stack, key) = with_key(&[]).await?;
     stack.done(&["tenant", "create", "acme", "--plan", "pro"])?;
+    let other = Beside::start(&stack, "prices").await?;
     let (before, held) = (fresh("before"), fresh("held"));
     stack
         .send(&chat(&key, &before).with("x-farebox-tenant", "acme"))
@@ -77,7 +87,8 @@ async fn selling_rules_hold_within_a_second_and_running_calls_keep_theirs() -> R
 
     let rules = r#"{"rule":"plus","markup":"1.25"},{"rule":"pro-mini","plan":"pro","model":"gpt-4o-mini","markup":"3"}"#;
     let revision = activate(&stack, "rules.json", rules)?;
-    priced_within(&stack, &key, &revision, Instant::now()).await?;
+    priced_within(&stack, &other, &key, &revision, Instant::now()).await?;
+    drop(other);
     stack.replay.release(&held);
     let mut rest = Vec::new();
     while !String::from_utf8_lossy(&rest).contains("[DONE]") {

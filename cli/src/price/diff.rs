@@ -7,18 +7,26 @@ use farebox_pricing::event::PaidBy;
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::price::price;
 use farebox_pricing::rate_card::diff::{Change, Stated, diff};
+use farebox_pricing::rate_card::selling::{ALL_PROVIDERS, SellingRules, diff_selling};
 use farebox_pricing::rate_card::{CardSet, RateCard};
 use farebox_pricing::usage::{Line, Meter, Usage};
 use serde_json::{Value, json};
 
-use super::{DiffArgs, in_force, read_card};
+use super::{DiffArgs, Held, in_force, read, read_card};
 use crate::deployment::now;
 use crate::failure::{Failure, Outcome};
 use crate::say::say;
 use crate::table::Align::{Left, Right};
 use crate::table::Table;
+use crate::verbs::{Column, print_items};
 
 const BUILT_IN: &str = "built-in";
+const RULES: [Column; 4] = [
+    ("KIND", Left, "kind"),
+    ("RULE", Left, "rule"),
+    ("BEFORE", Left, "before"),
+    ("AFTER", Left, "after"),
+];
 
 /// What the same usage costs by both cards.
 #[derive(Default)]
@@ -32,6 +40,18 @@ struct Money {
 pub(super) fn run(args: &DiffArgs) -> Outcome {
     if in_force::is_asked(args) {
         return in_force::diff(args);
+    }
+    match (rules(&args.before)?, rules(&args.after)?) {
+        (None, None) => {}
+        (Some(before), Some(after)) if args.usage.is_none() => {
+            compare_rules(&before, &after, args.reach.json);
+            return Ok(());
+        }
+        _ => {
+            let message =
+                "selling rules are compared with selling rules, and in money by --last-month";
+            return Err(Failure::Usage(message.to_owned()));
+        }
     }
     let cards = [load(&args.before)?, load(&args.after)?];
     let [before, after] = match cards {
@@ -59,6 +79,43 @@ pub(super) fn run(args: &DiffArgs) -> Outcome {
         show(&changes, money.as_ref());
     }
     Ok(())
+}
+
+/// The file's selling rules, if it has such.
+fn rules(path: &Path) -> Outcome<Option<SellingRules>> {
+    if path.as_os_str() == BUILT_IN {
+        return Ok(None);
+    }
+    Ok(match read(path)? {
+        Ok(Held::Selling(rules)) => Some(*rules),
+        _ => None,
+    })
+}
+
+fn compare_rules(before: &SellingRules, after: &SellingRules, is_json: bool) {
+    let changes = diff_selling(&before.file(), &after.file());
+    let items = changes.into_iter().map(|change| {
+        let kind = match change.is_allowance {
+            true => "allowance",
+            false => "rule",
+        };
+        json!({ "kind": kind, "rule": change.rule, "before": change.before, "after": change.after })
+    });
+    let items: Vec<Value> = items.collect();
+    if is_json {
+        let answer = json!({
+            "provider": ALL_PROVIDERS, "before": before.revision(), "after": after.revision(),
+            "items": [], "rules": items,
+        });
+        say(&answer.to_string());
+    } else {
+        show_rules(&items);
+    }
+}
+
+/// Selling rules that differ.
+pub(super) fn show_rules(items: &[Value]) {
+    print_items(items, &RULES, false, "No rule differs.");
 }
 
 /// `None` stands for the built-in card of a vendor that the other card names.

@@ -227,7 +227,7 @@ fn ratio(varied: Decimal, base: Decimal) -> Option<Decimal> {
     None
 }
 
-fn write_new(out: &Path, text: &str) -> Outcome {
+pub(super) fn write_new(out: &Path, text: &str) -> Outcome {
     let failed = |error| Failure::missing(out.display(), error);
     let mut file = OpenOptions::new()
         .write(true)

@@ -1,14 +1,14 @@
 //! The verbs of `farebox price` that ask a collector: which cards and rules are in force, what of the
 //! ledger has no price, and what two revisions make of what was really used.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use farebox_pricing::money::Usd;
 use farebox_pricing::time::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::{
-    ActivateArgs, DiffArgs, GapsArgs, ImportArgs, QuoteArgs, ShowArgs, files, read, text_of,
+    ActivateArgs, DiffArgs, GapsArgs, ImportArgs, QuoteArgs, ShowArgs, bundle, files, read, text_of,
 };
 use crate::api::{Api, path_segment};
 use crate::deployment::now;
@@ -59,6 +59,11 @@ const MONTH_DAYS: i64 = 30;
 /// Loads files into the database. One bad file and none is loaded; every mistake of all is told.
 pub(super) fn load(args: &ImportArgs) -> Outcome {
     let paths = files(&args.cards)?;
+    if let Some(bundle) = bundle::among(&paths)? {
+        let loaded = bundle::send(bundle, &Api::reach(&args.reach)?, false, None)?;
+        print_items(&loaded, &REVISIONS, &args.reach, "There is no card.");
+        return Ok(());
+    }
     let bodies = bodies(&paths)?;
     let api = Api::reach(&args.reach)?;
     let mut loaded = Vec::new();
@@ -103,9 +108,15 @@ fn body(path: &Path) -> Outcome<Value> {
 
 /// Puts a revision in force; a file is loaded first.
 pub(super) fn activate(args: &ActivateArgs) -> Outcome {
-    let path = Path::new(&args.revision);
+    let path = PathBuf::from(&args.revision);
+    if let Some(bundle) = bundle::among(std::slice::from_ref(&path))? {
+        let reason = args.reason.as_deref();
+        let active = bundle::send(bundle, &Api::reach(&args.reach)?, true, reason)?;
+        print_items(&active, &REVISIONS, &args.reach, "There is no card.");
+        return Ok(());
+    }
     let body = match path.is_file() {
-        true => bodies(&[path.to_owned()])?.pop(),
+        true => bodies(std::slice::from_ref(&path))?.pop(),
         false => None,
     };
     let api = Api::reach(&args.reach)?;
@@ -240,7 +251,11 @@ pub(super) fn diff(args: &DiffArgs) -> Outcome {
         return Ok(());
     }
     let list = |member: &str| answer[member].as_array().map_or(&[][..], Vec::as_slice);
-    print_items(list("items"), &CHANGES, false, "No price differs.");
+    if answer["provider"] == "*" {
+        super::diff::show_rules(list("rules"));
+    } else {
+        print_items(list("items"), &CHANGES, false, "No price differs.");
+    }
     if from.is_some() || args.to.is_some() {
         show_models(list("models"));
     }

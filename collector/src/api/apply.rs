@@ -1,5 +1,5 @@
-//! `/api/v1/apply`: tenants, customers, keys' rights, limits and the names of credentials from one
-//! declarative document. One transaction: everything holds, or nothing happened.
+//! `/api/v1/apply`: tenants, customers, keys' rights, limits, the names of credentials and selling prices
+//! from one declarative document. One transaction: everything holds, or nothing happened.
 //!
 //! What the document does not name stays as it is. Secrets are in no file: keys are issued and
 //! credentials set by their own verbs, and named here once they are there.
@@ -19,7 +19,7 @@ use crate::api::keys::KeyPatch;
 use crate::api::limits::SetLimit;
 use crate::api::operation::{Answer, Begun, Operation, begin, read, value};
 use crate::api::params::Content;
-use crate::api::{App, Shared, credentials, customers, keys, limits, tenants};
+use crate::api::{App, Shared, credentials, customers, keys, limits, prices, tenants};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records;
@@ -49,10 +49,10 @@ pub(crate) struct Apply {
     /// Names of credentials that are set: `upstream`, `tenant_id` for a tenant's own, `name`.
     #[serde(default)]
     credentials: Vec<DeclaredCredential>,
-    /// Selling prices.
+    /// Selling prices: the `rules` and `allowances` of the whole deployment, in place of those in force.
     #[serde(default)]
     #[schema(value_type = Object)]
-    prices: Option<Value>,
+    prices: Option<Map<String, Value>>,
 }
 
 /// A credential that has to be there.
@@ -82,7 +82,7 @@ pub(crate) struct Applied {
 /// One thing that was made or changed.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Changed {
-    /// `tenant`, `customer`, `key`, `limit` or `credential`.
+    /// `tenant`, `customer`, `key`, `limit`, `credential` or `prices`.
     kind: &'static str,
     /// Which.
     id: String,
@@ -128,11 +128,18 @@ pub(crate) async fn apply(
         changes: Vec::new(),
         unchanged: 0,
     };
+    let has_prices = asked.prices.is_some();
     run(&app, &operation, &principal, asked, &mut applied).await?;
     if dry_run {
         return operation.abandon(StatusCode::OK, &applied).await;
     }
-    operation.finish(StatusCode::OK, &applied).await
+    let answer = operation.finish(StatusCode::OK, &applied).await?;
+    // The pool may have one connection; reading prices asks for another.
+    drop(client);
+    if has_prices {
+        prices::refresh(&app).await;
+    }
+    Ok(answer)
 }
 
 async fn run(
@@ -142,12 +149,6 @@ async fn run(
     asked: Apply,
     applied: &mut Applied,
 ) -> Result<(), ApiError> {
-    if asked.prices.is_some() {
-        return Err(ApiError::invalid(
-            "prices",
-            "selling prices are not taken from this document; see `farebox price`",
-        ));
-    }
     for (tenant_id, declared) in asked.tenants {
         let at = format!("tenants.{tenant_id}");
         tenant(app, operation, &tenant_id, declared, applied)
@@ -172,6 +173,12 @@ async fn run(
                 .map_err(|error| within(&format!("credentials[{number}]"), error))?;
         let id = after.credential_id.to_string();
         applied.note("credential", id, value(&before)?, value(&after)?);
+    }
+    if let Some(declared) = asked.prices {
+        let (before, after) = prices::declare(app, operation, declared)
+            .await
+            .map_err(|error| within("prices", error))?;
+        applied.note("prices", "selling rules".to_owned(), before, after);
     }
     Ok(())
 }

@@ -80,6 +80,7 @@ use super::*;
         prices::gaps,
         prices::quote,
         prices::activate,
+        prices::bundle,
         prices::diff,
         prices::reprice,
         ingest_tokens::list,

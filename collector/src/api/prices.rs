@@ -6,9 +6,8 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::MethodRouter;
 use axum::{Extension, Json};
-use farebox_pricing::rate_card::CARD_BYTES_MAX;
+use farebox_pricing::rate_card::{CARD_BYTES_MAX, InvalidCard};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
@@ -19,14 +18,17 @@ use crate::api::params::{Content, Params, Segment};
 use crate::cards::Read;
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
-use crate::records::audit::Change;
 use crate::records::prices::{self, PriceRevision};
 
 mod ask;
+mod bundle;
 mod compare;
+mod force;
 
 pub(crate) use ask::{__path_gaps, __path_quote, gaps, quote};
+pub(crate) use bundle::{__path_bundle, bundle};
 pub(crate) use compare::{__path_diff, __path_reprice, diff, reprice, target};
+pub(crate) use force::{declare, refresh};
 
 /// Fewest characters that name a revision.
 const REVISION_CHARS_MIN: usize = 8;
@@ -127,35 +129,22 @@ pub(crate) async fn show(
     request_body(content = Object, description = "The file as it is: a rate card, or selling rules (`kind` is `price`)."),
     responses((status = 200, description = "It was there.", body = PriceRevision),
         (status = 201, description = "Loaded.", body = PriceRevision),
-        (status = 400, description = "The message tells every mistake, one a line, each with its path.", body = ErrorBody)))]
+        (status = 400, description = "The message tells every mistake, one a line, each with its path.", body = ErrorBody),
+        (status = 409, description = "Prices are taken here in signed bundles only.", body = ErrorBody)))]
 pub(crate) async fn load(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
     headers: HeaderMap,
     Content(body): Content,
 ) -> Answer {
+    force::check_unsigned(&app)?;
     let card = read_card(std::str::from_utf8(&body).unwrap_or_default())?;
     let mut client = app.client().await?;
     let operation = match begin(&mut client, &principal, &headers, "prices.load", &body).await? {
         Begun::Fresh(operation) => operation,
         Begun::Replay(answer) => return Ok(answer),
     };
-    let is_new = prices::load(&operation.transaction, &card).await?;
-    let found = prices::find(&operation.transaction, card.revision()).await?;
-    let (loaded, _) = found.into_iter().next().ok_or_else(ApiError::not_found)?;
-    if is_new {
-        operation
-            .record(&Change {
-                action: "price.load",
-                tenant_id: None,
-                entity_kind: "rate_card",
-                entity_id: card.revision(),
-                before: serde_json::Value::Null,
-                after: json!({"provider": card.provider(), "kind": card.kind()}),
-                reason: None,
-            })
-            .await?;
-    }
+    let (is_new, loaded) = force::load(&operation, &card).await?;
     let status = if is_new {
         StatusCode::CREATED
     } else {
@@ -185,43 +174,11 @@ pub(crate) async fn activate(
         Begun::Fresh(operation) => operation,
         Begun::Replay(answer) => return Ok(answer),
     };
-    let (wanted, canonical) = the_one(prices::find(&operation.transaction, &start).await?)?;
-    let pins = usable(&canonical)?.pins();
-    let names: Vec<&str> = pins.iter().map(String::as_str).collect();
-    let there = prices::texts(&operation.transaction, &names).await?;
-    let missing = pins
-        .iter()
-        .find(|pin| !there.iter().any(|(revision, _)| revision == *pin));
-    if let Some(missing) = missing {
-        let message = format!("it falls back on revision {missing}, which is not loaded");
-        return Err(ApiError::conflict("missing_revision", message));
-    }
-    let before = prices::lock_active(&operation.transaction, &wanted.provider).await?;
-    if before.as_ref() != Some(&wanted.revision) {
-        let actor = operation.actor();
-        prices::activate(&operation.transaction, &wanted.revision, actor).await?;
-        operation
-            .record(&Change {
-                action: "price.activate",
-                tenant_id: None,
-                entity_kind: "rate_card",
-                entity_id: &wanted.provider,
-                before: json!({"revision": before}),
-                after: json!({"revision": wanted.revision}),
-                reason: asked.reason.as_deref(),
-            })
-            .await?;
-    }
-    let found = prices::find(&operation.transaction, &wanted.revision).await?;
-    let (revision, _) = the_one(found)?;
-    let answer = operation
-        .finish(StatusCode::OK, &Activated { revision, before })
-        .await?;
+    let activated = force::activate(&operation, &start, asked.reason.as_deref()).await?;
+    let answer = operation.finish(StatusCode::OK, &activated).await?;
     // The pool may have one connection; this asks for another.
     drop(client);
-    if let Err(cause) = app.cards.refresh(&app.store).await {
-        tracing::warn!(%cause, "rate cards are read again in a second");
-    }
+    refresh(&app).await;
     Ok(answer)
 }
 
@@ -259,13 +216,16 @@ fn usable(canonical: &str) -> Result<Read, ApiError> {
 
 /// A card as this program reads it, or all of its mistakes.
 fn read_card(text: &str) -> Result<Read, ApiError> {
-    Read::from_json(text).map_err(|invalid| {
-        let mut message = String::new();
-        for mistake in invalid.0.iter().take(MISTAKES_MAX) {
-            let joint = if message.is_empty() { "" } else { "\n" };
-            // Writing to a string cannot fail.
-            let _ = write!(message, "{joint}{mistake}");
-        }
-        ApiError::new(StatusCode::BAD_REQUEST, "invalid_rate_card", message)
-    })
+    Read::from_json(text).map_err(|invalid| invalid_card(&invalid))
+}
+
+/// All mistakes, one a line.
+fn invalid_card(invalid: &InvalidCard) -> ApiError {
+    let mut message = String::new();
+    for mistake in invalid.0.iter().take(MISTAKES_MAX) {
+        let joint = if message.is_empty() { "" } else { "\n" };
+        // Writing to a string cannot fail.
+        let _ = write!(message, "{joint}{mistake}");
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_rate_card", message)
 }

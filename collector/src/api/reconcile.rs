@@ -148,7 +148,9 @@ pub(crate) async fn compare(
             "too many calls; ask for a shorter span",
         ));
     }
-    let lines = reconcile::compare(&asked.provider, &vendor, &ledger, &asked.keys, tolerance)
+    let cards = app.cards.in_force();
+    let keys = &asked.keys;
+    let lines = reconcile::compare(&asked.provider, &cards, &vendor, &ledger, keys, tolerance)
         .map_err(|_| ApiError::invalid("files", "a sum does not fit a decimal"))?;
     let reconciliation_id = Uuid::now_v7();
     let new = NewReconciliation {

@@ -43,7 +43,7 @@ pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
 }
 
 /// `[[model, meter, quantity, cost_rate, price_rate, cost_usd, billed_usd, cost_rule, price_rule]]`,
-/// a rate as `[usd, per]`.
+/// a rate as `[usd, per]`, and behind them `billed_quantity` where there is one.
 pub(crate) fn charges(out: &mut Vec<u8>, charges: &[Charge]) {
     list(out, charges, |out, charge| {
         out.push(b'[');
@@ -66,9 +66,13 @@ pub(crate) fn charges(out: &mut Vec<u8>, charges: &[Charge]) {
             out.push(b',');
             optional(out, amount, usd);
         }
-        for rule in [&charge.cost_rule, &charge.price_rule] {
+        for rule in [charge.cost_rule.as_deref(), charge.price_rule.as_deref()] {
             out.push(b',');
-            optional(out, rule.as_deref(), string);
+            optional(out, rule, string);
+        }
+        if let Some(quantity) = charge.billed_quantity {
+            out.push(b',');
+            decimal(out, quantity);
         }
         out.push(b']');
     });
@@ -234,7 +238,7 @@ mod tests {
             per: Decimal::from(1_000_000),
         };
         let priced = Charge {
-            model: "m".to_owned(),
+            model: "m".into(),
             meter: Meter::InputTokens,
             quantity: Decimal::from(120),
             cost_rate: Some(rate("0.15")),
@@ -242,7 +246,8 @@ mod tests {
             cost_usd: Some(Usd::from_pico(18_000_000)),
             billed_usd: Some(Usd::from_pico(36_000_000)),
             cost_rule: Some("openai/m/input_tokens".to_owned()),
-            price_rule: Some("markup".to_owned()),
+            price_rule: Some("markup".into()),
+            billed_quantity: None,
         };
         let unpriced = Charge {
             cost_rate: None,

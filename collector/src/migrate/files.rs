@@ -50,6 +50,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/migrations/0011_links.sql"),
     ),
     (
+        "0012_price_steps.sql",
+        include_str!("../../../sql/migrations/0012_price_steps.sql"),
+    ),
+    (
         "0013_lease_reports.sql",
         include_str!("../../../sql/migrations/0013_lease_reports.sql"),
     ),

@@ -37,14 +37,21 @@ fn causes(vendor: &[VendorLine], ledger: &[LedgerRow]) -> Vec<(String, Option<Ca
         usd: decimal("0.000001"),
         percent: decimal("0.1"),
     };
-    compare("some-vendor", vendor, ledger, &BTreeMap::new(), tolerance)
-        .unwrap()
-        .into_iter()
-        .map(|line| {
-            let model = line.subject.model.unwrap_or_default();
-            (format!("{model} {}", line.subject.meter), line.cause)
-        })
-        .collect()
+    compare(
+        "some-vendor",
+        CardSet::built_in(),
+        vendor,
+        ledger,
+        &BTreeMap::new(),
+        tolerance,
+    )
+    .unwrap()
+    .into_iter()
+    .map(|line| {
+        let model = line.subject.model.unwrap_or_default();
+        (format!("{model} {}", line.subject.meter), line.cause)
+    })
+    .collect()
 }
 
 #[test]
@@ -125,7 +132,15 @@ fn calls_are_compared_by_id_where_the_report_has_ids() {
         usd: Decimal::ZERO,
         percent: Decimal::ZERO,
     };
-    let found = compare("v", &lines, &[row], &BTreeMap::new(), tolerance).unwrap();
+    let found = compare(
+        "v",
+        CardSet::built_in(),
+        &lines,
+        &[row],
+        &BTreeMap::new(),
+        tolerance,
+    )
+    .unwrap();
     let found: Vec<_> = (found.iter())
         .map(|line| (line.subject.id.as_deref(), line.cause))
         .collect();
@@ -151,7 +166,15 @@ fn a_mapped_key_is_told_apart_from_one_that_is_not_ours() {
         usd: Decimal::ZERO,
         percent: Decimal::ZERO,
     };
-    let found = compare("v", &[ours, foreign], &[row], &keys, tolerance).unwrap();
+    let found = compare(
+        "v",
+        CardSet::built_in(),
+        &[ours, foreign],
+        &[row],
+        &keys,
+        tolerance,
+    )
+    .unwrap();
     let found: Vec<_> = (found.iter())
         .map(|line| (line.subject.credential.as_deref(), line.cause))
         .collect();
@@ -159,4 +182,34 @@ fn a_mapped_key_is_told_apart_from_one_that_is_not_ours() {
         found,
         [(Some("key_2"), Some(Cause::Coverage)), (Some("main"), None)]
     );
+}
+
+#[test]
+fn models_meet_by_the_names_of_the_cards_in_force() {
+    let card = r#"{"schema":1,"provider":"some-vendor","models":[{"model":"m-1","aliases":["chat"],"revisions":[{"rates":[
+        {"meter":"input_tokens","usd":"1","per":"1000000","source":"s","checked":"2026-11-20"}]}]}]}"#;
+    let card = farebox_pricing::rate_card::RateCard::from_json(card).unwrap();
+    let cards = CardSet::built_in().with_active(card.into());
+    let tolerance = Tolerance {
+        usd: Decimal::ZERO,
+        percent: Decimal::ZERO,
+    };
+    let found = |cards: &CardSet| {
+        let said = [vendor("chat", "input_tokens", "10", "0.00001")];
+        let ours = [ledger("m-1-2026-01-01", "input_tokens", "10", "0.00001")];
+        let lines = compare(
+            "some-vendor",
+            cards,
+            &said,
+            &ours,
+            &BTreeMap::new(),
+            tolerance,
+        );
+        let lines = lines.unwrap().into_iter();
+        lines
+            .map(|line| (line.subject.model, line.cause))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(&cards), [(Some("m-1".to_owned()), None)]);
+    assert_eq!(found(CardSet::built_in()).len(), 2);
 }

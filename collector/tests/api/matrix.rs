@@ -67,6 +67,8 @@ pub(crate) fn expected(route: &str) -> Option<[u16; 5]> {
         | "POST /api/v1/prices/activate"
         | "POST /api/v1/prices/diff"
         | "POST /api/v1/prices/reprice" => [401, 403, 403, 403, 200],
+        // Nobody is trusted to sign.
+        "POST /api/v1/prices/bundle" => [401, 403, 403, 403, 409],
         "POST /api/v1/prices" => [401, 403, 403, 403, 201],
         "POST /api/v1/tenants" | "POST /api/v1/ingest-tokens" => [401, 403, 403, 403, 201],
         "POST /api/v1/limits"

@@ -4,7 +4,7 @@ use farebox_collector::ingest::Outcome::Accepted;
 use farebox_pricing::rate_card::CardSet;
 use serde_json::{Value, json};
 
-use crate::served::{AT, OPERATOR, Served, text};
+use crate::served::{AT, OPERATOR, Served, bundle, text};
 use crate::support::{Result, outcomes, record};
 
 /// Groq's card with one price doubled.
@@ -276,5 +276,139 @@ async fn what_was_used_is_priced_anew_page_by_page_and_nothing_is_booked() -> Re
         .one("select count(*) from farebox.adjustments")
         .await?;
     assert_eq!(booked, 0);
+    served.stop().await
+}
+
+#[tokio::test]
+async fn with_a_trusted_key_prices_come_signed_or_not_at_all() -> Result {
+    let (key, bundle) = bundle()?;
+    let served = Served::trusting(vec![key]).await?;
+    let of_rules = "/api/v1/prices?provider=*";
+    let refused = async |path: &str, body: &str, code: &str| -> Result {
+        let answer = served.ask("POST", path, Some(OPERATOR), body).await?;
+        let error = &answer.json()["error"];
+        assert_eq!(
+            (answer.status(), text(error, "code")),
+            (409, code.into()),
+            "{error}"
+        );
+        let none = served.done("GET", of_rules, &Value::Null).await?;
+        assert_eq!(none["items"], json!([]), "{none}");
+        Ok(())
+    };
+    let into_force = "/api/v1/prices/bundle?activate=true&reason=signed";
+    // One digit of a price, one of the signature, and the key it claims.
+    refused(into_force, &bundle.replace("1.5", "1.6"), "not_signed").await?;
+    let mut forged: Value = serde_json::from_str(&bundle)?;
+    forged["signatures"][0]["signature"] = json!("00".repeat(64));
+    refused(into_force, &forged.to_string(), "not_signed").await?;
+    forged["signatures"] = json!([]);
+    refused(into_force, &forged.to_string(), "not_signed").await?;
+    refused("/api/v1/prices", &rules("2").to_string(), "unsigned_prices").await?;
+    let declared = json!({"prices": {"rules": [{"rule": "all", "markup": "9"}]}});
+    refused("/api/v1/apply", &declared.to_string(), "unsigned_prices").await?;
+
+    let loaded: Value = serde_json::from_str(&bundle)?;
+    let loaded = served
+        .done("POST", "/api/v1/prices/bundle", &loaded)
+        .await?;
+    assert_eq!(loaded["items"][0]["is_active"], false, "{loaded}");
+    let active: Value = serde_json::from_str(&bundle)?;
+    let active = served.done("POST", into_force, &active).await?;
+    assert_eq!(active["items"][0]["is_active"], true, "{active}");
+    let quote = json!({"provider": "openai", "model": "gpt-4o-mini", "usage": {"input_tokens": "1000000"}, "at": AT});
+    let quoted = served.done("POST", "/api/v1/prices/quote", &quote).await?;
+    assert_eq!(
+        (text(&quoted, "cost_usd"), text(&quoted, "billed_usd")),
+        ("0.15".into(), "0.225".into())
+    );
+    let reasons: i64 = served
+        .ledger
+        .one("select count(*) from farebox.audit_log where action = 'price.activate' and details ->> 'reason' = 'signed'")
+        .await?;
+    assert_eq!(reasons, 1);
+    served.stop().await
+}
+
+#[tokio::test]
+async fn selling_prices_are_declared_whole_shown_rule_by_rule_and_compared() -> Result {
+    let served = Served::new().await?;
+    let apply = async |rules: Value, dry_run: bool| {
+        let document = json!({"dry_run": dry_run, "prices": {"rules": rules}});
+        served.done("POST", "/api/v1/apply", &document).await
+    };
+    let billed = async || -> Result<String> {
+        let quote = json!({"provider": "openai", "model": "gpt-4o-mini", "usage": {"input_tokens": "1000000"}, "at": AT});
+        let quoted = served.done("POST", "/api/v1/prices/quote", &quote).await?;
+        Ok(text(&quoted, "billed_usd"))
+    };
+    let first =
+        json!([{"rule": "all", "markup": "2"}, {"rule": "pro", "plan": "pro", "markup": "1.5"}]);
+    let previewed = apply(first.clone(), true).await?;
+    assert_eq!(previewed["changes"][0]["action"], "create", "{previewed}");
+    assert_eq!(billed().await?, "0.15", "a preview changes nothing");
+    let applied = apply(first.clone(), false).await?;
+    assert_eq!(
+        applied["changes"][0]["after"]["all"],
+        json!({"markup": "2"}),
+        "{applied}"
+    );
+    assert_eq!(billed().await?, "0.3");
+    let again = apply(first, false).await?;
+    assert_eq!(
+        (&again["unchanged"], &again["changes"]),
+        (&json!(1), &json!([])),
+        "{again}"
+    );
+
+    let second = json!([{"rule": "all", "markup": "3"}]);
+    let changed = apply(second, false).await?;
+    let change = &changed["changes"][0];
+    assert_eq!(
+        (&change["before"]["all"], &change["after"]["all"]),
+        (&json!({"markup": "2"}), &json!({"markup": "3"})),
+        "{changed}"
+    );
+    assert_eq!(change["after"]["pro"], Value::Null, "{changed}");
+    assert_eq!(billed().await?, "0.45");
+
+    // Mistakes are told with their places, and nothing of the document is done.
+    let document =
+        json!({"tenants": {"newcomer": {}}, "prices": {"rules": [{"rule": "x", "markup": 2}]}});
+    let refused = served
+        .ask(
+            "POST",
+            "/api/v1/apply",
+            Some(OPERATOR),
+            &document.to_string(),
+        )
+        .await?;
+    let error = &refused.json()["error"];
+    assert_eq!(
+        (refused.status(), text(error, "field")),
+        (400, "prices".into()),
+        "{error}"
+    );
+    assert!(
+        text(error, "message").contains("2 is a JSON number"),
+        "{error}"
+    );
+    let newcomers: i64 = served
+        .ledger
+        .one("select count(*) from farebox.tenants where tenant_id = 'newcomer'")
+        .await?;
+    assert_eq!((newcomers, billed().await?), (0, "0.45".into()));
+
+    let before = text(&change["before"], "revision");
+    let diff = json!({"before": before, "after": "active"});
+    let diff = served.done("POST", "/api/v1/prices/diff", &diff).await?;
+    assert_eq!(
+        diff["rules"],
+        json!([
+            {"kind": "rule", "rule": "all", "before": {"markup": "2"}, "after": {"markup": "3"}},
+            {"kind": "rule", "rule": "pro", "before": {"plan": "pro", "markup": "1.5"}, "after": null},
+        ]),
+        "{diff}"
+    );
     served.stop().await
 }

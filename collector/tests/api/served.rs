@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use farebox_collector::{CollectorConfig, Running, Secret, run};
 use farebox_pricing::key::KeySecrets;
+use farebox_pricing::rate_card::bundle::{Bundle, PrivateKey, PublicKey};
 use farebox_pricing::vault::MasterKeys;
 use farebox_tests::wire::{Connection, Message};
 use serde_json::{Value, json};
@@ -24,6 +25,13 @@ pub(crate) struct Served {
 }
 
 pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationToken)> {
+    start_trusting(database_url, Vec::new()).await
+}
+
+async fn start_trusting(
+    database_url: &str,
+    price_keys: Vec<PublicKey>,
+) -> Result<(Running, CancellationToken)> {
     let config = CollectorConfig {
         listen: "127.0.0.1:0".parse()?,
         database_url: Some(Secret::new(database_url)),
@@ -32,6 +40,7 @@ pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationTo
         master_keys: Some(Arc::new(MasterKeys::parse(
             "a master key of the tests, long enough",
         )?)),
+        price_keys,
         upstream_hosts: [("llm".to_owned(), "llm.example".to_owned())].into(),
         ..CollectorConfig::default()
     };
@@ -39,10 +48,22 @@ pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationTo
     Ok((run(config, shutdown.clone()).await?, shutdown))
 }
 
+/// Selling rules that a key signed: its public half, and the file.
+pub(crate) fn bundle() -> Result<(PublicKey, String)> {
+    let key = PrivateKey::from_seed(&"5e".repeat(32))?;
+    let rules = r#"{"schema":1,"kind":"price","rules":[{"rule":"signed","markup":"1.5"}]}"#;
+    Ok((key.public(), Bundle::sign([rules], &key)?.to_json()?))
+}
+
 impl Served {
     pub(crate) async fn new() -> Result<Self> {
+        Self::trusting(Vec::new()).await
+    }
+
+    /// A collector that takes prices signed by one of these.
+    pub(crate) async fn trusting(price_keys: Vec<PublicKey>) -> Result<Self> {
         let ledger = Ledger::new().await?;
-        let (running, shutdown) = start(&ledger.url).await?;
+        let (running, shutdown) = start_trusting(&ledger.url, price_keys).await?;
         Ok(Self {
             address: running.address(),
             ledger,

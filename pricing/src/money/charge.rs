@@ -1,6 +1,6 @@
 //! A charge: quantity × dollars × factors ÷ units, exact until its one rounding.
 //!
-//! Nearly every charge fits 128 bits; what does not is computed again in 512, and what does not
+//! Charges for tokens fit 64 bits and nearly all others 128; what does not is computed again in 512, and what does not
 //! fit those is an error, never a wrapped or saturated amount.
 
 use std::fmt;
@@ -40,28 +40,51 @@ pub fn charge(
     if per.is_zero() || per.is_negative() {
         return Err(ChargeError::PerNotPositive);
     }
-    let product = || [quantity, usd].into_iter().chain(factors.iter().copied());
-    if product().any(Decimal::is_zero) {
-        return Ok(Usd::ZERO);
+    if let (Some(pico), []) = (in_64_bits(quantity, usd, per), factors) {
+        return Ok(Usd::from_pico(i128::from(pico)));
     }
-    let is_negative = product().filter(|term| term.is_negative()).count() % 2 == 1;
-    // The amount is numerator ÷ denominator in units of 1e-12 USD; the powers of ten of all terms
-    // are gathered first, so that they cancel before they cost digits.
-    let behind_point: usize = product().map(|term| usize::from(term.scale())).sum();
+    let terms = || [quantity, usd].into_iter().chain(factors.iter().copied());
+    let mut is_negative = false;
+    // The amount is the mantissas' product ÷ per in units of 1e-12 USD, times a power of ten; all
+    // powers of ten are gathered first, so that they cancel before they cost digits.
+    let mut behind_point = 0;
+    let mut product = Some(1u128);
+    for term in terms() {
+        if term.is_zero() {
+            return Ok(Usd::ZERO);
+        }
+        is_negative ^= term.is_negative();
+        behind_point += usize::from(term.scale());
+        product = product.and_then(|product| product.checked_mul(magnitude(term)));
+    }
     let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
-    let per = per.mantissa().unsigned_abs();
-    let mantissas = product().map(|term| term.mantissa().unsigned_abs());
+    let mut per = magnitude(per);
+    // Prices are for a million, a thousand, one: then nothing is left to divide by.
+    if let Some(exponent) = POWERS_OF_TEN[..PER_POWERS]
+        .iter()
+        .position(|power| *power == per)
+    {
+        behind_point += exponent;
+        per = 1;
+    }
     let (up, down) = (
         before_point.saturating_sub(behind_point),
         behind_point.saturating_sub(before_point),
     );
-    let magnitude = match in_128_bits(mantissas.clone(), up, per, down) {
+    let magnitude = match in_128_bits(product, up, per, down) {
         Some(magnitude) => magnitude,
-        None => in_512_bits(mantissas, up, per, down).ok_or(ChargeError::TooLarge)?,
+        None => in_512_bits(terms().map(magnitude), up, per, down).ok_or(ChargeError::TooLarge)?,
     };
     let pico = i128::try_from(magnitude).map_err(|_| ChargeError::TooLarge)?;
     Ok(Usd::from_pico(if is_negative { -pico } else { pico }))
 }
+
+fn magnitude(term: Decimal) -> u128 {
+    term.mantissa().unsigned_abs()
+}
+
+/// How many powers of ten are looked through for the units of a price: up to a billion.
+const PER_POWERS: usize = 10;
 
 /// All that fit 128 bits.
 const POWERS_OF_TEN: [u128; 39] = {
@@ -74,19 +97,31 @@ const POWERS_OF_TEN: [u128; 39] = {
     powers
 };
 
-fn in_128_bits(
-    mantissas: impl Iterator<Item = u128>,
-    up: usize,
-    per: u128,
-    down: usize,
-) -> Option<u128> {
+/// What nearly every charge for tokens is: positive, small, for a power of ten of units, and exact.
+fn in_64_bits(quantity: Decimal, usd: Decimal, per: Decimal) -> Option<u64> {
+    let [quantity_digits, usd_digits, per_digits] =
+        [quantity, usd, per].map(|term| u64::try_from(term.mantissa()).ok());
+    let product = quantity_digits?.checked_mul(usd_digits?)?;
+    let per_digits = u128::from(per_digits?);
+    let exponent = POWERS_OF_TEN[..PER_POWERS]
+        .iter()
+        .position(|power| *power == per_digits)?;
+    let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
+    let behind_point = usize::from(quantity.scale()) + usize::from(usd.scale()) + exponent;
+    let up = *POWERS_OF_TEN.get(before_point.checked_sub(behind_point)?)?;
+    product.checked_mul(u64::try_from(up).ok()?)
+}
+
+fn in_128_bits(product: Option<u128>, up: usize, per: u128, down: usize) -> Option<u128> {
     let power = |exponent: usize| POWERS_OF_TEN.get(exponent).copied();
-    let mut numerator = power(up)?;
-    for mantissa in mantissas {
-        numerator = numerator.checked_mul(mantissa)?;
-    }
+    let numerator = product?.checked_mul(power(up)?)?;
     let denominator = per.checked_mul(power(down)?)?;
-    let (quotient, rest) = (numerator / denominator, numerator % denominator);
+    if denominator == 1 {
+        return Some(numerator);
+    }
+    let quotient = numerator / denominator;
+    // Less than the divisor, so neither step can overflow.
+    let rest = numerator - quotient * denominator;
     // `rest` against the other half avoids doubling, which could overflow.
     let is_up = match rest.cmp(&(denominator - rest)) {
         std::cmp::Ordering::Less => false,

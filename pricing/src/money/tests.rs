@@ -38,6 +38,7 @@ fn charges_are_exact_and_rounded_once() {
 
 #[test]
 fn what_is_too_large_is_an_error() {
+    assert_eq!(ChargeError::TooLarge.to_string(), "the amount is too large");
     let most = decimal("999999999999999999999999999999999999");
     let one = Decimal::from(1);
     assert_eq!(charge(most, most, &[], one), Err(ChargeError::TooLarge));

@@ -3,6 +3,7 @@ mod states;
 mod vendors;
 
 use super::*;
+use crate::event::PaidBy;
 use crate::usage::{Conditions, Usage};
 
 const NOW: &str = "2026-11-22T03:18:00Z";

@@ -76,6 +76,20 @@ pub(super) fn check_head(file: &CardFile, place: &str, problems: &mut Problems) 
     }
 }
 
+/// Steps and minimums are above zero.
+pub(super) fn check_steps(
+    round_up_to: Option<Decimal>,
+    minimum: Option<Decimal>,
+    place: &str,
+    problems: &mut Problems,
+) {
+    for (name, value) in [("round_up_to", round_up_to), ("minimum", minimum)] {
+        if value.is_some_and(|value| value.is_zero() || value.is_negative()) {
+            problems.add(place, format!("{name} is not positive"));
+        }
+    }
+}
+
 /// By what a model is found: its names, and the forms of its names, with its place.
 pub(super) struct Names {
     pub(super) exact: HashMap<Box<str>, u32>,

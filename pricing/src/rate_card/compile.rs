@@ -141,7 +141,7 @@ impl Shared<'_> {
         self.check_addons(&rates, &addons, &place);
         let factors = self.revision_factors(revision, &place);
         let base = self.base(revision);
-        self.check_words(&base, &rates, &addons, &factors, &place);
+        let decisive = self.check_words(&base, &rates, &addons, &factors, &place);
         let mut rates = rates;
         let rank = |rate: &CompiledRate| {
             let when = &self.whens[usize::from(rate.when)];
@@ -154,6 +154,7 @@ impl Shared<'_> {
             addons: addons.into(),
             factors: factors.into(),
             base: base.into(),
+            decisive: decisive.into(),
             rule_end: rule_end.into(),
         }
     }
@@ -165,11 +166,7 @@ impl Shared<'_> {
             let usd = rate.usd.or(rate.credits).unwrap_or_default();
             check::check_price(usd, rate.per, &place, &mut self.problems);
             check::check_source(&rate.source, &rate.checked, &place, &mut self.problems);
-            for (name, value) in [("round_up_to", rate.round_up_to), ("minimum", rate.minimum)] {
-                if value.is_some_and(|value| value.is_zero() || value.is_negative()) {
-                    self.problems.add(&place, format!("{name} is not positive"));
-                }
-            }
+            check::check_steps(rate.round_up_to, rate.minimum, &place, &mut self.problems);
             match (rate.usd, rate.credits) {
                 (Some(usd), None) => {
                     let when = self.when(&rate.when, &place);
@@ -218,16 +215,12 @@ impl Shared<'_> {
     }
 
     fn rate(&self, rate: &CardRate, usd: Decimal, per: Decimal, when: u16) -> CompiledRate {
-        let steps = Steps {
-            round_up_to: rate.round_up_to,
-            minimum: rate.minimum,
-        };
         CompiledRate {
             meter: rate.meter,
             when,
             usd,
             per,
-            steps: (steps != Steps::default()).then(|| Box::new(steps)),
+            steps: Steps::said(rate.round_up_to, rate.minimum).map(Box::new),
         }
     }
 
@@ -319,7 +312,8 @@ impl Shared<'_> {
         words
     }
 
-    /// A word cannot both decide and mean the base rate, nor mean another and decide.
+    /// The words that decide. One cannot both decide and mean the base rate, nor mean another and
+    /// decide.
     fn check_words(
         &mut self,
         base: &[WordId],
@@ -327,7 +321,7 @@ impl Shared<'_> {
         addons: &[CompiledRate],
         factors: &[u16],
         place: &str,
-    ) {
+    ) -> Vec<WordId> {
         let of_rates = rates.iter().chain(addons).map(|rate| rate.when);
         let of_factors = factors
             .iter()
@@ -338,13 +332,13 @@ impl Shared<'_> {
             .collect();
         known.sort_unstable();
         known.dedup();
-        for word in known {
-            let (name, value) = self.words.text(word);
-            if base.binary_search(&word).is_ok() {
+        for word in &known {
+            let (name, value) = self.words.text(*word);
+            if base.binary_search(word).is_ok() {
                 let problem = format!("condition {name}={value}: is also a base value");
                 self.problems.add(place, problem);
             }
-            if self.words.is_synonym(word) {
+            if self.words.is_synonym(*word) {
                 let problem = format!("condition {name}={value}: a synonym means another");
                 self.problems.add(place, problem);
             }
@@ -361,5 +355,6 @@ impl Shared<'_> {
             place,
             &mut self.problems,
         );
+        known
     }
 }

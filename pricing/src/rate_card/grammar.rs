@@ -42,8 +42,8 @@ pub struct CardFile {
     /// Which meter's rate holds for a meter without one; followed further if that has none either.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fallbacks: Vec<Fallback>,
-    /// Conditions that only describe a call: where no price of a model names one, any value of it
-    /// means the base rate.
+    /// Conditions that describe a call: a value of one that no price of the model is written for means
+    /// the base rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub neutral_conditions: Vec<String>,
     /// Starts of model names that gateways add, such as `openai/`.

@@ -1,4 +1,6 @@
 //! From a line to its prices: which revision, which conditions, which rate of a meter.
+//!
+//! Nothing here allocates but [`Price::rule`], which writes down how a price came about.
 
 use super::{
     Authoritative, Compiled, CompiledModel, CompiledRate, Facts, INPUT_AT_MOST,
@@ -8,6 +10,9 @@ use crate::event::Rate;
 use crate::money::Decimal;
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter};
+
+/// Room for most rules' text, so that writing one takes one piece of memory.
+const RULE_BYTES: usize = 96;
 
 /// The prices that hold for one line.
 #[derive(Debug)]
@@ -28,38 +33,49 @@ struct Source<'a> {
 }
 
 /// The price of a meter of a line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Price {
+#[derive(Clone, Copy, Debug)]
+pub struct Price<'a> {
     /// After all add-ons and factors.
     pub rate: Rate,
-    /// `openai/gpt-6-sol/output_tokens?input_above=272000&service_tier=priority@2026-08-21`. A rule
-    /// that names another meter or model shows a fallback.
-    pub rule: String,
     /// The meter that the rate is written for.
     pub of: Meter,
-    steps: Steps,
+    steps: Option<&'a Steps>,
+    card: &'a RateCard,
+    came: Came<'a>,
 }
 
-impl Price {
+/// How a price came about.
+#[derive(Clone, Copy, Debug)]
+enum Came<'a> {
+    /// The vendor's own amount: the meter that carries it.
+    Reported(Meter),
+    Rated {
+        source: Source<'a>,
+        /// The rate's conditions.
+        when: u16,
+        /// A bit for each add-on of the revision that was added.
+        addons: u64,
+        /// A bit for each factor of the revision that was multiplied.
+        factors: u64,
+    },
+}
+
+impl<'a> Price<'a> {
     /// The price of a meter of a line that carries the vendor's own amount: that meter's in the
     /// declared unit, nothing for the others, which it covers.
     #[must_use]
-    pub fn reported(card: &RateCard, reported: &Authoritative, meter: Meter) -> Self {
-        let is_amount = meter == reported.meter;
-        let how = if is_amount { "reported" } else { "covered_by" };
-        let rate = Rate {
-            usd: if is_amount {
-                reported.usd
-            } else {
-                Decimal::ZERO
-            },
-            per: reported.per,
+    pub fn reported(card: &'a RateCard, reported: &Authoritative, meter: Meter) -> Self {
+        let usd = match meter == reported.meter {
+            true => reported.usd,
+            false => Decimal::ZERO,
         };
+        let per = reported.per;
         Self {
-            rate,
-            rule: [card.provider(), how, reported.meter.name()].join("/"),
+            rate: Rate { usd, per },
             of: meter,
-            steps: Steps::default(),
+            steps: None,
+            card,
+            came: Came::Reported(reported.meter),
         }
     }
 
@@ -67,8 +83,65 @@ impl Price {
     /// beyond what a decimal can be.
     #[must_use]
     pub fn billed(&self, quantity: Decimal) -> Option<Decimal> {
-        self.steps.billed(quantity)
+        match self.steps {
+            Some(steps) => steps.billed(quantity),
+            None => Some(quantity),
+        }
     }
+
+    /// `openai/gpt-6-sol/output_tokens?input_above=272000&service_tier=priority@2026-08-21`. A rule
+    /// that names another meter or model shows a fallback.
+    #[must_use]
+    pub fn rule(&self) -> String {
+        let card = self.card;
+        let mut rule = String::with_capacity(RULE_BYTES);
+        rule.push_str(&card.provider);
+        rule.push('/');
+        let (source, when, addons, factors) = match self.came {
+            Came::Reported(meter) => {
+                rule.push_str(match self.of == meter {
+                    true => "reported/",
+                    false => "covered_by/",
+                });
+                rule.push_str(meter.name());
+                return rule;
+            }
+            Came::Rated {
+                source,
+                when,
+                addons,
+                factors,
+            } => (source, when, addons, factors),
+        };
+        rule.push_str(&source.model.name);
+        rule.push('/');
+        rule.push_str(self.of.name());
+        let addons = bits(addons).map(|place| source.revision.addons[place].when);
+        let factors = bits(factors).map(|place| {
+            let factor = usize::from(source.revision.factors[place]);
+            card.factors[factor].when
+        });
+        let mut joint = '?';
+        for when in std::iter::once(when).chain(addons).chain(factors) {
+            let text = card.whens[usize::from(when)].text();
+            if !text.is_empty() {
+                rule.push(joint);
+                rule.push_str(text);
+                joint = '&';
+            }
+        }
+        rule.push_str(&source.revision.rule_end);
+        rule
+    }
+}
+
+/// The places of the bits that are set, in order.
+fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let place = (set != 0).then(|| set.trailing_zeros())?;
+        set &= set - 1;
+        Some(place as usize)
+    })
 }
 
 impl RateCard {
@@ -78,24 +151,33 @@ impl RateCard {
         line: &'a Line,
         at: Timestamp,
     ) -> Result<Selection<'a>, Unpriced<'a>> {
+        let model = self.model_index(&line.model);
+        self.select_model(model, line, whole_input(line)?, at)
+    }
+
+    /// As [`RateCard::select`], of a model that was looked up, with the line's [`whole_input`].
+    pub(crate) fn select_model<'a>(
+        &'a self,
+        model: Option<usize>,
+        line: &'a Line,
+        input: Decimal,
+        at: Timestamp,
+    ) -> Result<Selection<'a>, Unpriced<'a>> {
         let any = self
             .any_model
             .and_then(|index| source_at(&self.models[index], at));
-        let own = match self.model_index(&line.model) {
+        let own = match model {
             Some(index) => Some(source_at(&self.models[index], at).ok_or(Unpriced::NotYetPriced)?),
             None if any.is_some() => None,
             None => return Err(Unpriced::UnknownModel),
         };
-        let input = WHOLE_INPUT
-            .iter()
-            .filter_map(|meter| line.usage.quantity(*meter));
         let mut selection = Selection {
             card: self,
             sources: [own, any],
             facts: Facts {
                 named: [0; LINE_CONDITIONS_MAX],
                 named_len: 0,
-                input: at_most(line, Decimal::checked_sum(input).ok_or(Unpriced::TooLarge)?)?,
+                input,
                 at,
             },
         };
@@ -105,9 +187,27 @@ impl RateCard {
     }
 }
 
-/// The input that bounds are compared with: the line's own, or that of the largest of the requests
-/// that the line is a sum of.
-pub(super) fn at_most(line: &Line, input: Decimal) -> Result<Decimal, Unpriced<'_>> {
+/// A bit for each meter of [`WHOLE_INPUT`].
+const WHOLE_INPUT_BITS: u64 = {
+    let mut bits = 0;
+    let mut place = 0;
+    while place < WHOLE_INPUT.len() {
+        bits |= bit(WHOLE_INPUT[place]);
+        place += 1;
+    }
+    bits
+};
+
+/// The input that bounds are compared with: the line's own, cached and written tokens included, or that
+/// of the largest of the requests that the line is a sum of.
+pub(crate) fn whole_input(line: &Line) -> Result<Decimal, Unpriced<'_>> {
+    let of_input = |(meter, _): &(Meter, Decimal)| WHOLE_INPUT_BITS & bit(*meter) != 0;
+    let input = line.usage.iter().filter(of_input);
+    let input = Decimal::checked_sum(input.map(|(_, quantity)| quantity));
+    let input = input.ok_or(Unpriced::TooLarge)?;
+    if line.conditions.is_empty() {
+        return Ok(input);
+    }
     let Some(value) = line.conditions.get(INPUT_AT_MOST) else {
         return Ok(input);
     };
@@ -117,10 +217,7 @@ pub(super) fn at_most(line: &Line, input: Decimal) -> Result<Decimal, Unpriced<'
         name: INPUT_AT_MOST,
         value,
     })?;
-    let is_less = most
-        .checked_sub(input)
-        .is_some_and(|left| left.is_negative());
-    Ok(if is_less { most } else { input })
+    Ok(input.min(most))
 }
 
 fn source_at(model: &CompiledModel, at: Timestamp) -> Option<Source<'_>> {
@@ -148,7 +245,7 @@ impl<'a> Selection<'a> {
 
     /// The price of a meter.
     #[must_use]
-    pub fn price(&self, meter: Meter) -> Option<Price> {
+    pub fn price(&self, meter: Meter) -> Option<Price<'a>> {
         let chain = &self.card.fallbacks[meter as usize];
         let mut sources = self.sources.iter().flatten();
         let (source, rate) = sources.find_map(|source| {
@@ -156,45 +253,32 @@ impl<'a> Selection<'a> {
             rates.find_map(|meter| Some((source, self.rate_in(source, *meter)?)))
         })?;
         let mut usd = rate.usd;
-        let mut rule = String::with_capacity(96);
-        for (joint, part) in [
-            ("", self.card.provider.as_ref()),
-            ("/", &source.model.name),
-            ("/", rate.meter.name()),
-        ] {
-            rule.push_str(joint);
-            rule.push_str(part);
-        }
-        let mut joint = '?';
-        let mut add = |when: u16| {
-            let text = self.card.whens[usize::from(when)].text();
-            if !text.is_empty() {
-                rule.push(joint);
-                rule.push_str(text);
-                joint = '&';
-            }
-        };
-        add(rate.when);
-        for addon in &source.revision.addons {
+        let mut addons = 0;
+        for (place, addon) in source.revision.addons.iter().enumerate() {
             if addon.meter == rate.meter && self.holds(addon.when) {
                 usd = usd.checked_add(addon.usd)?;
-                add(addon.when);
+                addons |= 1 << place;
             }
         }
-        for (index, factor) in source.revision.factors.iter().enumerate() {
-            let factor = &self.card.factors[usize::from(*factor)];
-            if source.factors_held & 1 << index != 0 && factor.meters & bit(meter) != 0 {
+        let mut factors = 0;
+        for place in bits(source.factors_held) {
+            let factor = &self.card.factors[usize::from(source.revision.factors[place])];
+            if factor.meters & bit(meter) != 0 {
                 usd = usd.checked_mul(factor.factor)?;
-                add(factor.when);
+                factors |= 1 << place;
             }
         }
-        rule.push_str(&source.revision.rule_end);
-        let per = rate.per;
         Some(Price {
-            rate: Rate { usd, per },
-            rule,
+            rate: Rate { usd, per: rate.per },
             of: rate.meter,
-            steps: rate.steps.as_deref().copied().unwrap_or_default(),
+            steps: rate.steps.as_deref(),
+            card: self.card,
+            came: Came::Rated {
+                source: *source,
+                when: rate.when,
+                addons,
+                factors,
+            },
         })
     }
 
@@ -208,19 +292,19 @@ impl<'a> Selection<'a> {
     }
 
     fn holds(&self, when: u16) -> bool {
-        self.card.whens[usize::from(when)].hold(&self.facts)
+        // The first asks for nothing.
+        when == 0 || self.card.whens[usize::from(when)].hold(&self.facts)
     }
 
     fn hold_factors(&mut self) {
-        let (card, facts) = (self.card, self.facts);
+        let card = self.card;
         for source in self.sources.iter_mut().flatten() {
-            let factors = source.revision.factors.iter().enumerate();
-            source.factors_held = factors
-                .filter(|(_, factor)| {
-                    let when = card.factors[usize::from(**factor)].when;
-                    card.whens[usize::from(when)].hold(&facts)
-                })
-                .fold(0, |bits, (index, _)| bits | 1 << index);
+            for (place, factor) in source.revision.factors.iter().enumerate() {
+                let when = card.factors[usize::from(*factor)].when;
+                if card.whens[usize::from(when)].hold(&self.facts) {
+                    source.factors_held |= 1 << place;
+                }
+            }
         }
     }
 
@@ -232,15 +316,11 @@ impl<'a> Selection<'a> {
             .filter(|(name, _)| *name != INPUT_AT_MOST);
         for (name, value) in named {
             let word = self.card.words.meant(name, value);
-            let any = |holds: &dyn Fn(&Compiled, u16) -> bool| {
-                let mut sources = self.sources.iter().flatten();
-                word.is_some_and(|word| sources.any(|source| holds(source.revision, word)))
-            };
-            if any(&|revision, word| revision.base.binary_search(&word).is_ok()) {
+            let revisions = || self.sources.iter().flatten().map(|source| source.revision);
+            if word.is_some_and(|word| revisions().any(|revision| revision.is_base(word))) {
                 continue;
             }
-            let is_known = any(&|revision, word| self.card.is_written_for(revision, word));
-            match word.filter(|_| is_known) {
+            match word.filter(|word| revisions().any(|revision| revision.decides(*word))) {
                 Some(word) => {
                     let free = self.facts.named.get_mut(self.facts.named_len);
                     *free.ok_or(Unpriced::TooLarge)? = word;
@@ -254,16 +334,33 @@ impl<'a> Selection<'a> {
     }
 }
 
-impl RateCard {
-    fn is_written_for(&self, revision: &Compiled, word: u16) -> bool {
-        let rates = revision.rates.iter().chain(&revision.addons);
-        let factors = revision
-            .factors
-            .iter()
-            .map(|factor| self.factors[usize::from(*factor)].when);
-        rates
-            .map(|rate| rate.when)
-            .chain(factors)
-            .any(|when| self.whens[usize::from(when)].named().contains(&word))
+impl Compiled {
+    /// Whether a word means the base rate.
+    fn is_base(&self, word: u16) -> bool {
+        self.base.binary_search(&word).is_ok()
+    }
+
+    /// Whether a price of the revision asks for a word.
+    fn decides(&self, word: u16) -> bool {
+        self.decisive.binary_search(&word).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_told_in_order() {
+        assert_eq!(bits(0).collect::<Vec<_>>(), [0; 0]);
+        assert_eq!(bits(1 | 1 << 5 | 1 << 63).collect::<Vec<_>>(), [0, 5, 63]);
+    }
+
+    #[test]
+    fn the_whole_input_is_that_of_its_meters_and_of_no_other() {
+        for meter in Meter::ALL {
+            let is_in = WHOLE_INPUT_BITS & bit(*meter) != 0;
+            assert_eq!(is_in, WHOLE_INPUT.contains(meter), "{meter}");
+        }
     }
 }

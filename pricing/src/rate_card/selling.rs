@@ -8,16 +8,18 @@
 use std::collections::HashMap;
 
 use super::condition::When;
-use super::{InvalidCard, RateCard};
+use super::{InvalidCard, RateCard, Steps};
 use crate::event::PaidBy;
 use crate::money::Decimal;
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter};
 
+pub use self::diff::{RuleChange, diff_selling};
 pub use self::file::{Allowance, Rule, SellingFile};
 pub use self::lint::lint_selling;
 
 mod compile;
+mod diff;
 mod file;
 mod lint;
 mod select;
@@ -51,6 +53,21 @@ impl From<PaidBy> for Buyer<'_> {
             paid_by,
         }
     }
+}
+
+/// A line that is sold.
+#[derive(Clone, Copy, Debug)]
+pub struct ForSale<'a> {
+    /// The vendor.
+    pub provider: &'a str,
+    /// The line.
+    pub line: &'a Line,
+    /// Its whole input; `None` when it is too large to say.
+    pub input: Option<Decimal>,
+    /// The card whose words its conditions are.
+    pub card: Option<&'a RateCard>,
+    /// The card's own name of the model.
+    pub own_name: Option<&'a str>,
 }
 
 /// The rules of one revision, checked and indexed.
@@ -102,6 +119,8 @@ pub enum SellingPrice {
         usd: Decimal,
         /// Units the dollars are for.
         per: Decimal,
+        /// The rule's own; without any it charges for what the vendor bills.
+        steps: Option<Steps>,
     },
 }
 
@@ -157,16 +176,8 @@ impl SellingRules {
 
     /// The rules that may hold for a line.
     #[must_use]
-    pub fn offer<'a>(
-        &'a self,
-        buyer: Buyer<'a>,
-        provider: &'a str,
-        line: &'a Line,
-        card: Option<&'a RateCard>,
-        own_name: Option<&'a str>,
-        at: Timestamp,
-    ) -> Offer<'a> {
-        Offer::new(self, buyer, provider, line, card, own_name, at)
+    pub fn offer<'a>(&'a self, buyer: Buyer<'a>, line: ForSale<'a>, at: Timestamp) -> Offer<'a> {
+        Offer::new(self, buyer, line, at)
     }
 
     /// Whether a fixed price is written for a model, so that it can be charged without a cost.
@@ -182,7 +193,14 @@ impl SellingRules {
             model: model.to_owned(),
             ..Line::default()
         };
-        let offer = self.offer(buyer, provider, &line, None, None, at);
+        let line = ForSale {
+            provider,
+            line: &line,
+            input: Some(Decimal::ZERO),
+            card: None,
+            own_name: None,
+        };
+        let offer = self.offer(buyer, line, at);
         Meter::ALL.iter().any(|meter| {
             matches!(
                 offer.rule(*meter, *meter),

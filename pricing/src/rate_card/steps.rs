@@ -2,16 +2,25 @@
 
 use crate::money::Decimal;
 
-/// What a vendor makes of a line's quantity before it charges for it.
+/// What is made of a line's quantity before it is charged for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Steps {
+pub struct Steps {
     pub(super) round_up_to: Option<Decimal>,
     pub(super) minimum: Option<Decimal>,
 }
 
 impl Steps {
-    /// `None` beyond what a decimal can be.
-    pub(super) fn billed(self, quantity: Decimal) -> Option<Decimal> {
+    /// `None` where neither is said.
+    pub(super) fn said(round_up_to: Option<Decimal>, minimum: Option<Decimal>) -> Option<Self> {
+        let steps = Self {
+            round_up_to,
+            minimum,
+        };
+        (steps != Self::default()).then_some(steps)
+    }
+
+    /// Whole steps, and no less than the minimum; `None` beyond what a decimal can be.
+    pub(crate) fn billed(self, quantity: Decimal) -> Option<Decimal> {
         if quantity.is_zero() {
             return Some(quantity);
         }

@@ -129,7 +129,7 @@ impl Call {
             plan: event.plan.as_deref(),
             paid_by,
         };
-        let priced = price::price(&event.provider, lines, cards, buyer, event.started_at);
+        let priced = price::amounts(&event.provider, lines, cards, buyer, event.started_at);
         self.permit.cover(&SoFar {
             usage: sum(&draft),
             billed: priced.billed_usd,

@@ -9,10 +9,11 @@ use farebox_pricing::event::Pricing;
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::price::price_event;
 use farebox_pricing::rate_card::diff::{Change, Stated, diff as changes_between};
-use farebox_pricing::rate_card::selling::ALL_PROVIDERS;
+use farebox_pricing::rate_card::selling::{ALL_PROVIDERS, RuleChange, SellingFile, diff_selling};
 use farebox_pricing::rate_card::{CardSet, RateCard};
 use farebox_pricing::time::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -152,6 +153,21 @@ pub(crate) struct PriceChange {
     after: Option<StatedPrice>,
 }
 
+/// A selling rule, or an allowance, that is not as before.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ChangedRule {
+    /// `rule` or `allowance`.
+    kind: &'static str,
+    /// Its name.
+    pub(super) rule: String,
+    /// Its members as they were; null: it was not there.
+    #[schema(value_type = Object)]
+    pub(super) before: Option<Value>,
+    /// Its members as they are; null: it is gone.
+    #[schema(value_type = Object)]
+    pub(super) after: Option<Value>,
+}
+
 /// A price for so many units.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StatedPrice {
@@ -197,8 +213,10 @@ pub(crate) struct DiffPage {
     before: String,
     /// The second revision.
     after: String,
-    /// Prices that differ; of selling rules none are listed.
+    /// Prices that differ.
     items: Vec<PriceChange>,
+    /// Selling rules and allowances that differ.
+    rules: Vec<ChangedRule>,
     /// What this page's events come to, by model.
     models: Vec<DiffSum>,
     /// Given as `cursor` for the next page of events; null on the last.
@@ -367,12 +385,38 @@ pub(crate) async fn diff(
     }
     Ok(Json(DiffPage {
         items: changes(&before, &after_card),
+        rules: match (&before, &after_card) {
+            (Read::Price(before), Read::Price(after)) => {
+                rule_changes(Some(&before.file()), &after.file())
+            }
+            _ => Vec::new(),
+        },
         provider,
         before: before.revision().to_owned(),
         after: after_card.revision().to_owned(),
         models: models.into_values().collect(),
         next_cursor: next.map(cursor),
     }))
+}
+
+/// What differs between selling rules; `None`: there were none before.
+pub(super) fn rule_changes(before: Option<&SellingFile>, after: &SellingFile) -> Vec<ChangedRule> {
+    let nothing = SellingFile {
+        rules: Vec::new(),
+        allowances: Vec::new(),
+        ..after.clone()
+    };
+    let shown = |change: RuleChange| ChangedRule {
+        kind: match change.is_allowance {
+            true => "allowance",
+            false => "rule",
+        },
+        rule: change.rule,
+        before: change.before,
+        after: change.after,
+    };
+    let changes = diff_selling(before.unwrap_or(&nothing), after);
+    changes.into_iter().map(shown).collect()
 }
 
 fn changes(before: &Read, after: &Read) -> Vec<PriceChange> {

@@ -1,9 +1,13 @@
 //! How events stand: as booked, or as their latest correction left them.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use deadpool_postgres::GenericClient;
 use farebox_pricing::event::{Charge, Event, Rate};
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::usage::Meter;
+use serde::Deserialize;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -13,8 +17,9 @@ use crate::store::StoreError;
 use crate::store::ingest::BatchError;
 
 /// A charge as the ledger keeps it, without its members' names.
-type Kept = (
-    String,
+#[derive(Deserialize)]
+struct Kept(
+    Arc<str>,
     Meter,
     Decimal,
     Option<(Decimal, Decimal)>,
@@ -23,6 +28,7 @@ type Kept = (
     Option<Usd>,
     Option<String>,
     Option<String>,
+    #[serde(default)] Option<Decimal>,
 );
 
 const STANDINGS: &str = r#"
@@ -112,7 +118,7 @@ fn read(row: &Row) -> Result<Standing, BatchError> {
 }
 
 fn charge(kept: Kept) -> Charge {
-    let (
+    let Kept(
         model,
         meter,
         quantity,
@@ -122,6 +128,7 @@ fn charge(kept: Kept) -> Charge {
         billed_usd,
         cost_rule,
         price_rule,
+        billed_quantity,
     ) = kept;
     let rate = |rate: Option<(Decimal, Decimal)>| rate.map(|(usd, per)| Rate { usd, per });
     Charge {
@@ -133,7 +140,8 @@ fn charge(kept: Kept) -> Charge {
         cost_usd,
         billed_usd,
         cost_rule,
-        price_rule,
+        price_rule: price_rule.map(Cow::Owned),
+        billed_quantity,
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::check::{Problems, check_price};
+use super::super::check::{Problems, check_price, check_steps};
 use super::super::condition::{When, Words};
-use super::super::{CARD_SCHEMA, InvalidCard, bit, canonical};
+use super::super::{CARD_SCHEMA, InvalidCard, Steps, bit, canonical};
 use super::file::{Allowance, Rule, SellingFile};
 use super::{CompiledRule, KIND, RULES_MAX, Rank, Scope, SellingPrice, SellingRules};
 use crate::event::PaidBy;
@@ -114,8 +114,13 @@ fn compiled(rule: &Rule, words: &Words, problems: &mut Problems) -> CompiledRule
         &place,
         problems,
     );
+    let steps = Steps::said(rule.round_up_to, rule.minimum);
+    check_steps(rule.round_up_to, rule.minimum, &place, problems);
     let price = match (rule.markup, rule.usd, rule.per) {
         (Some(markup), None, None) => {
+            if steps.is_some() {
+                problems.add(&place, "steps and minimums are of fixed prices");
+            }
             if markup.is_negative() {
                 problems.add(&place, "markup is negative");
             }
@@ -130,7 +135,7 @@ fn compiled(rule: &Rule, words: &Words, problems: &mut Problems) -> CompiledRule
             if rule.meters.is_empty() {
                 problems.add(&place, "a fixed price needs `meters`");
             }
-            SellingPrice::Fixed { usd, per }
+            SellingPrice::Fixed { usd, per, steps }
         }
         _ => {
             problems.add(&place, "needs either `markup`, or `usd` and `per`");

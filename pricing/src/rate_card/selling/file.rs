@@ -72,6 +72,12 @@ pub struct Rule {
     /// Units the dollars are for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per: Option<Decimal>,
+    /// A line's quantity is charged for in whole steps of this, whatever the vendor's are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round_up_to: Option<Decimal>,
+    /// A line's quantity is charged for as at least this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minimum: Option<Decimal>,
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -135,6 +141,8 @@ const FILE: &[Member] = &[
             optional("markup", Kind::Amount),
             optional("usd", Kind::Amount),
             optional("per", Kind::Amount),
+            optional("round_up_to", Kind::Amount),
+            optional("minimum", Kind::Amount),
             optional("note", Kind::Text),
         ]),
     ),

@@ -67,10 +67,7 @@ fn look_at_price(rule: &Rule, meter: Meter, cards: &CardSet, found: &mut Vec<Str
     };
     let at = Timestamp::from_millis(LATEST);
     let priced = crate::price::price(provider, &[line], cards, PaidBy::Operator, at);
-    let cost = priced
-        .charges
-        .first()
-        .and_then(|charge| charge.cost_rate.clone());
+    let cost = priced.charges.first().and_then(|charge| charge.cost_rate);
     let Some(Rate {
         usd: cost,
         per: cost_per,

@@ -44,7 +44,7 @@ fn sold(cards: &CardSet, buyer: Buyer<'_>, provider: &str, line: Line, at: &str)
 fn rule_and_billed(priced: &Priced) -> (String, String) {
     let charge = &priced.charges[0];
     (
-        charge.price_rule.clone().unwrap_or_default(),
+        charge.price_rule.as_deref().unwrap_or_default().to_owned(),
         charge
             .billed_usd
             .map(|usd| usd.to_string())
@@ -190,10 +190,7 @@ fn a_markup_is_rounded_once_and_shows_its_name_and_its_rate() {
     let usage = line("gpt-6.1-terra", &[(Meter::CacheReadTokens, "7.3333333")]);
     let priced = sold(&cards, buyer("t", None), "openai", usage, AT);
     let charge = &priced.charges[0];
-    let (cost, price) = (
-        charge.cost_rate.clone().unwrap(),
-        charge.price_rate.clone().unwrap(),
-    );
+    let (cost, price) = (charge.cost_rate.unwrap(), charge.price_rate.unwrap());
     assert_eq!(price.per, cost.per);
     assert_eq!(
         price.usd,
@@ -445,4 +442,104 @@ fn a_buyer_without_rules_pays_the_cost() {
             per: 1_000_000.into()
         })
     );
+}
+
+#[test]
+fn a_fixed_price_may_have_steps_and_a_minimum_of_its_own() {
+    let cards = selling(json!([
+        {"rule": "blocks", "provider": "deepgram", "meters": ["audio_seconds"], "usd": "0.01", "per": "60",
+            "round_up_to": "15", "minimum": "20"},
+        {"rule": "plain", "provider": "groq", "meters": ["audio_seconds"], "usd": "0.01", "per": "60"},
+    ]));
+    let sold = |provider: &str, model: &str, seconds: &str| {
+        let mode = (provider == "deepgram").then(|| ("mode".to_owned(), "prerecorded".to_owned()));
+        let line = Line {
+            conditions: mode.into_iter().collect(),
+            ..line(model, &[(Meter::AudioSeconds, seconds)])
+        };
+        let priced = sold(&cards, buyer("t", None), provider, line, AT);
+        let charge = priced.charges[0].clone();
+        let text = |value: Option<Decimal>| value.map(|value| value.to_string());
+        (
+            charge.quantity.to_string(),
+            text(charge.billed_quantity),
+            charge.billed_usd.unwrap().to_string(),
+        )
+    };
+    let expected = |quantity: &str, billed: Option<&str>, usd: &str| {
+        (
+            quantity.to_owned(),
+            billed.map(str::to_owned),
+            usd.to_owned(),
+        )
+    };
+    // The vendor bills the seconds as they are; the operator whole quarters of a minute, from thirty on.
+    for (seconds, billed, usd) in [
+        ("14.999", "30", "0.005"),
+        ("15", "30", "0.005"),
+        ("30", "30", "0.005"),
+        ("30.001", "45", "0.0075"),
+    ] {
+        assert_eq!(
+            sold("deepgram", "nova-3", seconds),
+            expected(seconds, Some(billed), usd)
+        );
+    }
+    // A rule without steps charges for what the vendor bills, its minimum of ten seconds included.
+    assert_eq!(
+        sold("groq", "whisper-large-v3", "3"),
+        expected("10", None, "0.001666666667")
+    );
+
+    let refused = |rule: &str| {
+        let text = format!(r#"{{"schema":1,"kind":"price","rules":[{{"rule":"r",{rule}}}]}}"#);
+        SellingRules::from_json(&text).unwrap_err().to_string()
+    };
+    let fixed = r#""meters":["audio_seconds"],"usd":"1","per":"60""#;
+    for (rule, problem) in [
+        (
+            format!(r#"{fixed},"round_up_to":"0""#),
+            "round_up_to is not positive",
+        ),
+        (
+            format!(r#"{fixed},"minimum":"-1""#),
+            "minimum is not positive",
+        ),
+        (
+            r#""markup":"2","minimum":"1""#.to_owned(),
+            "steps and minimums are of fixed prices",
+        ),
+        (format!(r#"{fixed},"minimum":1"#), "is a JSON number"),
+    ] {
+        assert!(
+            refused(&rule).contains(problem),
+            "{rule}: {}",
+            refused(&rule)
+        );
+    }
+}
+
+#[test]
+fn more_rules_than_are_remembered_are_all_asked() {
+    // Each starts a day later than the one before, so all hold and the last one counts.
+    let rule = |day: usize| json!({"rule": format!("day-{day}"), "markup": "2", "from": format!("2026-10-{day:02}")});
+    let cards = selling((1..=31).map(rule).collect());
+    let usage = line(
+        "gpt-6-sol",
+        &[(Meter::InputTokens, "1000"), (Meter::OutputTokens, "1")],
+    );
+    let on = |day: usize| {
+        let at = format!("2026-10-{day:02}T00:00:00Z");
+        rule_and_billed(&sold(
+            &cards,
+            buyer("t", None),
+            "openai",
+            usage.clone(),
+            &at,
+        ))
+        .0
+    };
+    for day in [1, 23, 24, 25, 31] {
+        assert_eq!(on(day), format!("day-{day}"));
+    }
 }
