@@ -92,14 +92,14 @@ pub(crate) async fn retire(
         Begun::Replay(answer) => return Ok(answer),
     };
     let retired = nodes::retire(&operation.transaction, &node, operation.actor()).await?;
-    let after = retired.ok_or_else(ApiError::not_found)?;
+    let (before, after) = retired.ok_or_else(ApiError::not_found)?;
     operation
         .record(&Change {
             action: "node.retire",
             tenant_id: None,
             entity_kind: "node",
             entity_id: &node,
-            before: serde_json::Value::Null,
+            before: value(&before)?,
             after: value(&after)?,
             reason: None,
         })

@@ -61,6 +61,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0014_customers.sql",
         include_str!("../../../sql/migrations/0014_customers.sql"),
     ),
+    (
+        "0015_drop_month.sql",
+        include_str!("../../../sql/migrations/0015_drop_month.sql"),
+    ),
 ];
 
 /// Made anew each time.

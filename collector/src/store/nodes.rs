@@ -211,12 +211,29 @@ pub(crate) async fn list_nodes(
     rows.iter().map(node).collect()
 }
 
-/// Retires a node; one that is retired stays as it is.
+/// One node.
+async fn find_node(client: &impl GenericClient, name: &str) -> Result<Option<Node>, Error> {
+    let row = client
+        .query_opt(&format!("{NODES} where node = $1"), &[&name])
+        .await?;
+    row.as_ref().map(node).transpose()
+}
+
+/// Retires a node; one that is retired stays as it is. As it was, and as it is.
 pub(crate) async fn retire(
     client: &impl GenericClient,
     name: &str,
     actor: &str,
-) -> Result<Option<Node>, Error> {
+) -> Result<Option<(Node, Node)>, Error> {
+    client
+        .execute(
+            "select from farebox_private.nodes where node = $1 for update",
+            &[&name],
+        )
+        .await?;
+    let Some(before) = find_node(client, name).await? else {
+        return Ok(None);
+    };
     client
         .execute(
             "update farebox_private.nodes
@@ -225,10 +242,8 @@ pub(crate) async fn retire(
             &[&name, &actor],
         )
         .await?;
-    let row = client
-        .query_opt(&format!("{NODES} where node = $1"), &[&name])
-        .await?;
-    row.as_ref().map(node).transpose()
+    let after = find_node(client, name).await?;
+    Ok(after.map(|after| (before, after)))
 }
 
 /// What is missing of a node's numbers, run by run.

@@ -6,11 +6,15 @@
 use deadpool_postgres::Client;
 use serde::Serialize;
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Json;
 use utoipa::ToSchema;
 
 /// Most slices of one day that a pass removes of one tenant; the next pass goes on.
 const SLICES_MAX: usize = 4_000;
+
+/// Most tries of a pass to lock a month that others read; the next pass tries again.
+const LOCK_TRIES_MAX: usize = 8;
 
 /// What a pass removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,14 +57,7 @@ pub(crate) async fn pass(client: &mut Client, default_days: Option<i32>) -> Resu
         )
         .await?;
     for month in months {
-        let month: &str = month.try_get(0)?;
-        let dropped = client
-            .query_one(
-                "select farebox_private.drop_expired_month($1::text::date, $2)",
-                &[&month, &default_days],
-            )
-            .await?;
-        removed.months += u64::from(dropped.try_get::<_, bool>(0)?);
+        removed.months += u64::from(drop_month(client, month.try_get(0)?, default_days).await?);
     }
     for rule in rules {
         let (tenant, before): (Option<String>, i64) = (rule.try_get(0)?, rule.try_get(2)?);
@@ -72,6 +69,27 @@ pub(crate) async fn pass(client: &mut Client, default_days: Option<i32>) -> Resu
         }
     }
     Ok(removed)
+}
+
+/// Drops a month that no tenant's rule keeps; whether it did. One that is read all the time stays for now.
+async fn drop_month(
+    client: &Client,
+    month: &str,
+    default_days: Option<i32>,
+) -> Result<bool, Error> {
+    let sql = "select farebox_private.drop_expired_month($1::text::date, $2)";
+    for _ in 0..LOCK_TRIES_MAX {
+        match client.query_one(sql, &[&month, &default_days]).await {
+            Ok(dropped) => return dropped.try_get(0),
+            Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    tracing::info!(
+        month,
+        "a month past its retention stays for now: it is being read"
+    );
+    Ok(false)
 }
 
 /// Removes one day of a tenant's events, the oldest first; `None` when there is none, or another

@@ -82,6 +82,14 @@ async fn a_month_is_closed_corrected_and_credited_in_the_next() -> Result {
     served
         .done("POST", "/api/v1/nodes/node-old/retire", &Value::Null)
         .await?;
+    let audited: String = served
+        .ledger
+        .one(
+            "select concat_ws(' ', entity_id, details #> '{before,retired_at}', details #>> '{after,retired_by}' = actor)
+             from farebox.audit_log where action = 'node.retire'",
+        )
+        .await?;
+    assert_eq!(audited, "node-old null t");
 
     let (status, code, message) = refused(&served, "2026-09").await?;
     assert_eq!((status, code.as_str()), (409, "unpriced_usage"));
