@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::typestate::WithoutBody;
+use ureq::{Agent, RequestBuilder};
 
 use crate::args::Reach;
 use crate::connection::Connection;
@@ -86,28 +87,25 @@ impl Api {
         })
     }
 
-    /// One object.
-    pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Outcome<Value> {
-        let mut request = self
+    /// A request that reads.
+    fn asking(&self, path: &str, query: &[(&str, &str)]) -> RequestBuilder<WithoutBody> {
+        let request = self
             .agent
             .get(format!("{}{path}", self.base))
             .header("authorization", self.bearer());
-        for (name, value) in query {
-            request = request.query(*name, *value);
-        }
-        self.answer(request.call())
+        query.iter().fold(request, |request, (name, value)| {
+            request.query(*name, *value)
+        })
+    }
+
+    /// One object.
+    pub(crate) fn get(&self, path: &str, query: &[(&str, &str)]) -> Outcome<Value> {
+        self.answer(self.asking(path, query).call())
     }
 
     /// An answer that is no JSON, as it came.
     pub(crate) fn text(&self, path: &str, query: &[(&str, &str)]) -> Outcome<String> {
-        let mut request = self
-            .agent
-            .get(format!("{}{path}", self.base))
-            .header("authorization", self.bearer());
-        for (name, value) in query {
-            request = request.query(*name, *value);
-        }
-        let bytes = self.success(request.call())?;
+        let bytes = self.success(self.asking(path, query).call())?;
         String::from_utf8(bytes).map_err(|error| Failure::missing(&self.base, error))
     }
 
@@ -153,14 +151,11 @@ impl Api {
         query: &[(&str, &str)],
         sink: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
     ) -> Outcome {
-        let mut request = self
-            .agent
-            .get(format!("{}{path}", self.base))
-            .header("authorization", self.bearer());
-        for (name, value) in query {
-            request = request.query(*name, *value);
-        }
-        let request = request.config().timeout_global(None).build();
+        let request = self
+            .asking(path, query)
+            .config()
+            .timeout_global(None)
+            .build();
         let mut answer = request
             .call()
             .map_err(|error| Failure::missing(&self.base, error))?;

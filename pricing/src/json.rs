@@ -55,12 +55,15 @@ struct Writer<'a> {
     out: &'a mut Text,
 }
 
+/// The lowest bit of each of eight bytes.
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each.
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
 /// Where the first quote or backslash stands among eight bytes, the first byte lowest.
 #[inline]
 #[must_use]
 pub fn first_quote(word: u64) -> Option<usize> {
-    const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-    const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
     // The lowest marked byte is a true zero; only those above it may be marked wrongly.
     let zeros = |word: u64| word.wrapping_sub(LOW_BITS) & !word & HIGH_BITS;
     let quotes = zeros(word ^ (LOW_BITS * u64::from(b'"')));

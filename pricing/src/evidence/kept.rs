@@ -7,10 +7,9 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use crate::json::string_end;
-
 use super::json::Json;
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
+use crate::json::string_end;
 
 /// A JSON value without content: no text longer than [`EVIDENCE_TEXT_BYTES_MAX`], nothing deeper than
 /// [`EVIDENCE_DEPTH_MAX`], no spaces between its tokens.

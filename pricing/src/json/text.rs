@@ -4,11 +4,10 @@
 //! Names of fields are constants, copied by a few moves; values are looked at and copied in the same
 //! steps. Both beat calls of `memcpy`, which cost more than the few bytes that most members have.
 
+use super::{HIGH_BITS, LOW_BITS};
+
 /// What the memory grows by at least.
 const GROWTH_BYTES_MIN: usize = 4 * 1024;
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 
 /// A JSON text that is being written.
 #[derive(Debug, Default)]
