@@ -12,6 +12,7 @@ use percent_encoding::percent_decode_str;
 use super::facts;
 use crate::framing::json::Raw;
 use crate::provider::Asked;
+use crate::socket::{From, Heard, Turn};
 
 /// What the vendor switched with.
 const SWITCHED: u64 = 101;
@@ -84,6 +85,21 @@ pub fn keep_format(evidence: &mut Evidence, format: &str) {
         evidence.request.insert("encoding", encoding);
         evidence.request.insert("sample_rate", rate);
     }
+}
+
+/// A socket of speech that is heard: the caller's binary messages are audio, its texts say nothing that is
+/// billed, and what the vendor says stands in its texts.
+pub fn listen(
+    heard: &Heard<'_>,
+    evidence: &mut Evidence,
+    from_upstream: fn(&Heard<'_>, &mut Evidence),
+) -> Turn {
+    match (heard.from, heard.is_text) {
+        (From::Caller, false) => add_audio(evidence, heard.data, heard.len),
+        (From::Caller, true) | (From::Upstream, false) => {}
+        (From::Upstream, true) => from_upstream(heard, evidence),
+    }
+    Turn::Goes
 }
 
 /// Audio in a binary message of the caller; the head of a WAV file goes before what the query says.

@@ -8,8 +8,8 @@ use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft};
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::{Asked, ErrorText};
 use crate::providers::facts::keep_response_text;
-use crate::providers::sockets::{self, add_audio, keep_farthest, keep_query, only, open_session};
-use crate::socket::{From, Heard, LastWords, Socket, Turn};
+use crate::providers::sockets::{self, keep_farthest, keep_query, only, open_session};
+use crate::socket::{Heard, LastWords, Socket, Turn};
 
 /// `/v3/ws`.
 pub(super) static SOCKET: Socket = Socket {
@@ -51,12 +51,7 @@ pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
 }
 
 fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
-    match (heard.from, heard.is_text) {
-        (From::Caller, false) => add_audio(evidence, heard.data, heard.len),
-        (From::Caller, true) | (From::Upstream, false) => {}
-        (From::Upstream, true) => from_upstream(heard, evidence),
-    }
-    Turn::Goes
+    sockets::listen(heard, evidence, from_upstream)
 }
 
 fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) {

@@ -8,8 +8,8 @@ use super::speech_socket::{KEY_QUERY, cut_message};
 use crate::framing::json::{pick, text_of};
 use crate::provider::Asked;
 use crate::providers::facts::keep_response_text;
-use crate::providers::sockets::{self, add_audio, decimal, keep_query, only, plus, sent_audio};
-use crate::socket::{From, Heard, LastWords, Socket, Turn};
+use crate::providers::sockets::{self, decimal, keep_query, only, plus, sent_audio};
+use crate::socket::{Heard, LastWords, Socket, Turn};
 
 /// `/stt/websocket`, whose commands are bare words.
 pub(super) static WORDS: Socket = Socket {
@@ -43,12 +43,7 @@ pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
 }
 
 fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
-    match (heard.from, heard.is_text) {
-        (From::Caller, false) => add_audio(evidence, heard.data, heard.len),
-        (From::Caller, true) | (From::Upstream, false) => {}
-        (From::Upstream, true) => from_upstream(heard, evidence),
-    }
-    Turn::Goes
+    sockets::listen(heard, evidence, from_upstream)
 }
 
 fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) {
