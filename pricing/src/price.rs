@@ -340,7 +340,7 @@ fn each_quantity(
         if price.is_none() && quantity.is_zero() {
             continue;
         }
-        take(&Quantity::priced(meter, quantity, price, &sale));
+        take(&Quantity::priced(meter, quantity, price.as_ref(), &sale));
     }
 }
 

@@ -5,16 +5,16 @@
 //! that the card spells out, never by the start of its name. A condition that the card does not
 //! know leaves the line without a price, never with the base one.
 
-use std::collections::HashMap;
 use std::fmt;
 
+use self::by_name::ByName;
 pub use self::condition::LINE_CONDITIONS_MAX;
 use self::condition::{Facts, When, WordId, Words};
 pub use self::grammar::{
     Authoritative, CardFile, CardRate, CreditPrice, Factor, Fallback, FallbackCard, Model,
     Revision, Since, Synonym,
 };
-use self::name::Pattern;
+use self::name::{Pattern, Prefix, without_date};
 pub(crate) use self::select::whole_input;
 pub use self::select::{Price, Selection};
 pub use self::set::CardSet;
@@ -27,6 +27,7 @@ pub mod diff;
 pub mod lint;
 pub mod selling;
 
+mod by_name;
 mod canonical;
 mod check;
 mod compile;
@@ -106,9 +107,9 @@ pub struct RateCard {
     /// The place in `models` of [`ANY_MODEL`].
     any_model: Option<usize>,
     /// Names and aliases to the place in `models`.
-    names: HashMap<Box<str>, u32>,
+    names: ByName<u32>,
     patterns: Box<[(Pattern, u32)]>,
-    name_prefixes: Vec<String>,
+    name_prefixes: Box<[Prefix]>,
     name_suffixes: Vec<String>,
     never_reduced: Vec<String>,
     neutral: Vec<String>,
@@ -224,26 +225,39 @@ impl RateCard {
 
     pub(crate) fn model_index(&self, name: &str) -> Option<usize> {
         // Most names are the card's own; the forms of names come after.
-        if let Some(index) = self.names.get(name) {
-            return Some(*index as usize);
-        }
-        let candidates = || name::candidates(name, &self.name_prefixes, &self.name_suffixes);
-        let by_name = candidates().find_map(|candidate| {
-            let stays = |never: &String| never == candidate.of;
-            if candidate.is_reduced && self.never_reduced.iter().any(stays) {
-                return None;
-            }
-            self.names.get(candidate.text).copied()
-        });
-        let by_pattern = || {
-            let literal = candidates().filter(|candidate| !candidate.is_reduced);
-            let fits = |text: &str| self.patterns.iter().find(|(form, _)| form.fits(text));
-            literal
-                .filter_map(|candidate| fits(candidate.text))
-                .map(|(_, index)| *index)
-                .next()
+        let index = match self.names.get(name) {
+            Some(index) => Some(*index),
+            None => self.shortened(name).or_else(|| self.by_pattern(name)),
         };
-        by_name.or_else(by_pattern).map(|index| index as usize)
+        index.map(|index| index as usize)
+    }
+
+    fn shortened(&self, name: &str) -> Option<u32> {
+        for of in self.candidates(name) {
+            // The whole name was looked for.
+            let literal = self.names.get(of).filter(|_| of.len() < name.len());
+            let reduced = || {
+                let reduced = without_date(of)?;
+                let stays = |never: &String| never == of;
+                let index = self.names.get(reduced)?;
+                (!self.never_reduced.iter().any(stays)).then_some(index)
+            };
+            if let Some(index) = literal.or_else(reduced) {
+                return Some(*index);
+            }
+        }
+        None
+    }
+
+    fn by_pattern(&self, name: &str) -> Option<u32> {
+        let patterns = &self.patterns;
+        let fits = |name: &str| patterns.iter().find(|(form, _)| form.fits(name));
+        let mut names = self.candidates(name);
+        names.find_map(|name| fits(name).map(|(_, index)| *index))
+    }
+
+    fn candidates<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        name::candidates(name, &self.name_prefixes, &self.name_suffixes)
     }
 }
 

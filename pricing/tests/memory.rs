@@ -55,6 +55,8 @@ fn a_warm_event_allocates_its_charges_and_nothing_else() {
     let rules = json!({"schema": 1, "kind": "price", "rules": [
         {"rule": "all", "markup": "1.2"},
         {"rule": "pro", "plan": "pro", "when": {"service_tier": "priority"}, "markup": "1.15"},
+        {"rule": "vendor", "tenant": "acme", "provider": "openai", "from": "2026-01-01", "markup": "1.1"},
+        {"rule": "dated", "tenant": "acme", "model": "gpt-5-mini-2025-08-07", "markup": "1.3"},
         {"rule": "acme", "tenant": "acme", "meters": ["output_tokens"], "usd": "20", "per": "1000000"},
     ]});
     let rules = SellingRules::from_json(&rules.to_string()).unwrap();
@@ -70,6 +72,10 @@ fn a_warm_event_allocates_its_charges_and_nothing_else() {
                 line("gpt-6-sol", "fast"),
                 line("openai/gpt-5-mini-2025-08-07", "default")
             ]),
+        ),
+        (
+            "a name in several wraps",
+            json!([line("openai/gpt-4o-2024-08-06", "default")]),
         ),
         ("no price", json!([line("gpt-99", "default")])),
     ] {

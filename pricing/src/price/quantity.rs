@@ -107,7 +107,7 @@ pub(super) struct Quantity<'a> {
     meter: Meter,
     /// As the vendor bills it.
     quantity: Decimal,
-    price: Option<Price<'a>>,
+    price: Option<&'a Price<'a>>,
     pub(super) cost_usd: Option<Usd>,
     pub(super) sold: Sold<'a>,
 }
@@ -116,19 +116,19 @@ impl<'a> Quantity<'a> {
     pub(super) fn priced(
         meter: Meter,
         quantity: Decimal,
-        price: Option<Price<'a>>,
+        price: Option<&'a Price<'a>>,
         sale: &Sale<'a>,
     ) -> Self {
-        let stepped = match &price {
+        let stepped = match price {
             Some(price) => price.billed(quantity),
             None => Some(quantity),
         };
         let stepped = stepped.filter(|quantity| !quantity.is_negative());
-        let cost_usd = price.as_ref().zip(stepped).and_then(|(price, quantity)| {
+        let cost_usd = price.zip(stepped).and_then(|(price, quantity)| {
             charge(quantity, price.rate.usd, &[], price.rate.per).ok()
         });
         let sold = stepped.map_or_else(Sold::default, |stepped| {
-            sale.sell(meter, quantity, stepped, price.as_ref(), cost_usd)
+            sale.sell(meter, quantity, stepped, price, cost_usd)
         });
         Self {
             meter,
@@ -144,11 +144,11 @@ impl<'a> Quantity<'a> {
             model: Arc::clone(model),
             meter: self.meter,
             quantity: self.quantity,
-            cost_rate: self.price.as_ref().map(|price| price.rate),
+            cost_rate: self.price.map(|price| price.rate),
             price_rate: self.sold.rate,
             cost_usd: self.cost_usd,
             billed_usd: self.sold.usd,
-            cost_rule: self.price.as_ref().map(Price::rule),
+            cost_rule: self.price.map(Price::rule),
             price_rule: self.sold.rule.map(|rule| match rule {
                 SoldBy::Rule(name) => Cow::Owned(name.to_owned()),
                 SoldBy::Own(name) => Cow::Borrowed(name),

@@ -1,13 +1,14 @@
 //! Mistakes of a card that its form does not show: names given twice, fallbacks that lead back,
 //! places without a source, more digits than an amount can have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use unicode_normalization::is_nfc;
 
+use super::by_name::ByName;
 use super::condition::{When, Words};
 use super::grammar::{CardFile, Factor};
-use super::name::Pattern;
+use super::name::{Pattern, Prefix};
 use super::{ANY_MODEL, CARD_SCHEMA, CompiledFactor, CompiledRate, bit};
 use crate::event::MODEL_BYTES_MAX;
 use crate::money::{DIGITS_MAX, Decimal, SCALE_MAX};
@@ -44,9 +45,6 @@ pub(super) fn check_head(file: &CardFile, place: &str, problems: &mut Problems) 
         if meters.is_empty() || name.parse::<Meter>().is_ok() {
             problems.add(place, format!("group `{name}`: empty, or named as a meter"));
         }
-    }
-    if file.name_prefixes.iter().any(String::is_empty) {
-        problems.add(place, "name_prefixes: an empty prefix");
     }
     if file.name_suffixes.iter().any(String::is_empty) {
         problems.add(place, "name_suffixes: an empty suffix");
@@ -92,12 +90,20 @@ pub(super) fn check_steps(
 
 /// By what a model is found: its names, and the forms of its names, with its place.
 pub(super) struct Names {
-    pub(super) exact: HashMap<Box<str>, u32>,
+    pub(super) exact: ByName<u32>,
+    pub(super) prefixes: Box<[Prefix]>,
     pub(super) patterns: Box<[(Pattern, u32)]>,
 }
 
 pub(super) fn names(file: &CardFile, place: &str, problems: &mut Problems) -> Names {
-    let mut names = HashMap::new();
+    let mut names = ByName::default();
+    let mut prefixes = Vec::new();
+    for text in &file.name_prefixes {
+        match Prefix::parse(text) {
+            Some(prefix) => prefixes.push(prefix),
+            None => problems.add(place, format!("name_prefixes `{text}`: no prefix of names")),
+        }
+    }
     let mut patterns = Vec::new();
     for (index, model) in (0..).zip(&file.models) {
         let is_any = model.model == ANY_MODEL;
@@ -129,6 +135,7 @@ pub(super) fn names(file: &CardFile, place: &str, problems: &mut Problems) -> Na
     }
     Names {
         exact: names,
+        prefixes: prefixes.into(),
         patterns: patterns.into(),
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn compile(file: &CardFile) -> Result<RateCard, InvalidCard> {
         models,
         names: names.exact,
         patterns: names.patterns,
-        name_prefixes: file.name_prefixes.clone(),
+        name_prefixes: names.prefixes,
         name_suffixes: file.name_suffixes.clone(),
         never_reduced: file.never_reduced.clone(),
         neutral: file.neutral_conditions.clone(),

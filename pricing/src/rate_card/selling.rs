@@ -5,8 +5,7 @@
 //! that asks for the most counts: tenant before plan before model before provider before meter, then
 //! conditions, then the latest start. Two that could tie are refused when the file is loaded.
 
-use std::collections::HashMap;
-
+use super::by_name::ByName;
 use super::condition::When;
 use super::{InvalidCard, RateCard, Steps};
 use crate::event::PaidBy;
@@ -77,16 +76,20 @@ pub struct SellingRules {
     revision: Box<str>,
     rules: Box<[CompiledRule]>,
     allowances: Vec<Allowance>,
-    by_tenant: HashMap<Box<str>, Scope>,
-    by_plan: HashMap<Box<str>, Scope>,
+    by_tenant: ByName<Scope>,
+    by_plan: ByName<Scope>,
     everybody: Scope,
 }
 
 /// Rules of one buyer, as places in the list of all.
 #[derive(Debug, Default)]
 struct Scope {
-    any_model: Vec<u32>,
-    by_model: HashMap<Box<str>, Vec<u32>>,
+    /// Of any model and provider.
+    any: Vec<u32>,
+    /// Of any model of one.
+    by_provider: ByName<Vec<u32>>,
+    /// Of one model, of any provider or one.
+    by_model: ByName<Vec<u32>>,
 }
 
 #[derive(Debug)]
@@ -106,6 +109,10 @@ struct CompiledRule {
     named: Box<[(Box<str>, Box<str>)]>,
     price: SellingPrice,
     rank: Rank,
+    /// As the ranks of all rules are ordered, so are these.
+    order: u32,
+    /// Holds whatever the line and the time.
+    is_plain: bool,
 }
 
 /// What a rule asks.

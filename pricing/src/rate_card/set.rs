@@ -1,9 +1,9 @@
 //! The cards in force: for each provider one active card, and the earlier ones still known.
 
-use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use super::RateCard;
+use super::by_name::ByName;
 use super::selling::{Buyer, SellingRules};
 use crate::time::Timestamp;
 
@@ -43,7 +43,7 @@ static BUILT_IN_SET: LazyLock<CardSet> = LazyLock::new(|| {
 /// All cards of a process. Cheap to clone; a change makes a new set.
 #[derive(Clone, Debug, Default)]
 pub struct CardSet {
-    cost: Arc<HashMap<String, Known<RateCard>>>,
+    cost: Arc<ByName<Known<RateCard>>>,
     price: Arc<Known<SellingRules>>,
 }
 
@@ -51,14 +51,14 @@ pub struct CardSet {
 #[derive(Debug)]
 struct Known<T> {
     active: Option<Arc<T>>,
-    known: HashMap<String, Arc<T>>,
+    known: ByName<Arc<T>>,
 }
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
         Self {
             active: None,
-            known: HashMap::new(),
+            known: ByName::default(),
         }
     }
 }
@@ -210,7 +210,7 @@ impl CardSet {
     #[must_use]
     pub fn with_known_selling(&self, rules: Arc<SellingRules>) -> Self {
         let mut price = Known::clone(&self.price);
-        price.known.insert(rules.revision().to_owned(), rules);
+        price.known.insert(rules.revision().into(), rules);
         Self {
             price: Arc::new(price),
             ..self.clone()
@@ -229,11 +229,11 @@ impl CardSet {
     }
 
     fn with(&self, card: Arc<RateCard>, is_active: bool) -> Self {
-        let mut cost = HashMap::clone(&self.cost);
-        let cards = cost.entry(card.provider().to_owned()).or_default();
+        let mut cost = ByName::clone(&self.cost);
+        let cards = cost.entry(card.provider().into()).or_default();
         cards
             .known
-            .insert(card.revision().to_owned(), Arc::clone(&card));
+            .insert(card.revision().into(), Arc::clone(&card));
         if is_active {
             cards.active = Some(card);
         }

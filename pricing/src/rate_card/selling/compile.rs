@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::super::by_name::ByName;
 use super::super::check::{Problems, check_price, check_steps};
 use super::super::condition::{When, Words};
 use super::super::{CARD_SCHEMA, InvalidCard, Steps, bit, canonical};
@@ -46,11 +47,12 @@ pub(super) fn compile(file: &SellingFile) -> Result<SellingRules, InvalidCard> {
         )]));
     };
     check_names(file, &mut problems);
-    let rules: Box<[CompiledRule]> = file
+    let mut rules: Box<[CompiledRule]> = file
         .rules
         .iter()
         .map(|rule| compiled(rule, &words, &mut problems))
         .collect();
+    number_ranks(&mut rules);
     check_ties(file, &rules, &words, &mut problems);
     for allowance in &file.allowances {
         check_allowance(allowance, &mut problems);
@@ -65,8 +67,8 @@ pub(super) fn compile(file: &SellingFile) -> Result<SellingRules, InvalidCard> {
         canonical: canonical.into(),
         rules,
         allowances: file.allowances.clone(),
-        by_tenant: HashMap::new(),
-        by_plan: HashMap::new(),
+        by_tenant: ByName::default(),
+        by_plan: ByName::default(),
         everybody: Scope::default(),
     };
     for (place, rule) in (0..).zip(&file.rules) {
@@ -75,16 +77,28 @@ pub(super) fn compile(file: &SellingFile) -> Result<SellingRules, InvalidCard> {
             (None, Some(plan)) => selling.by_plan.entry(plan.as_str().into()).or_default(),
             (None, None) => &mut selling.everybody,
         };
-        match &rule.model {
-            Some(model) => scope
-                .by_model
-                .entry(model.as_str().into())
-                .or_default()
-                .push(place),
-            None => scope.any_model.push(place),
-        }
+        let list = match (&rule.model, &rule.provider) {
+            (Some(model), _) => scope.by_model.entry(model.as_str().into()).or_default(),
+            (None, Some(provider)) => {
+                let rules = scope.by_provider.entry(provider.as_str().into());
+                rules.or_default()
+            }
+            (None, None) => &mut scope.any,
+        };
+        list.push(place);
     }
     Ok(selling)
+}
+
+/// Numbers the ranks, so that of two rules the greater one is told by a number.
+fn number_ranks(rules: &mut [CompiledRule]) {
+    let mut ranks: Vec<Rank> = rules.iter().map(|rule| rule.rank).collect();
+    ranks.sort_unstable();
+    ranks.dedup();
+    for rule in rules {
+        let below = ranks.partition_point(|rank| *rank < rule.rank);
+        rule.order = u32::try_from(below).expect("a file has at most RULES_MAX rules");
+    }
 }
 
 fn check_names(file: &SellingFile, problems: &mut Problems) {
@@ -171,6 +185,8 @@ fn compiled(rule: &Rule, words: &Words, problems: &mut Problems) -> CompiledRule
             bound: when.threshold(),
             from: rule.from.map(|since| since.0),
         },
+        order: 0,
+        is_plain: rule.from.is_none() && rule.to.is_none() && rule.when.is_empty(),
         when,
         price,
     }

@@ -1,14 +1,15 @@
 //! Which rule holds for a charge. Nothing here allocates.
 
 use super::super::bit;
+use super::super::by_name::ByName;
 use super::super::name::without_date;
 use super::compile::payer;
-use super::{Buyer, CompiledRule, ForSale, Scope, SellingPrice, SellingRules};
+use super::{Buyer, CompiledRule, ForSale, SellingPrice, SellingRules};
 use crate::time::Timestamp;
 use crate::usage::Meter;
 
-/// Buyer's own, of its plan, of everybody; for each the rules of any model and of three names.
-const LISTS: usize = 3 * 4;
+/// Buyer's own, of its plan, of everybody; for each the rules of any model, of the provider and of three names.
+const LISTS: usize = 3 * 5;
 /// Rules that hold for a line and are remembered; where more do, all are asked again for each meter.
 const HELD_MAX: usize = 24;
 
@@ -16,12 +17,38 @@ const HELD_MAX: usize = 24;
 #[derive(Debug)]
 pub struct Offer<'a> {
     selling: &'a SellingRules,
-    lists: [&'a [u32]; LISTS],
+    lists: Lists<'a>,
     buyer: Buyer<'a>,
     line: ForSale<'a>,
     at: Timestamp,
     /// Those of the lists that hold, whatever the meter; `None` where there are too many.
     held: Option<Held>,
+}
+
+/// Rules that may hold.
+#[derive(Debug, Default)]
+struct Lists<'a> {
+    lists: [&'a [u32]; LISTS],
+    len: usize,
+}
+
+impl<'a> Lists<'a> {
+    fn add(&mut self, rules: &'a [u32]) {
+        if !rules.is_empty() {
+            self.lists[self.len] = rules;
+            self.len += 1;
+        }
+    }
+
+    fn find(&mut self, rules: &'a ByName<Vec<u32>>, name: &str) {
+        if let Some(rules) = rules.get(name) {
+            self.add(rules);
+        }
+    }
+
+    fn places(&self) -> impl Iterator<Item = &'a u32> {
+        self.lists[..self.len].iter().copied().flatten()
+    }
 }
 
 /// Places in the list of all rules.
@@ -45,23 +72,22 @@ impl<'a> Offer<'a> {
         let scopes = [own, of_plan, Some(&selling.everybody)];
         let said = line.line.model.as_str();
         let own_name = line.own_name;
-        let names = [
-            Some(said),
-            own_name.filter(|name| *name != said),
-            without_date(said).filter(|name| Some(*name) != own_name),
-        ];
-        let mut lists: [&[u32]; LISTS] = [&[]; LISTS];
-        let found = scopes.into_iter().flatten().flat_map(|scope: &Scope| {
-            let has_models = !scope.by_model.is_empty();
-            let of_model = names
-                .into_iter()
-                .flatten()
-                .filter(move |_| has_models)
-                .filter_map(|name| scope.by_model.get(name));
-            std::iter::once(&scope.any_model).chain(of_model)
-        });
-        for (list, rules) in lists.iter_mut().zip(found) {
-            *list = rules;
+        let mut lists = Lists::default();
+        for scope in scopes.into_iter().flatten() {
+            lists.add(&scope.any);
+            if !scope.by_provider.is_empty() {
+                lists.find(&scope.by_provider, line.provider);
+            }
+            if !scope.by_model.is_empty() {
+                // The name that was said goes before those it stands for.
+                lists.find(&scope.by_model, said);
+                if let Some(name) = own_name.filter(|name| *name != said) {
+                    lists.find(&scope.by_model, name);
+                }
+                if let Some(name) = without_date(said).filter(|name| Some(*name) != own_name) {
+                    lists.find(&scope.by_model, name);
+                }
+            }
         }
         let mut offer = Self {
             selling,
@@ -77,7 +103,7 @@ impl<'a> Offer<'a> {
 
     fn held(&self) -> Option<Held> {
         let mut held = Held::default();
-        for place in self.lists.iter().copied().flatten() {
+        for place in self.lists.places() {
             if self.holds(&self.selling.rules[*place as usize]) {
                 *held.places.get_mut(held.len)? = *place;
                 held.len += 1;
@@ -94,7 +120,7 @@ impl<'a> Offer<'a> {
         let best = match &self.held {
             Some(held) => best_of(held.places[..held.len].iter().map(rule), meter, priced_as),
             None => {
-                let all = self.lists.iter().copied().flatten().map(rule);
+                let all = self.lists.places().map(rule);
                 best_of(all.filter(|rule| self.holds(rule)), meter, priced_as)
             }
         }?;
@@ -105,7 +131,12 @@ impl<'a> Offer<'a> {
         rule.paid_by & payer(self.buyer.paid_by) != 0
             && is_or_any(rule.provider.as_deref(), Some(self.line.provider))
             && is_or_any(rule.plan.as_deref(), self.buyer.plan)
-            && rule.from.is_none_or(|from| from <= self.at)
+            && (rule.is_plain || self.meets(rule))
+    }
+
+    /// Whether its dates and conditions hold.
+    fn meets(&self, rule: &CompiledRule) -> bool {
+        rule.from.is_none_or(|from| from <= self.at)
             && rule.to.is_none_or(|to| self.at < to)
             && rule.when.holds_at(self.line.input, self.at)
             && rule
@@ -130,15 +161,24 @@ impl<'a> Offer<'a> {
     }
 }
 
-/// Of the rules for a meter the one that asks for the most.
+/// Of the rules for a meter the one that asks for the most: first by its scope, then one that names the meter itself,
+/// then by the rest of its rank. Of two that are equal in all, which two names of the model can bring, the first.
 fn best_of<'a>(
     rules: impl Iterator<Item = &'a CompiledRule>,
     meter: Meter,
     priced_as: Meter,
 ) -> Option<&'a CompiledRule> {
-    rules
-        .filter(|rule| rule.meters & (bit(meter) | bit(priced_as)) != 0)
-        .max_by_key(|rule| (rule.rank.scope, rule.meters & bit(meter) != 0, rule.rank))
+    let mut best = None;
+    for rule in rules {
+        if rule.meters & (bit(meter) | bit(priced_as)) == 0 {
+            continue;
+        }
+        let rank = (rule.rank.scope, rule.meters & bit(meter) != 0, rule.order);
+        if best.is_none_or(|(_, highest)| rank > highest) {
+            best = Some((rule, rank));
+        }
+    }
+    best.map(|(rule, _)| rule)
 }
 
 fn is_or_any(asked: Option<&str>, is: Option<&str>) -> bool {
