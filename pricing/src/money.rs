@@ -204,7 +204,7 @@ impl Digits {
         let mut left = u32::from(scale);
         let mut has_whole = false;
         // Digits behind the point, the point, then at least one before it.
-        while magnitude > 0 || left > 0 || !has_whole {
+        while magnitude > 0 || !has_whole {
             let digit = match u64::try_from(magnitude) {
                 Ok(small) => {
                     magnitude = u128::from(small / 10);
@@ -275,16 +275,13 @@ impl FromStr for Decimal {
         if mantissa == 0 {
             return Ok(Self::ZERO);
         }
-        let mut scale =
+        let scale =
             i64::try_from(fraction.len()).map_err(|_| InvalidDecimal)? - i64::from(exponent);
-        while scale < 0 {
-            mantissa = mantissa.checked_mul(10).ok_or(InvalidDecimal)?;
-            scale += 1;
+        if let Ok(zeros) = u32::try_from(-scale) {
+            let power = 10i128.checked_pow(zeros).ok_or(InvalidDecimal)?;
+            mantissa = mantissa.checked_mul(power).ok_or(InvalidDecimal)?;
         }
-        while scale > 0 && mantissa % 10 == 0 {
-            mantissa /= 10;
-            scale -= 1;
-        }
+        let scale = scale.max(0);
         let scale = u8::try_from(scale).map_err(|_| InvalidDecimal)?;
         Self::new(if is_negative { -mantissa } else { mantissa }, scale)
     }

@@ -40,7 +40,7 @@ pub fn charge(
     if per.is_zero() || per.is_negative() {
         return Err(ChargeError::PerNotPositive);
     }
-    if let (Some(pico), []) = (in_64_bits(quantity, usd, per), factors) {
+    if let Some(pico) = in_64_bits(quantity, usd, factors, per) {
         return Ok(Usd::from_pico(i128::from(pico)));
     }
     let terms = || [quantity, usd].into_iter().chain(factors.iter().copied());
@@ -98,16 +98,19 @@ const POWERS_OF_TEN: [u128; 39] = {
 };
 
 /// What nearly every charge for tokens is: positive, small, for a power of ten of units, and exact.
-fn in_64_bits(quantity: Decimal, usd: Decimal, per: Decimal) -> Option<u64> {
-    let [quantity_digits, usd_digits, per_digits] =
-        [quantity, usd, per].map(|term| u64::try_from(term.mantissa()).ok());
-    let product = quantity_digits?.checked_mul(usd_digits?)?;
-    let per_digits = u128::from(per_digits?);
+fn in_64_bits(quantity: Decimal, usd: Decimal, factors: &[Decimal], per: Decimal) -> Option<u64> {
+    let digits = |term: Decimal| u64::try_from(term.mantissa()).ok();
+    let per_digits = u128::from(digits(per)?);
     let exponent = POWERS_OF_TEN[..PER_POWERS]
         .iter()
         .position(|power| *power == per_digits)?;
+    let mut product = digits(quantity)?.checked_mul(digits(usd)?)?;
+    let mut behind_point = usize::from(quantity.scale()) + usize::from(usd.scale()) + exponent;
+    for factor in factors {
+        product = product.checked_mul(digits(*factor)?)?;
+        behind_point += usize::from(factor.scale());
+    }
     let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
-    let behind_point = usize::from(quantity.scale()) + usize::from(usd.scale()) + exponent;
     let up = *POWERS_OF_TEN.get(before_point.checked_sub(behind_point)?)?;
     product.checked_mul(u64::try_from(up).ok()?)
 }

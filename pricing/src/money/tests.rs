@@ -37,6 +37,36 @@ fn charges_are_exact_and_rounded_once() {
 }
 
 #[test]
+fn zeros_are_dropped_behind_the_point_and_kept_before_it() {
+    let check = |mantissa: i128, scale: u8, expected: (i128, u8)| {
+        let decimal = Decimal::new(mantissa, scale).unwrap();
+        let parts = (decimal.mantissa(), decimal.scale());
+        assert_eq!(parts, expected, "{mantissa} {scale}");
+    };
+    let large = 10i128.pow(20);
+    check(0, 0, (0, 0));
+    check(0, 18, (0, 0));
+    check(100, 0, (100, 0));
+    check(100, 1, (10, 0));
+    check(100, 5, (1, 3));
+    // Beyond 64 bits, and what becomes less than that on the way.
+    check(large, 0, (large, 0));
+    check(3 * large, 1, (3 * large / 10, 0));
+    check(-3 * large, 2, (-3 * large / 100, 0));
+    check(3 * large + 1, 2, (3 * large + 1, 2));
+    check(10i128.pow(37), 2, (10i128.pow(35), 0));
+    let text = |text: &str| decimal(text).to_string();
+    assert_eq!(text("1000e-3"), "1");
+    assert_eq!(text("-12e2"), "-1200");
+    assert_eq!(text("1.2e0"), "1.2");
+    assert_eq!(text("0.05"), "0.05");
+    assert_eq!(text("1e35"), format!("1{}", "0".repeat(35)));
+    for bad in ["1e36", "1e40", "1e99999", "1e-19", "1e-300"] {
+        assert_eq!(bad.parse::<Decimal>(), Err(InvalidDecimal), "{bad}");
+    }
+}
+
+#[test]
 fn what_is_too_large_is_an_error() {
     assert_eq!(ChargeError::TooLarge.to_string(), "the amount is too large");
     let most = decimal("999999999999999999999999999999999999");

@@ -66,6 +66,19 @@ fn who_pays_the_provider_owes_us_nothing() {
 }
 
 #[test]
+fn an_unknown_revision_says_of_what_it_is() {
+    let told = |provider: &str| {
+        let (provider, revision) = (provider.to_owned(), "f00".to_owned());
+        UnknownRevision { provider, revision }.to_string()
+    };
+    assert_eq!(
+        told("openai"),
+        "rate card openai: revision f00 is not known"
+    );
+    assert_eq!(told("*"), "selling rules: revision f00 is not known");
+}
+
+#[test]
 fn below_zero_is_refused_and_never_an_amount() {
     let lines = [line("gpt-6-sol", &[], &[(InputTokens, "-1")])];
     let refused = check_quantities(&lines).unwrap_err();
