@@ -26,6 +26,10 @@ fn charges_are_exact_and_rounded_once() {
     check("0", "2", &[], "1", "0");
     check("-464", "2", &[], "1000000", "-0.000928");
     check("1", "1", &[], "0.5", "2");
+    check("3", "2", &[], "0.001", "6000");
+    check("3", "0.2", &["1.25"], "0.01", "75");
+    check("-3", "-2", &[], "1", "6");
+    check("-3", "2", &["-1", "-0.5"], "1", "-3");
     // Half to even at the twelfth decimal, on both sides of zero.
     check("1", "0.0000000000005", &[], "1", "0");
     check("1", "0.0000000000015", &[], "1", "0.000000000002");
@@ -81,7 +85,20 @@ fn what_is_too_large_is_an_error() {
         charge(most, most, &[], most).unwrap_err(),
         ChargeError::TooLarge
     );
-    // Past 128 bits on the way, but not in the end.
+    // Past 128 bits on the way, but not in the end; there too a half goes to the even side.
+    let past = |usd: &str| {
+        let (quantity, per) = ("100000000.000000000001", "200000000000000000002");
+        charge(decimal(quantity), decimal(usd), &[], decimal(per)).map(|usd| usd.to_string())
+    };
+    assert_eq!(past("100000000000000000001").as_deref(), Ok("50000000"));
+    assert_eq!(
+        past("100000000000000000003").as_deref(),
+        Ok("50000000.000000000002")
+    );
+    assert_eq!(
+        past("100000000000000000004").as_deref(),
+        Ok("50000000.000000000002")
+    );
     let amount = charge(
         most,
         decimal("0.000000000000000001"),

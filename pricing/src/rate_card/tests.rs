@@ -262,6 +262,22 @@ fn names_are_given_once() {
 }
 
 #[test]
+fn conditions_say_something_and_in_the_cards_own_words() {
+    let problems = |head: &str, when: &str| {
+        let rates = [rate("images", "1", ""), rate("images", "2", when)];
+        card(head, &self::rates(&rates)).unwrap_err().to_string()
+    };
+    let nothing = "a condition needs a name and a value";
+    assert!(problems("", r#""":"x""#).contains(nothing));
+    assert!(problems("", r#""tier":"""#).contains(nothing));
+    let synonym = r#""synonyms":[{"said":"tier=fast","means":"tier=priority"}],"#;
+    assert!(
+        problems(synonym, r#""tier":"fast""#)
+            .ends_with("condition tier=fast: a synonym means another")
+    );
+}
+
+#[test]
 fn revisions_are_in_order() {
     let text = |first: &str, second: &str| {
         let rates = rates(&[rate("images", "1", "")]);
