@@ -21,7 +21,7 @@ BOOKS_ROWS ?= 10000000
 FUZZ_SECONDS ?= 600
 LARGE_BYTES ?= 1073741824
 # Where a wrong result is wrong money.
-MUTATED := $(addprefix --file pricing/src/,price.rs money.rs money/charge.rs rate_card/select.rs \
+MUTATED := $(addprefix --file pricing/src/,price.rs price/quantity.rs money.rs money/charge.rs rate_card/select.rs \
 	rate_card/condition.rs rate_card/steps.rs rate_card/selling/select.rs)
 
 .DEFAULT_GOAL := help
