@@ -8,16 +8,12 @@
 //! an answer.
 
 use std::fmt;
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::body::RequestBody;
@@ -25,12 +21,13 @@ use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
 use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
+use crate::wire::Wire;
 
 mod h1;
 mod handshake;
 mod incoming;
 
-pub use handshake::{Shaken, UpstreamSocket};
+pub(crate) use handshake::{Shaken, UpstreamSocket};
 pub use incoming::{AnswerError, Incoming};
 
 /// An HTTP/2 connection without traffic is pinged this often.
@@ -289,7 +286,8 @@ impl Pool {
                 return None;
             }
             // A poll tells whether the upstream has closed it meanwhile.
-            let is_open = std::future::poll_fn(|cx| Poll::Ready(idle.connection.is_open(cx)));
+            let is_open =
+                std::future::poll_fn(|cx| std::task::Poll::Ready(idle.connection.is_open(cx)));
             if is_open.await {
                 return Some(Sender::H1(idle.connection));
             }
@@ -325,7 +323,7 @@ impl Pool {
 }
 
 /// Opens a connection; without `with_h2` one that surely speaks HTTP/1.1.
-async fn dial(upstream: &Upstream, with_h2: bool) -> Result<Wire, Code> {
+async fn dial(upstream: &Upstream, with_h2: bool) -> Result<UpstreamWire, Code> {
     let origin = &upstream.origin;
     let host = origin.host.trim_matches(['[', ']']);
     let stream = TcpStream::connect((host, origin.port))
@@ -352,68 +350,7 @@ async fn dial(upstream: &Upstream, with_h2: bool) -> Result<Wire, Code> {
 }
 
 /// A socket to an upstream, plain or not.
-enum Wire {
-    Plain(TcpStream),
-    Tls(Box<ClientStream>),
-}
-
-impl AsyncRead for Wire {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Wire {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_flush(cx),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_shutdown(cx),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Self::Tls(stream) => Pin::new(&mut **stream).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
-}
+type UpstreamWire = Wire<ClientStream>;
 
 fn failure(unsent: Option<Request<RequestBody>>) -> SendFailure {
     match unsent {

@@ -7,7 +7,6 @@
 //! Holds true: nothing is passed on as whole that its framing did not end; a connection on which
 //! anything went other than by the letter never serves a second call.
 
-use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -16,25 +15,17 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request, StatusCode, response};
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::Wire;
+use super::UpstreamWire;
 use crate::body::RequestBody;
 
 mod answer;
-mod chunked;
 mod upload;
 
 use answer::{Framing, Head, HeadError};
-use chunked::Chunked;
 use upload::Upload;
 
-/// Most bytes that one read takes.
-const READ_BYTES_MAX: usize = 64 * 1024;
 /// Heads of the 1xx kind before the answer's own; an upstream that sends more is broken.
 const INTERIM_HEADS_MAX: u32 = 32;
-
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BYTES_MAX]);
-}
 
 /// Why an exchange ended before its answer did.
 #[derive(Debug)]
@@ -68,7 +59,7 @@ pub(super) enum Piece {
 
 /// A connection, idle or with one exchange on it.
 pub(super) struct Connection {
-    wire: Wire,
+    wire: UpstreamWire,
     /// What was read and not yet used: the beginning of a head, what came behind one, nothing else.
     unused: BytesMut,
     upload: Upload,
@@ -83,7 +74,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire) -> Box<Self> {
+    pub(super) fn new(wire: UpstreamWire) -> Box<Self> {
         Box::new(Self {
             wire,
             unused: BytesMut::new(),
@@ -182,7 +173,7 @@ impl Connection {
                 }
             } else {
                 let mut unused = std::mem::take(&mut self.unused);
-                let (data, used) = self.decode(&unused);
+                let (data, used) = decode(&mut self.framing, &mut self.broken, &unused);
                 if used < unused.len() {
                     bytes::Buf::advance(&mut unused, used);
                     self.unused = unused;
@@ -221,7 +212,7 @@ impl Connection {
     }
 
     /// The socket below, and what was read behind the head of a 101.
-    pub(super) fn into_parts(self) -> (Wire, Bytes) {
+    pub(super) fn into_parts(self) -> (UpstreamWire, Bytes) {
         (self.wire, self.unused.freeze())
     }
 
@@ -255,54 +246,57 @@ impl Connection {
 
     /// Reads what is there behind what is unused; nothing is added at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer)).map_err(Broken::Io)?;
-            self.unused.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(()))
-        })
+        let unused = &mut self.unused;
+        self.wire
+            .poll_take(cx, |read| unused.extend_from_slice(read))
+            .map_err(Broken::Io)
     }
 
     /// Reads and decodes at once; empty when only framing was read.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buffer)).map_err(Broken::Io)?;
-            let read = buffer.filled();
+        let Self {
+            wire,
+            framing,
+            broken,
+            can_reuse,
+            ..
+        } = self;
+        let taken = wire.poll_take(cx, |read| {
             if read.is_empty() {
-                if let Framing::UntilClose { is_closed } = &mut self.framing {
+                if let Framing::UntilClose { is_closed } = framing {
                     *is_closed = true;
-                    return Poll::Ready(Ok(Bytes::new()));
+                    return Ok(Bytes::new());
                 }
-                return Poll::Ready(Err(Broken::Closed));
+                return Err(Broken::Closed);
             }
-            let (data, used) = self.decode(read);
+            let (data, used) = decode(framing, broken, read);
             if used < read.len() {
                 // More than the answer: nobody asked for it.
-                self.can_reuse = false;
+                *can_reuse = false;
             }
-            Poll::Ready(Ok(data))
-        })
+            Ok(data)
+        });
+        Poll::Ready(ready!(taken).map_err(Broken::Io)?)
     }
+}
 
-    /// The body's bytes of what was read, and how much of it belongs to this answer.
-    fn decode(&mut self, read: &[u8]) -> (Bytes, usize) {
-        match &mut self.framing {
-            Framing::Empty => (Bytes::new(), 0),
-            Framing::UntilClose { .. } => (Bytes::copy_from_slice(read), read.len()),
-            Framing::Length(left) => {
-                let len = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
-                *left -= len as u64;
-                (Bytes::copy_from_slice(&read[..len]), len)
-            }
-            Framing::Chunked(chunked) => match chunked.decode(read) {
-                Ok((data, used)) => (data, used),
-                Err((data, what)) => {
-                    self.broken = Some(Broken::Malformed(what));
-                    (data, read.len())
-                }
-            },
+/// The body's bytes of what was read, and how much of it belongs to this answer.
+fn decode(framing: &mut Framing, broken: &mut Option<Broken>, read: &[u8]) -> (Bytes, usize) {
+    match framing {
+        Framing::Empty => (Bytes::new(), 0),
+        Framing::UntilClose { .. } => (Bytes::copy_from_slice(read), read.len()),
+        Framing::Length(left) => {
+            let len = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
+            *left -= len as u64;
+            (Bytes::copy_from_slice(&read[..len]), len)
         }
+        Framing::Chunked(chunked) => match chunked.decode(read) {
+            Ok((data, used)) => (data, used),
+            Err((data, what)) => {
+                *broken = Some(Broken::Malformed(what));
+                (data, read.len())
+            }
+        },
     }
 }
 

@@ -1,21 +1,18 @@
 //! A connection of its own for a WebSocket: HTTP/1.1 whatever else the upstream speaks, handed over as
 //! it is once the upstream has switched.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes};
 use http::{Request, Response, StatusCode, response};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{Answer, Incoming, Pool, SendFailure, Upstream, Wire, failure, h1};
+use super::{Answer, Incoming, Pool, SendFailure, Upstream, failure, h1};
 use crate::body::RequestBody;
 use crate::failure::Code;
+use crate::tls::ClientStream;
+use crate::wire::Socket;
 
 /// What an upstream made of a handshake.
-pub enum Shaken {
+pub(crate) enum Shaken {
     /// It switched: the head of its 101, and the connection, on which frames pass from now on.
     Switched(response::Parts, UpstreamSocket),
     /// It said something else.
@@ -24,7 +21,7 @@ pub enum Shaken {
 
 impl Pool {
     /// Sends a handshake on a new connection.
-    pub async fn shake_hands(
+    pub(crate) async fn shake_hands(
         self: &Arc<Self>,
         upstream: &Upstream,
         request: Request<RequestBody>,
@@ -49,47 +46,9 @@ impl Pool {
             return Ok(Shaken::Answered(Response::from_parts(head, body)));
         }
         let (wire, first) = connection.into_parts();
-        Ok(Shaken::Switched(head, UpstreamSocket { first, wire }))
+        Ok(Shaken::Switched(head, Socket::new(first, wire)))
     }
 }
 
 /// The upstream's side of a socket.
-pub struct UpstreamSocket {
-    /// Frames that came with the head.
-    first: Bytes,
-    wire: Wire,
-}
-
-impl AsyncRead for UpstreamSocket {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.first.has_remaining() {
-            let len = this.first.len().min(buf.remaining());
-            buf.put_slice(&this.first.split_to(len));
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut this.wire).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for UpstreamSocket {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().wire).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
-    }
-}
+pub(crate) type UpstreamSocket = Socket<ClientStream>;

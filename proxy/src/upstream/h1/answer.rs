@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header, response};
 use hyper::ext::ReasonPhrase;
 
-use super::Chunked;
+use crate::chunked::Chunked;
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 256 * 1024;

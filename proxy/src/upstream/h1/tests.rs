@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::chunked::Chunked;
 
 /// The client's end and the server's.
 async fn pair() -> (Box<Connection>, TcpStream) {
@@ -15,7 +16,7 @@ async fn pair() -> (Box<Connection>, TcpStream) {
     let address = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
     (
-        Connection::new(Wire::Plain(client.unwrap())),
+        Connection::new(crate::wire::Wire::Plain(client.unwrap())),
         server.unwrap().0,
     )
 }

@@ -1,4 +1,4 @@
-//! The chunked coding of an answer (RFC 9112 section 7.1), by the letter: whatever another reader might
+//! The chunked coding of a body (RFC 9112 section 7.1), by the letter: whatever another reader might
 //! take for something else is refused.
 
 use bytes::{Bytes, BytesMut};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Hexadecimal digits of a chunk's size.
 const SIZE_DIGITS_MAX: u32 = 16;
-/// Bytes of extensions in all the chunks of an answer.
+/// Bytes of extensions in all the chunks of a body.
 const EXTENSION_BYTES_MAX: u64 = 16 * 1024;
 /// Bytes of the trailers.
 const TRAILER_BYTES_MAX: usize = 16 * 1024;
@@ -29,7 +29,7 @@ enum Step {
 }
 
 /// Where the decoder stands.
-pub(super) struct Chunked {
+pub(crate) struct Chunked {
     step: Step,
     size: u64,
     extension_bytes: u64,
@@ -38,7 +38,7 @@ pub(super) struct Chunked {
 }
 
 impl Chunked {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             step: Step::Size(0),
             size: 0,
@@ -49,18 +49,18 @@ impl Chunked {
     }
 
     /// The last chunk and its trailers are through.
-    pub(super) fn is_end(&self) -> bool {
+    pub(crate) fn is_end(&self) -> bool {
         self.step == Step::End && self.trailers.is_none()
     }
 
     /// What followed the last chunk, once.
-    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
 
     /// The data in `read`, put together, and how many bytes of `read` belong to the body. What is wrong
     /// comes with the data before it.
-    pub(super) fn decode(&mut self, read: &[u8]) -> Result<(Bytes, usize), (Bytes, &'static str)> {
+    pub(crate) fn decode(&mut self, read: &[u8]) -> Result<(Bytes, usize), (Bytes, &'static str)> {
         // One chunk a read is what streams are made of: it is copied once, where it lies.
         let mut first = Bytes::new();
         let mut more: Option<BytesMut> = None;

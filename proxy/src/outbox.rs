@@ -1,0 +1,165 @@
+//! What is to be written to a socket: head and body in as few writes as their arrival allows.
+//!
+//! Invariant: `text` goes first, then `data`, then `closing`; nothing is taken in while `data` waits.
+//! Empty it holds no memory, so that a silent stream costs none.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::wire::Wire;
+
+/// A piece of a body up to this goes into one write with what stands before it; a larger one is written
+/// from where it lies.
+const COPY_BYTES_MAX: usize = 16 * 1024;
+/// Room for a head that is written in one go.
+const HEAD_BYTES: usize = 1024;
+/// Most digits of a chunk's size.
+const SIZE_DIGITS: usize = 16;
+
+/// Text and data on their way out. The default is empty and flushed by nobody yet.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    text: BytesMut,
+    /// A large piece, which is not copied.
+    data: Bytes,
+    /// What ends its chunk.
+    closing: &'static [u8],
+    is_flushed: bool,
+}
+
+impl Outbox {
+    /// An empty one that has nothing to flush either.
+    pub(crate) fn flushed() -> Self {
+        Self {
+            is_flushed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Where a head is written to.
+    pub(crate) fn head(&mut self) -> &mut BytesMut {
+        self.text.reserve(HEAD_BYTES);
+        self.is_flushed = false;
+        &mut self.text
+    }
+
+    /// Appends bytes as they are.
+    pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.text.extend_from_slice(bytes);
+        self.is_flushed = false;
+    }
+
+    /// Appends a piece of a body, as a chunk where it is sent in chunks.
+    pub(crate) fn put_piece(&mut self, data: Bytes, is_chunk: bool) {
+        self.is_flushed = false;
+        if is_chunk {
+            put_size(&mut self.text, data.len());
+        }
+        let closing: &[u8] = if is_chunk { b"\r\n" } else { b"" };
+        if data.len() <= COPY_BYTES_MAX {
+            self.text.extend_from_slice(&data);
+            self.text.extend_from_slice(closing);
+        } else {
+            self.data = data;
+            self.closing = closing;
+        }
+    }
+
+    /// No more should be taken in before something is written.
+    pub(crate) fn is_full(&self) -> bool {
+        self.text.len() > COPY_BYTES_MAX || !self.data.is_empty()
+    }
+
+    /// Something is to be written.
+    pub(crate) fn has_bytes(&self) -> bool {
+        !self.text.is_empty() || !self.data.is_empty() || !self.closing.is_empty()
+    }
+
+    /// Everything is with the socket.
+    pub(crate) fn is_flushed(&self) -> bool {
+        self.is_flushed
+    }
+
+    /// One write.
+    pub(crate) fn poll_write<T: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        let wire = Pin::new(wire);
+        let written = if self.data.is_empty() && self.closing.is_empty() {
+            wire.poll_write(cx, &self.text)
+        } else {
+            let pieces = [
+                io::IoSlice::new(&self.text),
+                io::IoSlice::new(&self.data),
+                io::IoSlice::new(self.closing),
+            ];
+            wire.poll_write_vectored(cx, &pieces)
+        };
+        let mut written = ready!(written)?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let len = written.min(self.text.len());
+        self.text.advance(len);
+        written -= len;
+        if self.text.is_empty() {
+            self.text = BytesMut::new();
+        }
+        let len = written.min(self.data.len());
+        self.data.advance(len);
+        written -= len;
+        if self.data.is_empty() {
+            self.data = Bytes::new();
+            self.closing = &self.closing[written.min(self.closing.len())..];
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Flushes what was written, once.
+    pub(crate) fn poll_flush<T: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        wire: &mut Wire<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.is_flushed {
+            ready!(Pin::new(wire).poll_flush(cx))?;
+            self.is_flushed = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn put_size(text: &mut BytesMut, mut size: usize) {
+    let mut digits = [0; SIZE_DIGITS];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b"0123456789abcdef"[size & 0xf];
+        size >>= 4;
+        if size == 0 {
+            break;
+        }
+    }
+    text.extend_from_slice(&digits[at..]);
+    text.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_hexadecimal() {
+        for size in [0, 1, 9, 10, 255, 256, 4_096, usize::MAX] {
+            let mut text = BytesMut::new();
+            put_size(&mut text, size);
+            assert_eq!(text, format!("{size:x}\r\n"));
+        }
+    }
+}
