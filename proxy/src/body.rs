@@ -4,7 +4,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,9 +13,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use tokio::time::Sleep;
 
+use crate::bound::Bound;
+use crate::downstream::{CallerBody, CallerError};
 use crate::framing::multipart::Form;
 use crate::framing::prune::Pruner;
 
@@ -152,7 +151,7 @@ impl Upload {
 #[derive(Debug)]
 pub enum UploadError {
     /// The caller went away or sent what is no HTTP.
-    Downstream(hyper::Error),
+    Downstream(CallerError),
     /// The caller paused longer than `body_timeout_ms`.
     Paused,
 }
@@ -172,7 +171,7 @@ impl std::error::Error for UploadError {}
 pub struct Pause {
     bound: Duration,
     since: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Bound,
 }
 
 impl Pause {
@@ -181,22 +180,12 @@ impl Pause {
         Self {
             bound,
             since: Instant::now(),
-            timer: None,
+            timer: Bound::default(),
         }
     }
 
     fn poll_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let deadline = self.since + self.bound;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline.into())));
-        while timer.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= deadline {
-                return true;
-            }
-            timer.as_mut().reset(deadline.into());
-        }
-        false
+        self.timer.poll_over(self.since + self.bound, cx).is_ready()
     }
 }
 
@@ -211,7 +200,7 @@ pub enum RequestBody {
         /// What was held and goes first.
         first: VecDeque<Bytes>,
         /// What is left to come.
-        incoming: Incoming,
+        incoming: CallerBody,
         /// What went up so far.
         upload: Arc<Upload>,
         /// Whether to keep a copy for the request's facts.
@@ -235,7 +224,7 @@ impl RequestBody {
 
     /// What still comes from the caller.
     pub fn streaming(
-        incoming: Incoming,
+        incoming: CallerBody,
         upload: Arc<Upload>,
         is_sniffing: bool,
         pause: Duration,
@@ -256,7 +245,7 @@ impl RequestBody {
     /// What was held before it grew too large, then what still comes.
     pub fn spilled(
         first: Vec<Bytes>,
-        incoming: Incoming,
+        incoming: CallerBody,
         upload: Arc<Upload>,
         pause: Duration,
     ) -> Self {

@@ -126,16 +126,19 @@ pub fn for_upstream(
     if let Some(value) = cookies.and_then(|cookies| HeaderValue::from_bytes(&cookies).ok()) {
         to.insert(header::COOKIE, value);
     }
-    if from.get_all(header::TE).iter().any(asks_for_trailers) {
+    if takes_trailers(from) {
         to.insert(header::TE, HeaderValue::from_static("trailers"));
     }
     to
 }
 
-fn asks_for_trailers(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|te| {
-        te.split(',')
-            .any(|item| item.trim().eq_ignore_ascii_case("trailers"))
+/// Whether who sends these takes trailers.
+pub fn takes_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(header::TE).iter().any(|value| {
+        value.to_str().is_ok_and(|te| {
+            te.split(',')
+                .any(|item| item.trim().eq_ignore_ascii_case("trailers"))
+        })
     })
 }
 

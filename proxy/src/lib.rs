@@ -26,6 +26,7 @@ pub mod admission;
 pub mod amend;
 pub mod attribution;
 pub mod body;
+mod bound;
 mod chunked;
 pub mod config;
 pub mod decode;

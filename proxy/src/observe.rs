@@ -18,7 +18,6 @@ use tokio::time::Sleep;
 
 use crate::amend::UsageStripper;
 use crate::decode::Decoder;
-use crate::downstream::EndOfAnswer;
 use crate::failure::Code;
 use crate::provider::ErrorText;
 use crate::reader::Reader;
@@ -74,8 +73,6 @@ pub struct Observed {
     trailers: Option<Frame<Bytes>>,
     /// How the answer broke off, until the caller's connection is told.
     broken: Option<BrokenOff>,
-    /// Tells the connection that the answer is through.
-    on_end: Option<EndOfAnswer>,
     last_byte: Instant,
     /// The armed timer and when it wakes us.
     idle: Option<(Pin<Box<Sleep>>, Instant)>,
@@ -97,17 +94,11 @@ impl Observed {
             is_undecodable: false,
             trailers: None,
             broken: None,
-            on_end: None,
             last_byte: Instant::now(),
             idle: None,
             cut: None,
             cuts_seen: 0,
         }
-    }
-
-    /// Keeps `on_end` until the answer is through or given up.
-    pub fn when_over(&mut self, on_end: EndOfAnswer) {
-        self.on_end = Some(on_end);
     }
 
     /// Whether nothing will follow, so that the call can be settled with the head.

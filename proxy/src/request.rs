@@ -13,14 +13,13 @@ use farebox_pricing::id::TenantId;
 use http::header;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
-use hyper::upgrade::OnUpgrade;
 
 use crate::Worker;
 use crate::admission::Permit;
 use crate::attribution;
 use crate::body::RequestBody;
 use crate::config::{OnUnrecordable, SpoolSync, StreamUsage, UnknownRoutes};
+use crate::downstream::CallerBody;
 use crate::failure::{Code, Refusal};
 use crate::headers::{self, Credentials};
 use crate::observe::AnswerBody;
@@ -84,15 +83,14 @@ impl From<Code> for Stop {
 pub async fn answer(
     worker: Arc<Worker>,
     peer: IpAddr,
-    request: Request<Incoming>,
+    head: Arc<Parts>,
+    body: CallerBody,
 ) -> Response<AnswerBody> {
     let clock = Clock::start();
-    let (mut head, body) = request.into_parts();
-    let on_upgrade = head.extensions.remove();
     if headers::names_several_hosts(&head.headers) {
         return answer::of_malformed_head(&worker, head.version);
     }
-    match walk(&worker, peer, &head, body, on_upgrade, clock).await {
+    match walk(&worker, peer, &head, body, clock).await {
         Ok(response) => response,
         Err(stop) => say_no(&worker, *stop),
     }
@@ -103,8 +101,7 @@ async fn walk(
     worker: &Arc<Worker>,
     peer: IpAddr,
     head: &Parts,
-    body: Incoming,
-    on_upgrade: Option<OnUpgrade>,
+    body: CallerBody,
     clock: Clock,
 ) -> Result<Response<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
@@ -122,8 +119,7 @@ async fn walk(
     };
     let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
 
-    let handshake =
-        Handshake::find(head, on_upgrade, endpoint).map_err(|refusal| stop.no(refusal))?;
+    let handshake = Handshake::find(head, endpoint).map_err(|refusal| stop.no(refusal))?;
 
     // Identify: whose key, whose tenant.
     let labels = attribution::read(&head.headers, &route, &shared.aliases)

@@ -77,7 +77,6 @@ pub(super) fn give_up(observed: Box<Observed>) {
 
 async fn read_to_end(mut observed: Box<Observed>, _place: Place) {
     observed.call.is_abandoned = true;
-    observed.on_end = None;
     let mut time = Box::pin(tokio::time::sleep(ABANDONED_TIME_MAX));
     let mut bytes: u64 = 0;
     std::future::poll_fn(|cx| {

@@ -7,19 +7,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 
 use crate::Worker;
 use crate::body::RequestBody;
+use crate::downstream::CallerBody;
 use crate::failure::{Code, Refusal};
 use crate::settle::Call;
 
 /// The request's body, as far as it was needed yet.
 pub(super) enum Body {
-    Coming(Incoming),
+    Coming(CallerBody),
     Held(Bytes),
     /// Held up to the bound; the rest comes after it. Nothing is amended.
-    Spilled(Vec<Bytes>, Incoming),
+    Spilled(Vec<Bytes>, CallerBody),
 }
 
 impl Body {
@@ -88,7 +88,7 @@ impl Body {
     }
 }
 
-async fn collect(worker: &Worker, mut incoming: Incoming) -> Result<Body, Refusal> {
+async fn collect(worker: &Worker, mut incoming: CallerBody) -> Result<Body, Refusal> {
     let config = &worker.shared.config.proxy;
     let pause = Duration::from_millis(config.body_timeout_ms);
     let mut parts: Vec<Bytes> = Vec::new();

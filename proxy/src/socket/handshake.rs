@@ -9,7 +9,6 @@ use farebox_pricing::event::Transport;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response, Version};
-use hyper::upgrade::OnUpgrade;
 use percent_encoding::percent_decode_str;
 
 use super::protocols::{KeyProtocol, Offer};
@@ -33,19 +32,12 @@ const OWN_KEY: &str = "vk_";
 const VERSION: &str = "13";
 
 /// A caller's handshake that can be sent up.
-pub struct Handshake {
-    /// Becomes the caller's connection once our 101 is written.
-    on_upgrade: OnUpgrade,
-}
+pub struct Handshake(());
 
 impl Handshake {
     /// Tells whether a request asks for a WebSocket, and checks that it may: a listed route must be one
     /// for sockets; of an unlisted one the policy for unknown routes decides.
-    pub fn find(
-        head: &Parts,
-        on_upgrade: Option<OnUpgrade>,
-        endpoint: Option<&Endpoint>,
-    ) -> Result<Option<Self>, Refusal> {
+    pub fn find(head: &Parts, endpoint: Option<&Endpoint>) -> Result<Option<Self>, Refusal> {
         if !has_token(&head.headers, header::UPGRADE, "websocket") {
             return Ok(None);
         }
@@ -79,8 +71,7 @@ impl Handshake {
         if endpoint.is_some_and(|endpoint| endpoint.socket.is_none()) {
             return Err(refused("This route is none for WebSockets."));
         }
-        let on_upgrade = on_upgrade.ok_or_else(|| refused("The connection cannot switch."))?;
-        Ok(Some(Self { on_upgrade }))
+        Ok(Some(Self(())))
     }
 }
 
@@ -106,7 +97,7 @@ pub enum Outcome {
 /// Sends the handshake up and makes of a 101 the caller's.
 pub async fn answer(
     worker: &Arc<Worker>,
-    handshake: Handshake,
+    _checked: Handshake,
     offered: &HeaderMap,
     mut call: Box<Call>,
     mut handshake_up: Request<RequestBody>,
@@ -174,7 +165,7 @@ pub async fn answer(
     );
     request::mark(&mut head.headers, &call);
     call.clock.answered = Some(std::time::Instant::now());
-    let relay = Relay::new(handshake.on_upgrade, wire, call, extensions, &head.headers);
+    let relay = Relay::new(wire, call, extensions, &head.headers);
     let body = AnswerBody::Switch(Some(Box::new(relay)));
     Outcome::Switched(Response::from_parts(head, body))
 }

@@ -9,8 +9,6 @@ use std::time::{Duration, Instant};
 use farebox_pricing::event::Ending;
 use farebox_pricing::id::{self, TenantId};
 use http::HeaderMap;
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::sync::futures::OwnedNotified;
 use tokio::time::Sleep;
 
@@ -18,6 +16,7 @@ use super::flow::{End, Flow, Passed};
 use super::gate::Verdict;
 use super::parts::Parts;
 use super::{BLOCKED_MAX, CLOSE_ANSWER_MAX, From, IDLE_MAX};
+use crate::downstream::CallerSocket;
 use crate::failure::Code;
 use crate::framing::websocket::inflate::{Extensions, Inflater};
 use crate::framing::websocket::{Framing, Kind, Message};
@@ -26,7 +25,6 @@ use crate::upstream::UpstreamSocket;
 
 /// A socket whose upstream has switched and whose caller will have, once our 101 is written.
 pub struct Relay {
-    on_upgrade: OnUpgrade,
     upstream: UpstreamSocket,
     parts: Parts,
     extensions: Extensions,
@@ -35,7 +33,6 @@ pub struct Relay {
 impl Relay {
     /// Takes over the call with the upstream's connection; `answer` is the head of its 101.
     pub(super) fn new(
-        on_upgrade: OnUpgrade,
         upstream: UpstreamSocket,
         mut call: Box<Call>,
         extensions: Extensions,
@@ -48,7 +45,6 @@ impl Relay {
             .and_then(|value| value.to_str().ok())
             .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
         Self {
-            on_upgrade,
             upstream,
             parts: Parts::new(call),
             extensions,
@@ -57,10 +53,7 @@ impl Relay {
 
     /// Runs until the socket has ended. A caller that went away before our 101 was written leaves its
     /// row by the call's own drop.
-    pub async fn run(self) {
-        let Ok(upgraded) = self.on_upgrade.await else {
-            return;
-        };
+    pub(crate) async fn run(self, caller: CallerSocket) {
         let (caller_framing, upstream_framing) = match self.extensions {
             Extensions::None => (Framing::new(None), Framing::new(None)),
             Extensions::Deflate(negotiated) => (
@@ -71,7 +64,7 @@ impl Relay {
         };
         let is_gated = self.parts.holds_messages();
         let mut running = Box::new(Running {
-            caller: TokioIo::new(upgraded),
+            caller,
             upstream: self.upstream,
             up: Flow::new(From::Caller, caller_framing, is_gated),
             down: Flow::new(From::Upstream, upstream_framing, false),
@@ -108,7 +101,7 @@ pub(super) enum Stop {
 
 /// A socket while bytes pass.
 pub(super) struct Running {
-    pub(super) caller: TokioIo<Upgraded>,
+    pub(super) caller: CallerSocket,
     pub(super) upstream: UpstreamSocket,
     /// From the caller to the upstream.
     pub(super) up: Flow,

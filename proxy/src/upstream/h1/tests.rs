@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::chunked::Chunked;
+use crate::downstream::CallerBody;
 
 /// The client's end and the server's.
 async fn pair() -> (Box<Connection>, TcpStream) {
@@ -313,7 +314,12 @@ async fn a_caller_that_breaks_off_breaks_the_exchange() {
     let (mut connection, _server) = pair().await;
     let (sender, broken) = broken_body().await;
     let upload = Arc::new(crate::body::Upload::default());
-    let body = RequestBody::streaming(broken, upload, false, Duration::from_secs(60));
+    let body = RequestBody::streaming(
+        CallerBody::H2(broken),
+        upload,
+        false,
+        Duration::from_secs(60),
+    );
     connection.begin(request(Method::POST, body));
     drop(sender);
     let answer = poll_fn(|cx| connection.poll_head(cx)).await;
