@@ -30,10 +30,14 @@ pub const DECODED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const OBJECTS_BYTES_MAX: usize = EVIDENCE_BYTES_MAX - 6 * 1024;
 /// What an object's place and value stand in: `{"at":"","value":},`.
 const OBJECT_FRAME_BYTES: usize = 20;
+/// The flag of an answer whose type has no reader, and whose bytes look like none that has.
+const UNKNOWN_TYPE: &str = "unknown_type";
 /// Events parsed at a stream's beginning until one has named the model.
 const NAMING_EVENTS_MAX: u64 = 4;
 
+mod sniff;
 mod steady;
+
 
 #[cfg(test)]
 mod fixtures;
@@ -58,6 +62,8 @@ pub struct Reader {
 
 #[derive(Debug)]
 enum Body {
+    /// Its first byte will tell, as its type does not, or may be wrong.
+    Unnamed { form: Form, is_json: bool },
     /// A stream of events.
     Events(SseFraming),
     /// An array that grows.
@@ -66,7 +72,7 @@ enum Body {
     Lines(LinesFraming),
     /// AWS messages.
     Messages(AwsFraming),
-    /// A JSON body in one piece so far; a copy is made only when a second one comes.
+    /// A JSON body in one piece so far, found by its first byte; a copy is made only when a second one comes.
     Whole(Bytes),
     /// A JSON body in several pieces.
     Pieces(BytesMut),
@@ -100,7 +106,7 @@ impl Reader {
             && endpoint.is_read
             && !matches!(endpoint.form, Form::Opaque | Form::Lines)
         {
-            evidence.flag("unknown_type");
+            evidence.flag(UNKNOWN_TYPE);
         }
         let is_stream = body.is_stream(endpoint.form, media_type, &evidence);
         let encoding = content_encoding.filter(|encoding| !Decoder::is_identity(encoding));
@@ -231,13 +237,23 @@ impl Reader {
                 Some(body) => self.read_body(&body, is_complete),
                 None => evidence.flag("body_too_large"),
             },
-            Body::Unread => {}
+            Body::Unnamed { is_json: false, .. } => evidence.flag(UNKNOWN_TYPE),
+            Body::Unnamed { .. } | Body::Unread => {}
         }
         bound_objects(&mut self.evidence);
         self.evidence
     }
 
     fn read(&mut self, piece: Piece<'_>) {
+        if let Body::Unnamed { form, is_json } = self.body {
+            let Some(body) = sniff::body(piece.bytes(), form, is_json) else {
+                return;
+            };
+            if matches!(body, Body::Unread) {
+                self.evidence.flag(UNKNOWN_TYPE);
+            }
+            self.body = body;
+        }
         let (endpoint, evidence, steady) = (self.endpoint, &mut self.evidence, &mut self.steady);
         let mut each = |data: &[u8]| read_event(endpoint, evidence, steady, data);
         match &mut self.body {
@@ -258,7 +274,7 @@ impl Reader {
             }
             Body::Pieces(pieces) => pieces.extend_from_slice(piece.bytes()),
             Body::Pruned(pruner) => pruner.push(piece.bytes()),
-            Body::Unread => {}
+            Body::Unnamed { .. } | Body::Unread => {}
         }
         let held: &[u8] = match &self.body {
             Body::Whole(first) => first,
@@ -299,12 +315,13 @@ impl Body {
             Self::Messages(AwsFraming::default())
         } else if LINES.iter().any(|name| is(name)) || is_by_the_line(form, media_type, status) {
             Self::Lines(LinesFraming::default())
-        } else if !is_json(media_type) {
+        } else if form == Form::Opaque && !is_json(media_type) || sniff::is_media(media_type) {
             Self::Unread
-        } else if form == Form::Elements {
-            Self::Elements(ArrayFraming::default())
         } else {
-            Self::Whole(Bytes::new())
+            Self::Unnamed {
+                form,
+                is_json: is_json(media_type),
+            }
         }
     }
 }
@@ -321,8 +338,12 @@ impl Body {
                     .any(|name| media_type.eq_ignore_ascii_case(name));
                 is_typed && form != Form::Lines
             }
-            Self::Elements(_) => evidence.request.is_set("stream"),
-            Self::Whole(_) | Self::Pieces(_) | Self::Pruned(_) => false,
+            Self::Elements(_)
+            | Self::Unnamed {
+                form: Form::Elements,
+                ..
+            } => evidence.request.is_set("stream"),
+            Self::Unnamed { .. } | Self::Whole(_) | Self::Pieces(_) | Self::Pruned(_) => false,
             // Not read, and yet known by its name.
             Self::Unread => [SSE, AWS]
                 .iter()

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::Reader;
 use crate::amend::UsageStripper;
-use crate::provider::{ALL, Asked, Class, Endpoint, Provider};
+use crate::provider::{ALL, Asked, Class, Endpoint, Form, Provider};
 
 /// What each kind of endpoint with a reader has, as `plain` or, where a vendor has several kinds, as
 /// `batch_plain`; `stream` only where answers are streams.
@@ -136,6 +136,15 @@ impl Case {
         pieces: impl IntoIterator<Item = &'a [u8]>,
         encoding: Option<&str>,
     ) -> Value {
+        self.draft_of_type(Some(&self.content_type), pieces, encoding)
+    }
+
+    fn draft_of_type<'a>(
+        &self,
+        content_type: Option<&str>,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+        encoding: Option<&str>,
+    ) -> Value {
         let mut evidence = Evidence::default();
         evidence.counts.request_bytes = self.request.len() as u64;
         let asked = Asked {
@@ -146,13 +155,7 @@ impl Case {
         };
         assert!(self.endpoint.is_read, "{} is not read", self.name);
         (self.endpoint.request_facts)(&mut evidence, &asked);
-        let mut reader = Reader::new(
-            self.endpoint,
-            evidence,
-            self.status,
-            Some(&self.content_type),
-            encoding,
-        );
+        let mut reader = Reader::new(self.endpoint, evidence, self.status, content_type, encoding);
         reader.keep_headers(&self.headers);
         for piece in pieces {
             reader.push(&Bytes::copy_from_slice(piece));
@@ -293,6 +296,39 @@ fn usage_is_the_same_with_every_line_end_and_a_byte_order_mark() {
         case.check("with comments", commented.as_bytes(), None);
         case.check("without a last line end", text.trim_end().as_bytes(), None);
     }
+}
+
+#[test]
+fn usage_is_the_same_under_no_type_and_under_a_wrong_one() {
+    let mut checked = 0;
+    for (_, case) in cases() {
+        let names = [
+            "application/json",
+            "text/event-stream",
+            "application/vnd.amazon.eventstream",
+        ];
+        if !names.iter().any(|name| case.content_type.starts_with(name)) || case.answer.is_empty() {
+            continue;
+        }
+        let types = [
+            None,
+            Some("application/json"),
+            Some("application/octet-stream"),
+        ];
+        for content_type in types {
+            // Sounds come under that name too, and are no text of ours.
+            if case.endpoint.form == Form::Opaque && content_type == types[2] {
+                continue;
+            }
+            checked += 1;
+            for size in [1, case.answer.len()] {
+                let pieces = case.answer.chunks(size);
+                let draft = case.draft_of_type(content_type, pieces, None);
+                assert_eq!(draft, case.expected, "{} as {content_type:?}", case.name);
+            }
+        }
+    }
+    assert!(checked > 0);
 }
 
 #[test]

@@ -57,6 +57,7 @@ fn a_body_over_every_bound_is_counted_and_not_read() {
 fn other_types_and_encodings_are_counted_and_not_read() {
     for (content_type, encoding, flag) in [
         (Some("audio/mpeg"), None, "unknown_type"),
+        (Some("Video/MP4"), None, "unknown_type"),
         (
             Some("application/json"),
             Some("gzip, gzip"),
@@ -79,6 +80,19 @@ fn other_types_and_encodings_are_counted_and_not_read() {
             1
         );
     }
+}
+
+#[test]
+fn what_begins_like_nothing_that_is_read_is_counted_and_not_read() {
+    for text in ["<html></html>", "\u{feff} \n<html>", "upstream error"] {
+        for pieces in [vec![text.as_bytes()], text.as_bytes().chunks(1).collect()] {
+            let evidence = read(Some("text/html"), None, &pieces);
+            assert_eq!(evidence.flags, ["unknown_type"], "{text}");
+            assert_eq!(evidence.counts.response_bytes, text.len() as u64);
+        }
+    }
+    let evidence = read(Some("text/html"), None, &[b" \n"]);
+    assert_eq!(evidence.flags, ["unknown_type"]);
 }
 
 #[test]
