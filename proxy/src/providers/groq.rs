@@ -71,30 +71,53 @@ fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     }
 }
 
+/// The reason of a compound system's row whose division by model repeats the whole for each of them,
+/// as its streams do: the whole is right, and whose it is is not known.
+const NOT_DIVIDED: &str = "breakdown_repeats_the_whole";
+
 fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let divided = evidence.object(BREAKDOWN).and_then(|object| {
-        let lines = object.get("models")?.items().filter_map(|item| {
-            let mut counted = Counted::new(item.get("usage")?);
-            Some(Line {
-                model: item.get("model").and_then(Json::str)?.into_owned(),
-                conditions: tokens::conditions(evidence),
-                usage: tokens::usage(&mut counted, tokens::TEXT)?,
-            })
-        });
-        let lines: Vec<Line> = lines.collect();
-        (!lines.is_empty()).then_some(lines)
-    });
-    if let Some(lines) = divided {
-        return UsageDraft {
-            lines,
-            source: UsageSource::Reported,
-            ..UsageDraft::default()
-        };
-    }
     let usual = evidence.object("usage").is_some();
     let own = evidence.object(OWN).filter(|_| !usual);
-    own.and_then(|object| tokens::reported(evidence, object))
-        .unwrap_or_else(|| chat::usage_of(evidence))
+    let mut whole = own
+        .and_then(|object| tokens::reported(evidence, object))
+        .unwrap_or_else(|| chat::usage_of(evidence));
+    let Some(lines) = divided(evidence) else {
+        return whole;
+    };
+    let [line] = whole.lines.as_mut_slice() else {
+        return reported(lines);
+    };
+    if lines.len() < 2 || lines.iter().any(|other| other.usage != line.usage) {
+        return reported(lines);
+    }
+    if lines.iter().all(|other| other.model == lines[0].model) {
+        line.model.clone_from(&lines[0].model);
+    }
+    whole.reason = whole.reason.or(Some(NOT_DIVIDED));
+    whole
+}
+
+fn reported(lines: Vec<Line>) -> UsageDraft {
+    UsageDraft {
+        lines,
+        source: UsageSource::Reported,
+        ..UsageDraft::default()
+    }
+}
+
+/// A line for each model that a compound system names.
+fn divided(evidence: &Evidence) -> Option<Vec<Line>> {
+    let models = evidence.object(BREAKDOWN)?.get("models")?;
+    let lines = models.items().filter_map(|item| {
+        let mut counted = Counted::new(item.get("usage")?);
+        Some(Line {
+            model: item.get("model").and_then(Json::str)?.into_owned(),
+            conditions: tokens::conditions(evidence),
+            usage: tokens::usage(&mut counted, tokens::TEXT)?,
+        })
+    });
+    let lines: Vec<Line> = lines.collect();
+    (!lines.is_empty()).then_some(lines)
 }
 
 #[cfg(test)]
