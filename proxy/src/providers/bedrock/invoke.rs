@@ -190,7 +190,8 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
     facts::refused(evidence).unwrap_or_else(|| converse::unreported(evidence))
 }
 
-/// The counts of the body or the last message, else those of the headers.
+/// The counts of the body or the last message, and of the headers where it has none: what a guardrail
+/// changed comes with its input alone.
 fn counts(evidence: &Evidence) -> Option<UsageDraft> {
     let header = |name: &str| evidence.headers.get(name)?.parse::<u64>().ok();
     let of_headers = || {
@@ -205,11 +206,22 @@ fn counts(evidence: &Evidence) -> Option<UsageDraft> {
         .collect();
         Kept::of(&format!("{{{}}}", members.join(",")))
     };
-    let of_body = evidence.kept(COUNTS).cloned();
-    let has_input = |kept: &Kept| converse::tokens(&mut Counted::new(kept.json())).is_some();
-    let kept = of_body.filter(has_input).or_else(of_headers)?;
-    let mut counted = Counted::new(kept.json());
-    let usage = converse::tokens(&mut counted)?;
+    let of = |kept: &Kept| {
+        let mut counted = Counted::new(kept.json());
+        Some((converse::tokens(&mut counted)?, counted.is_clamped))
+    };
+    let of_headers = of_headers().as_ref().and_then(of);
+    let (usage, is_clamped) = match (evidence.kept(COUNTS).and_then(of), of_headers) {
+        (Some((mut usage, is_clamped)), Some((others, _))) => {
+            for (meter, quantity) in others.iter() {
+                if usage.quantity(meter).is_none() {
+                    usage.set(meter, quantity);
+                }
+            }
+            (usage, is_clamped)
+        }
+        (of_body, of_headers) => of_body.or(of_headers)?,
+    };
     Some(UsageDraft {
         lines: vec![Line {
             model: facts::model(evidence),
@@ -217,7 +229,7 @@ fn counts(evidence: &Evidence) -> Option<UsageDraft> {
             usage,
         }],
         source: UsageSource::Reported,
-        reason: counted.is_clamped.then_some("negative_clamped"),
+        reason: is_clamped.then_some("negative_clamped"),
         ..UsageDraft::default()
     })
 }
