@@ -26,6 +26,7 @@ pub mod groq;
 mod images;
 pub mod mistral;
 pub mod moonshot;
+mod ollama;
 pub mod openai;
 pub mod openrouter;
 pub mod perplexity;

@@ -48,13 +48,26 @@ mod tests {
         let mut evidence = Evidence::default();
         evidence.response.insert("status", 200);
         evidence.response.insert("model", "gpt-4o-mini");
-        let usage = r#"{"prompt_tokens":10,"completion_tokens":2,"total_tokens":12}"#;
+        let usage = r#"{"input_tokens":10,"output_tokens":2}"#;
         evidence.replace_object("usage", Kept::of(usage).unwrap());
         let text = serde_json::to_string(&evidence).unwrap();
         let mut evidence: Evidence = serde_json::from_str(&text).unwrap();
-        for route in [None, Some("POST /v1/chat/completions")] {
+        // Without a route, where all of a kind are read alike.
+        for (provider, kind, route) in [
+            ("anthropic", EndpointKind::Messages, None),
+            (
+                "anthropic",
+                EndpointKind::Messages,
+                Some("POST /v1/messages"),
+            ),
+            (
+                "openai",
+                EndpointKind::Chat,
+                Some("POST /v1/chat/completions"),
+            ),
+        ] {
             evidence.route = route.map(Into::into);
-            let draft = usage_of("openai", EndpointKind::Chat, &evidence).unwrap();
+            let draft = usage_of(provider, kind, &evidence).unwrap();
             assert_eq!(draft.source, UsageSource::Reported);
             let input = draft.lines[0].usage.quantity(Meter::InputTokens);
             assert_eq!(input, Some(10.into()));
@@ -63,8 +76,12 @@ mod tests {
         assert_eq!(usage_of("openai", EndpointKind::Chat, &evidence), None);
         assert_eq!(usage_of("nobody", EndpointKind::Chat, &evidence), None);
         evidence.route = None;
-        evidence.flag("evidence_dropped");
         assert_eq!(usage_of("openai", EndpointKind::Chat, &evidence), None);
+        evidence.flag("evidence_dropped");
+        assert_eq!(
+            usage_of("anthropic", EndpointKind::Messages, &evidence),
+            None
+        );
     }
 
     #[test]

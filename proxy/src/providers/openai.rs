@@ -6,7 +6,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{escape, facts, free, socket, state, state_unread};
+use crate::providers::{escape, facts, free, ollama, socket, state, state_unread};
 
 mod audio_length;
 pub(crate) mod batches;
@@ -309,6 +309,17 @@ static ENDPOINTS: &[Endpoint] = &[
         request_facts: images::variation_facts,
         ..images("/v1/images/variations")
     },
+    // The own API of a server that is reached by this dialect.
+    ollama::generation("/api/chat", Kind::Chat),
+    ollama::generation("/api/generate", Kind::Completions),
+    ollama::embeddings("/api/embed"),
+    ollama::embeddings("/api/embeddings"),
+    free(Get, "/api/tags"),
+    free(Get, "/api/ps"),
+    free(Get, "/api/version"),
+    free(Post, "/api/show"),
+    // What the agents of its own library send home.
+    free(Post, "/v1/traces/ingest"),
     realtime("/v1/realtime"),
     socket(
         "/v1/realtime/translations",

@@ -23,7 +23,7 @@ const OUTPUT_DETAILS: [&str; 3] = [
 ];
 
 /// The fact of a request whose input may be larger than its bytes.
-pub(super) const UNBOUNDED_INPUT: &str = "input_unbounded";
+pub(crate) const UNBOUNDED_INPUT: &str = "input_unbounded";
 
 /// What tokens are where nothing divides them.
 #[derive(Clone, Copy, Debug)]
