@@ -7,7 +7,7 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Glance, Keeps, Provider, StreamUsage,
 };
-use crate::providers::{created, free, state, sums};
+use crate::providers::{compatible, created, facts, free, state, sums};
 
 mod batches;
 mod complete;
@@ -42,8 +42,10 @@ pub(crate) const fn messages(path: &'static str) -> Endpoint {
     }
 }
 
-static ENDPOINTS: [Endpoint; 17] = [
+static ENDPOINTS: [Endpoint; 18] = [
     messages("/v1/messages"),
+    // For clients of another dialect.
+    compatible::chat("/v1/chat/completions"),
     free(Post, "/v1/messages/count_tokens"),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),
@@ -63,7 +65,7 @@ static ENDPOINTS: [Endpoint; 17] = [
         keeps: Keeps::Creates,
         is_read: true,
         collect: batches::collect_created,
-        usage_of: batches::usage_of_created,
+        usage_of: facts::batch_created,
         ..Endpoint::DEFAULT
     },
     state(Get, "/v1/messages/batches", Keeps::List),

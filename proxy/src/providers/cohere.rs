@@ -9,10 +9,14 @@ use memchr::memmem;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::Verb::{Delete, Get, Post};
-use crate::provider::{Credential, Endpoint, ErrorText, Glance, Keeps, Provider, StreamUsage};
+use crate::provider::{
+    Class, Credential, Endpoint, ErrorText, Glance, Keeps, Provider, StreamUsage,
+};
 use crate::providers::facts::{self, BYTES_PER_TOKEN, keep_response_text, keep_usage};
 use crate::providers::openai::{self, chat, tokens};
 use crate::providers::{compatible, free, metered_unread, speech, state, state_unread};
+
+mod batches;
 
 /// Cohere's own API.
 pub static PROVIDER: Provider = Provider {
@@ -51,9 +55,28 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Get, "/v1/embed-jobs", Keeps::List),
     state_unread(Get, "/v1/embed-jobs/{id}", Keeps::Item, Kind::Embeddings),
     state(Post, "/v1/embed-jobs/{id}/cancel", Keeps::Item),
-    metered_unread(Post, "/v2/batches", Kind::Batch, Keeps::Creates),
+    Endpoint {
+        path: "/v2/batches",
+        kind: Kind::Batch,
+        keeps: Keeps::Creates,
+        is_read: true,
+        collect: batches::collect,
+        usage_of: facts::batch_created,
+        ..Endpoint::DEFAULT
+    },
     state(Get, "/v2/batches", Keeps::List),
-    state_unread(Get, "/v2/batches/{id}", Keeps::Item, Kind::Batch),
+    Endpoint {
+        verb: Get,
+        path: "/v2/batches/{id}",
+        kind: Kind::Batch,
+        class: Class::State,
+        keeps: Keeps::Item,
+        is_read: true,
+        collect: batches::collect,
+        usage_of: batches::usage_of,
+        ..Endpoint::DEFAULT
+    },
+    state(Post, "/v2/batches/{id}:cancel", Keeps::Item),
     state(Post, "/v1/datasets", Keeps::Creates),
     state(Get, "/v1/datasets", Keeps::List),
     state(Get, "/v1/datasets/{id}", Keeps::Item),

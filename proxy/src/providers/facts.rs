@@ -82,6 +82,14 @@ pub fn member<'a>(raw: Option<Raw<'a>>, name: &str) -> Option<Raw<'a>> {
     pick_in(raw?, [name])?.members[0]
 }
 
+/// A whole number of an answer; some vendors put theirs between quotes.
+pub fn count_of(raw: Raw<'_>) -> Option<u64> {
+    match text_of(raw) {
+        Some(text) => text.parse().ok(),
+        None => raw.get().parse().ok(),
+    }
+}
+
 /// A member is there and says something.
 pub fn is_present(raw: Option<Raw<'_>>) -> bool {
     raw.is_some_and(|raw| raw.bytes() != b"null")
@@ -237,6 +245,22 @@ pub fn refused(evidence: &Evidence) -> Option<UsageDraft> {
     })
 }
 
+/// The draft of an answer that names a batch which was made: another call will tell what it used.
+#[must_use]
+pub fn batch_created(evidence: &Evidence) -> UsageDraft {
+    if let Some(draft) = refused(evidence) {
+        return draft;
+    }
+    if evidence.response_text("id").is_none() {
+        return missing(why_no_usage(evidence), None, None);
+    }
+    UsageDraft {
+        source: UsageSource::Pending,
+        reason: Some("batch"),
+        ..UsageDraft::default()
+    }
+}
+
 /// Flags of a reader that saw an answer and could not read it.
 const UNREAD_FLAGS: [&str; 6] = [
     "body_too_large",
@@ -265,10 +289,12 @@ pub fn why_no_usage(evidence: &Evidence) -> &'static str {
     }
     let is_whole = is_set(evidence, "finished")
         || (evidence.counts.is_complete && evidence.counts.frames == 0);
-    if is_whole && !is_set(evidence, "error") {
-        return "no_usage_in_answer";
+    match is_set(evidence, "error") {
+        false if is_whole => "no_usage_in_answer",
+        // An error alone, under a status that says nothing of it.
+        true if is_whole && evidence.counts.output_frames == 0 => "error_in_answer",
+        _ => CUT,
     }
-    CUT
 }
 
 /// The draft of an answer without usage: bounds; and where generation was surely under way, an

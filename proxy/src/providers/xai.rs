@@ -7,13 +7,12 @@ use farebox_pricing::usage::{Line, Meter, UsageDraft};
 
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Class, Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::facts::Counted;
+use crate::providers::facts::{self, Counted};
 use crate::providers::openai::{self, chat, embeddings, responses};
 use crate::providers::spoken::{self, Charged};
-use crate::providers::{
-    compatible, escape, free, images, metered_unread, socket, speech, state, state_unread,
-};
+use crate::providers::{compatible, escape, free, images, socket, speech, state};
 
+mod batches;
 mod deferred;
 mod realtime_socket;
 mod speech_sockets;
@@ -133,9 +132,31 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),
     state(Get, "/v1/files/{id}/content", Keeps::Item),
-    metered_unread(Post, "/v1/batches", Kind::Batch, Keeps::Creates),
+    Endpoint {
+        path: "/v1/batches",
+        kind: Kind::Batch,
+        keeps: Keeps::Creates,
+        is_read: true,
+        collect: batches::collect,
+        usage_of: facts::batch_created,
+        ..Endpoint::DEFAULT
+    },
     state(Get, "/v1/batches", Keeps::List),
-    state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
+    Endpoint {
+        verb: Get,
+        path: "/v1/batches/{id}",
+        kind: Kind::Batch,
+        class: Class::State,
+        keeps: Keeps::Item,
+        is_read: true,
+        collect: batches::collect,
+        usage_of: batches::usage_of,
+        ..Endpoint::DEFAULT
+    },
+    state(Post, "/v1/batches/{id}:cancel", Keeps::Item),
+    state(Get, "/v1/batches/{id}/requests", Keeps::Item),
+    state(Post, "/v1/batches/{id}/requests", Keeps::Item),
+    state(Get, "/v1/batches/{id}/results", Keeps::Item),
 ];
 
 const fn started_video(path: &'static str) -> Endpoint {

@@ -4,13 +4,13 @@
 //! and all of it is at the batch's price.
 
 use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
+use farebox_pricing::usage::Line;
 
 use super::messages;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::Asked;
-use crate::providers::facts::{self, is_present, keep_response_text};
+use crate::providers::facts::{is_present, keep_response_text};
 use crate::providers::sums;
 
 /// Keeps the name of a batch that was made.
@@ -25,21 +25,6 @@ pub(super) fn collect_created(frame: &Frame<'_>, evidence: &mut Evidence) {
     keep_response_text(evidence, "processing_status", status);
     note_error(evidence, error);
     evidence.response.insert("finished", true);
-}
-
-/// Its results will tell.
-pub(super) fn usage_of_created(evidence: &Evidence) -> UsageDraft {
-    if let Some(draft) = facts::refused(evidence) {
-        return draft;
-    }
-    if evidence.response_text("id").is_none() {
-        return facts::missing(facts::why_no_usage(evidence), None, None);
-    }
-    UsageDraft {
-        source: UsageSource::Pending,
-        reason: Some("batch"),
-        ..UsageDraft::default()
-    }
 }
 
 /// The batch whose results are asked for: `/v1/messages/batches/{id}/results`.
