@@ -23,6 +23,7 @@ pub(crate) async fn run(app: App, default_days: Option<u32>, shutdown: Cancellat
                     tracing::info!(
                         months = removed.months,
                         events = removed.events,
+                        links = removed.links,
                         "old events are removed"
                     );
                 }

@@ -3,11 +3,11 @@
 //! Everything here runs as the retention role, which may delete events and nothing of the ledger's
 //! sums, corrections or invoices. What was removed is noted, so that it is known when it comes again.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::{Client, GenericClient};
 use serde::Serialize;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use utoipa::ToSchema;
 
 /// Most slices of one day that a pass removes of one tenant; the next pass goes on.
@@ -16,11 +16,15 @@ const SLICES_MAX: usize = 4_000;
 /// Most tries of a pass to lock a month that others read; the next pass tries again.
 const LOCK_TRIES_MAX: usize = 8;
 
+/// The beginning of a month that is the first parameter.
+const MONTH: &str = "($1::text::timestamp at time zone 'UTC')";
+
 /// What a pass removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Removed {
     pub(crate) months: u64,
     pub(crate) events: u64,
+    pub(crate) links: u64,
 }
 
 /// Removes what is older than its tenant's rule; `default_days` is the rule of tenants without one.
@@ -56,14 +60,30 @@ pub(crate) async fn pass(client: &mut Client, default_days: Option<i32>) -> Resu
             &[],
         )
         .await?;
+    let mut oldest: Option<String> = None;
     for month in months {
-        removed.months += u64::from(drop_month(client, month.try_get(0)?, default_days).await?);
+        let month: String = month.try_get(0)?;
+        if drop_month(client, &month, default_days).await? {
+            removed.months += 1;
+            // Behind the drop and not with it: whoever reads waits for one.
+            let to = format!("({MONTH} + interval '1 month')");
+            removed.links += remove_links(client, MONTH, &to, &[&month]).await?;
+        } else if oldest.is_none() {
+            oldest = Some(month);
+        }
+    }
+    // Also what a pass left that ended right behind a drop.
+    if let Some(oldest) = oldest {
+        removed.links += remove_links(client, "'epoch'::timestamptz", MONTH, &[&oldest]).await?;
     }
     for rule in rules {
         let (tenant, before): (Option<String>, i64) = (rule.try_get(0)?, rule.try_get(2)?);
         for _ in 0..SLICES_MAX {
             match slice(client, tenant.as_deref(), before).await? {
-                Some(events) => removed.events += events,
+                Some((events, links)) => {
+                    removed.events += events;
+                    removed.links += links;
+                }
                 None => break,
             }
         }
@@ -92,13 +112,13 @@ async fn drop_month(
     Ok(false)
 }
 
-/// Removes one day of a tenant's events, the oldest first; `None` when there is none, or another
-/// collector is at it.
+/// Removes one day of a tenant's events, the oldest first, and how many links went with them; `None`
+/// when there is none, or another collector is at it.
 async fn slice(
     client: &mut Client,
     tenant: Option<&str>,
     before_ms: i64,
-) -> Result<Option<u64>, Error> {
+) -> Result<Option<(u64, u64)>, Error> {
     // `=` uses the index, and a null is found by `is null` alone.
     let whose = match tenant {
         Some(_) => "tenant_id = $1::text",
@@ -111,8 +131,8 @@ async fn slice(
                 "select pg_try_advisory_xact_lock(hashtextextended('farebox_retention', 0)), (
                      select case
                          when min(started_at) is not null
-                         then least(min(started_at) + interval '1 day', before)
-                     end::text
+                         then array[min(started_at), least(min(started_at) + interval '1 day', before)]
+                     end::text[]
                      from farebox_private.usage_events
                      where {whose} and started_at < before)
                  from (select timestamptz 'epoch' + $2::bigint * interval '1 millisecond' as before) as bound"
@@ -120,8 +140,8 @@ async fn slice(
             &[&tenant, &before_ms],
         )
         .await?;
-    let (is_alone, to): (bool, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-    let Some(to) = to.filter(|_| is_alone) else {
+    let (is_alone, bounds): (bool, Option<Vec<String>>) = (row.try_get(0)?, row.try_get(1)?);
+    let Some([from, to]) = bounds.as_deref().filter(|_| is_alone) else {
         return Ok(None);
     };
     transaction
@@ -143,8 +163,41 @@ async fn slice(
             &[&tenant, &to],
         )
         .await?;
+    let bounds = ["$1::text::timestamptz", "$2::text::timestamptz"];
+    let links = remove_links(&transaction, bounds[0], bounds[1], &[from, to]).await?;
     transaction.commit().await?;
-    Ok(Some(events))
+    Ok(Some((events, links)))
+}
+
+/// Removes what events made in a time were to each other, once both ends are gone: until then it says
+/// what the other end was. Each bound is an instant in SQL.
+async fn remove_links(
+    client: &impl GenericClient,
+    from: &str,
+    to: &str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<u64, Error> {
+    let id = |at: &str| format!("farebox_private.first_event_id({at})");
+    let (from, to) = (id(from), id(to));
+    let gone = |end: &str| {
+        format!(
+            "not exists (
+                 select from farebox_private.usage_events as events
+                 where events.event_id = links.{end})"
+        )
+    };
+    let (of_event, of_other) = (gone("event_id"), gone("other_event_id"));
+    client
+        .execute(
+            &format!(
+                "delete from farebox_private.event_links as links
+                 where ((links.event_id >= {from} and links.event_id < {to})
+                         or (links.other_event_id >= {from} and links.other_event_id < {to}))
+                     and {of_event} and {of_other}"
+            ),
+            parameters,
+        )
+        .await
 }
 
 /// An end customer whose id was erased.

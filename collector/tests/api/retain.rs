@@ -17,16 +17,44 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
         let body = json!({"tenant_id": tenant});
         first.done("POST", "/api/v1/tenants", &body).await?;
     }
-    let records: Vec<Value> = (1..)
+    let mut records: Vec<Value> = (1..)
         .zip([
             ("acme", "2026-05-15T12:00:00Z"),
             ("acme", "2026-07-15T12:00:00Z"),
             ("globex", "2026-07-16T12:00:00Z"),
             ("acme", "2026-11-20T12:00:00Z"),
+            // The same answers again: in May, in July, and of July's in November.
+            ("acme", "2026-05-16T12:00:00Z"),
+            ("acme", "2026-07-17T12:00:00Z"),
+            ("globex", "2026-07-18T12:00:00Z"),
+            ("acme", "2026-11-21T12:00:00Z"),
         ])
         .map(|(n, (tenant, at))| record(Some(tenant), at, n))
         .collect();
-    assert_eq!(outcomes(&first.ledger.ship(&records).await?), [Accepted; 4]);
+    for (again, of) in [(4, 0), (5, 1), (6, 2), (7, 1)] {
+        records[again]["response_id"] = records[of]["response_id"].clone();
+    }
+    assert_eq!(outcomes(&first.ledger.ship(&records).await?), [Accepted; 8]);
+    let links = "select array(
+        select concat_ws(' ', month_of.event, relation, month_of.other)
+        from farebox_private.event_links as links
+        cross join lateral (
+            select
+                to_char(max(at) filter (where links.event_id >= farebox_private.first_event_id(at)), 'MM') as event,
+                to_char(max(at) filter (where links.other_event_id >= farebox_private.first_event_id(at)), 'MM') as other
+            from generate_series(timestamptz '2026-01-01 UTC', '2026-12-01 UTC', '1 month') as at
+        ) as month_of
+        order by links.event_id)";
+    let known: Vec<String> = first.ledger.one(links).await?;
+    assert_eq!(
+        known,
+        [
+            "05 repeats 05",
+            "07 repeats 07",
+            "07 repeats 07",
+            "11 repeats 07"
+        ]
+    );
     let closed = json!({"tenant": "acme", "month": "2026-07"});
     let closed = first.done("POST", "/api/v1/invoices", &closed).await?;
     let sums = "select array_agg(to_jsonb(usage_daily)::text order by day, tenant_id, meter) from farebox.usage_daily";
@@ -47,7 +75,14 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
     let left = "select array(select tenant_id || ' ' || period from farebox.usage_events order by event_id)";
     loop {
         let rows: Vec<String> = first.ledger.one(left).await?;
-        if rows == ["globex 2026-07-01", "acme 2026-11-01"] {
+        if rows
+            == [
+                "globex 2026-07-01",
+                "globex 2026-07-01",
+                "acme 2026-11-01",
+                "acme 2026-11-01",
+            ]
+        {
             break;
         }
         assert!(started.elapsed() < PATIENCE, "{rows:?}");
@@ -62,6 +97,15 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
         )
         .await?;
     assert_eq!(months, [true, false]);
+    // What events were to each other goes when neither is left.
+    loop {
+        let rows: Vec<String> = first.ledger.one(links).await?;
+        if rows == ["07 repeats 07", "11 repeats 07"] {
+            break;
+        }
+        assert!(started.elapsed() < PATIENCE, "{rows:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     let after: Vec<String> = first.ledger.one(sums).await?;
     assert_eq!(before, after);
     let path = "/api/v1/invoices/2026-000001";
@@ -69,7 +113,7 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
     assert_eq!(invoice, closed);
     // What comes again was there before, though nothing of it is left.
     let again = first.ledger.ship(&records).await?;
-    assert_eq!(outcomes(&again), [Duplicate; 4]);
+    assert_eq!(outcomes(&again), [Duplicate; 8]);
     assert_eq!(first.ledger.one::<Vec<String>>(sums).await?, before);
     // Nor are its sums made again from what is left.
     let rebuilt = first

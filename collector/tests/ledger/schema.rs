@@ -2,7 +2,7 @@
 
 use farebox_collector::migrate::{MigrateError, ROLE_PREFIX, migrate};
 
-use crate::support::{Ledger, Result};
+use crate::support::{Ledger, Result, id, millis};
 
 #[tokio::test]
 async fn migrating_again_changes_nothing() -> Result {
@@ -35,6 +35,125 @@ async fn several_databases_of_a_cluster_can_be_migrated_at_once() -> Result {
     assert_eq!(owner, "ledger_twin_owner");
     one.drop_database().await?;
     two.drop_database().await
+}
+
+/// Brings a database to the schema before a migration, as a program of that time did.
+async fn migrate_to(ledger: &Ledger, before: &str) -> Result {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../sql/migrations");
+    let mut files: Vec<String> = std::fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    files.retain(|name| name.as_str() < before);
+    files.sort();
+    let client = ledger.sql().await?;
+    client
+        .batch_execute(
+            "set role farebox_owner;
+             create schema farebox_private;
+             create table farebox_private.schema_migrations (
+                 version integer primary key,
+                 name text not null,
+                 checksum text not null,
+                 applied_at timestamptz not null default now()
+             )",
+        )
+        .await?;
+    for name in files {
+        let text = std::fs::read_to_string(format!("{folder}/{name}"))?;
+        client.batch_execute(&text).await?;
+        client
+            .execute(
+                "insert into farebox_private.schema_migrations (version, name, checksum)
+                 values ($1, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'))",
+                &[&name[..4].parse::<i32>()?, &name, &text],
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_events_said_of_each_other_moves_into_links() -> Result {
+    // Its roles are the cluster's.
+    let roles = Ledger::new().await?;
+    let ledger = Ledger::empty().await?;
+    let client = ledger.sql().await?;
+    client
+        .batch_execute(&format!(
+            "grant create on database {} to farebox_owner",
+            ledger.name
+        ))
+        .await?;
+    migrate_to(&ledger, "0011_").await?;
+    let at = "2026-11-20T12:00:00Z";
+    client
+        .batch_execute("select farebox_private.ensure_partition('2026-11-01')")
+        .await?;
+    let [pending, settling, repeating, late, plain] = [1, 2, 3, 4, 5].map(|n| id(millis(at), n));
+    for (event, pricing, settles, repeats) in [
+        (pending, "unknown", None, None),
+        (settling, "priced", Some(pending), None),
+        (repeating, "repeat", Some(pending), Some(settling)),
+        (late, "priced", None, None),
+        (plain, "priced", None, None),
+    ] {
+        client
+            .execute(
+                "insert into farebox_private.usage_events (
+                     event_id, call_id, part, is_final, settles, schema, tenant_id, synthetic, environment,
+                     attribution, paid_by, upstream, provider, endpoint, started_at, period, day, is_late,
+                     clock_suspect, ending, streaming, transport, request_amended, attempt, sanitised, lines,
+                     usage, usage_source, charges, cost_usd, billed_usd, price_mismatch, pricing, repeats,
+                     content_digest)
+                 values ($1, $1, 1, true, $2, 1, 'acme', false, 'live', 'header', 'operator', 'openai',
+                     'openai', 'chat', $3::text::timestamptz, '2026-11-01', '2026-11-20', false, false,
+                     'complete', false, 'http', false, 1, false, '[]', '{}',
+                     case when $4 = 'unknown' then 'pending' else 'reported' end, '[]',
+                     case when $4 <> 'unknown' then 0 end, case when $4 <> 'unknown' then 0 end, false,
+                     $4, $5, '')",
+                &[&event, &settles, &at, &pricing, &repeats],
+            )
+            .await?;
+    }
+    client
+        .execute(
+            "insert into farebox_private.late_settlements (settling_event_id, pending_event_id, tenant_id)
+             values ($1, $2, 'acme')",
+            &[&late, &pending],
+        )
+        .await?;
+
+    let ran = migrate(&ledger.url, ROLE_PREFIX).await?.migrations;
+    assert!(ran[0].starts_with("0011_"), "{ran:?}");
+    let said: Vec<String> = ledger
+        .one(
+            "select array(
+                 select concat_ws(' ', tenant_id, right(event_id::text, 1), relation, right(other_event_id::text, 1))
+                 from farebox_private.event_links
+                 order by event_id, relation)",
+        )
+        .await?;
+    assert_eq!(
+        said,
+        [
+            "acme 2 settles 1",
+            "acme 3 repeats 2",
+            "acme 3 settles 1",
+            "acme 4 settles 1",
+        ]
+    );
+    // And are read from there.
+    let shown: Vec<String> = ledger
+        .one(
+            "select array(
+                 select concat_ws(' ', right(event_id::text, 1), coalesce(right(settles::text, 1), '-'),
+                     coalesce(right(repeats::text, 1), '-'))
+                 from farebox.usage_events order by event_id)",
+        )
+        .await?;
+    assert_eq!(shown, ["1 - -", "2 1 -", "3 1 2", "4 1 -", "5 - -"]);
+    ledger.drop_database().await?;
+    roles.drop_database().await
 }
 
 #[tokio::test]
