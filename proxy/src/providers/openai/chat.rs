@@ -12,7 +12,7 @@ use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
     self, is_present, keep_error, keep_request, keep_response_text, keep_usage,
 };
-use crate::providers::openai::tokens;
+use crate::providers::openai::{delta, tokens};
 
 /// Model, stream and what bounds the output.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -72,17 +72,12 @@ pub(crate) fn glance(data: &[u8]) -> Glance {
     {
         return Glance::Telling;
     }
-    let has_delta = DELTA.find(data).is_some_and(|found| {
+    let has_output = DELTA.find_iter(data).any(|found| {
         let rest = &data[found + DELTA.needle().len()..];
-        let inside = rest
-            .iter()
-            .position(|byte| *byte == b'{')
-            .map(|at| &rest[at + 1..]);
-        inside
-            .and_then(first_solid)
-            .is_some_and(|byte| byte != b'}')
+        let inside = rest.iter().position(|byte| *byte == b'{');
+        inside.is_some_and(|at| delta::has_output(&rest[at..]))
     });
-    if has_delta {
+    if has_output {
         Glance::Output
     } else {
         Glance::Dull
@@ -177,7 +172,7 @@ fn unreported(evidence: &Evidence) -> UsageDraft {
     tokens::unreported(evidence, low, high)
 }
 
-/// Each output event holds a token at least; `n` choices may each be as long as the limit says.
+/// Each event with output holds a token at least; `n` choices may each be as long as the limit says.
 fn output_bounds(evidence: &Evidence) -> (u64, u64) {
     let low = evidence.counts.output_frames;
     let choices = facts::request_count(evidence, "n").unwrap_or(1).max(1);
@@ -194,7 +189,16 @@ mod tests {
 
     #[test]
     fn a_glance_parses_only_what_tells() {
-        let cases: [(&[u8], Glance); 10] = [
+        let cases: [(&[u8], Glance); 13] = [
+            (
+                br#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
+                Glance::Dull,
+            ),
+            (
+                br#"{"choices":[{"delta":{"content":""}},{"delta":{"content":"Hi"}}]}"#,
+                Glance::Output,
+            ),
+            (br#"{"choices":[{"delta":null}]}"#, Glance::Dull),
             (
                 br#"{"choices":[{"delta":{"content":"Hi"}}],"usage":null}"#,
                 Glance::Output,
