@@ -38,7 +38,6 @@ const NAMING_EVENTS_MAX: u64 = 4;
 mod sniff;
 mod steady;
 
-
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
