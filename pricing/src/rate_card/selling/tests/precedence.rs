@@ -81,3 +81,65 @@ fn a_condition_of_a_rule_holds_in_other_words_of_the_card() {
     check("flex", "cost");
     check("default", "cost");
 }
+
+#[test]
+fn a_call_may_meet_rules_under_every_name_and_of_every_buyer() {
+    let named = [
+        "gpt-5-mini",
+        "openai/gpt-5-mini-2025-08-07",
+        "openai/gpt-5-mini",
+    ];
+    let mut all = Vec::new();
+    for (of, scope) in [
+        ("tenant", json!({"tenant": "acme"})),
+        ("plan", json!({"plan": "pro"})),
+        ("all", json!({})),
+    ] {
+        let mut add = |name: &str, what: Value| {
+            let mut rule = json!({"rule": format!("{of} {name}"), "markup": "2"});
+            for part in [&scope, &what] {
+                for (name, value) in part.as_object().unwrap() {
+                    rule[name.as_str()] = value.clone();
+                }
+            }
+            all.push(rule);
+        };
+        add("any", json!({}));
+        add("vendor", json!({"provider": "openai"}));
+        for name in named {
+            add(name, json!({"model": name}));
+        }
+    }
+    let said = line(
+        "openai/gpt-5-mini-2025-08-07",
+        &[(Meter::InputTokens, "1000")],
+    );
+    let priced = sold(
+        &selling(json!(all)),
+        buyer("acme", Some("pro")),
+        "openai",
+        said,
+        AT,
+    );
+    let (rule, _) = rule_and_billed(&priced);
+    assert_eq!(rule, "tenant openai/gpt-5-mini-2025-08-07");
+}
+
+#[test]
+fn rules_are_known_before_they_are_in_force_and_may_be_taken_out_of_it() {
+    let text = json!({"schema": 1, "kind": "price", "rules": [{"rule": "all", "markup": "2"}]});
+    let rules = SellingRules::from_json(&text.to_string()).unwrap();
+    let revision = rules.revision().to_owned();
+    let known = CardSet::built_in().with_known_selling(std::sync::Arc::new(rules));
+    assert!(known.selling().is_none());
+    assert!(known.selling_of_revision(&revision).is_some());
+    let active = known.with_selling_revision(Some(&revision)).unwrap();
+    assert_eq!(
+        active.selling().map(SellingRules::revision),
+        Some(revision.as_str())
+    );
+    let none = active.with_selling_revision(None).unwrap();
+    assert!(none.selling().is_none());
+    assert!(none.selling_of_revision(&revision).is_some());
+    assert!(none.with_selling_revision(Some("f00")).is_none());
+}
