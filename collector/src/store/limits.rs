@@ -2,6 +2,7 @@
 
 use deadpool_postgres::GenericClient;
 use serde::Serialize;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -83,7 +84,27 @@ impl LimitTerms {
             && limit.dry_run == self.dry_run
             && limit.expires_at == self.expires_at
     }
+
+    /// What a limit is like another by: `$1` to `$12` of [`LIKENESS`].
+    fn likeness(&self) -> [&(dyn ToSql + Sync); 12] {
+        [
+            &self.tenant_id,
+            &self.customer_id,
+            &self.project,
+            &self.agent,
+            &self.key_id,
+            &self.provider,
+            &self.upstream,
+            &self.model,
+            &self.per,
+            &self.meter,
+            &self.window_kind,
+            &self.basis,
+        ]
+    }
 }
+
+const LIKENESS: &str = "tenant_id, customer_id, project, agent, key_id, provider, upstream, model, per, meter, window_kind, basis";
 
 const COLUMNS: &str = r#"limit_id, tenant_id, customer_id, project, agent, key_id, provider, upstream, model, per,
     meter, trim_scale(amount)::text, window_kind, basis, action, fail, dry_run,
@@ -183,35 +204,14 @@ pub(crate) async fn lock_like(
     let sql = format!(
         "select {COLUMNS}
          from farebox_private.limits
-         where (tenant_id, customer_id, project, agent, key_id, provider, upstream, model)
-                is not distinct from ($1::text, $2::text, $3::text, $4::text, $5::uuid, $6::text, $7::text, $8::text)
-             and per = $9
-             and meter = $10
-             and window_kind = $11
-             and basis = $12
+         where ({LIKENESS}) is not distinct from (
+             $1::text, $2::text, $3::text, $4::text, $5::uuid, $6::text, $7::text, $8::text, $9::text[],
+             $10::text, $11::text, $12::text)
          order by limit_id
          limit 1
          for update"
     );
-    let row = client
-        .query_opt(
-            &sql,
-            &[
-                &terms.tenant_id,
-                &terms.customer_id,
-                &terms.project,
-                &terms.agent,
-                &terms.key_id,
-                &terms.provider,
-                &terms.upstream,
-                &terms.model,
-                &terms.per,
-                &terms.meter,
-                &terms.window_kind,
-                &terms.basis,
-            ],
-        )
-        .await?;
+    let row = client.query_opt(&sql, &terms.likeness()).await?;
     row.as_ref().map(read).transpose()
 }
 
@@ -224,10 +224,9 @@ pub(crate) async fn put(
 ) -> Result<Limit, Error> {
     let sql = format!(
         "insert into farebox_private.limits
-            (limit_id, tenant_id, customer_id, project, agent, key_id, provider, upstream, model, per,
-             meter, amount, window_kind, basis, action, fail, dry_run, expires_at, created_by)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-             $11, $12::text::numeric, $13, $14, $15, $16, $17, $18::text::timestamptz, $19)
+            ({LIKENESS}, limit_id, amount, action, fail, dry_run, expires_at, created_by)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,
+             $13, $14::text::numeric, $15, $16, $17, $18::text::timestamptz, $19)
          on conflict (limit_id) do update set
             tenant_id = excluded.tenant_id,
             customer_id = excluded.customer_id,
@@ -249,33 +248,17 @@ pub(crate) async fn put(
             updated_at = now()
          returning {COLUMNS}"
     );
-    let row = client
-        .query_one(
-            &sql,
-            &[
-                &limit_id,
-                &terms.tenant_id,
-                &terms.customer_id,
-                &terms.project,
-                &terms.agent,
-                &terms.key_id,
-                &terms.provider,
-                &terms.upstream,
-                &terms.model,
-                &terms.per,
-                &terms.meter,
-                &terms.amount,
-                &terms.window_kind,
-                &terms.basis,
-                &terms.action,
-                &terms.fail,
-                &terms.dry_run,
-                &terms.expires_at,
-                &actor,
-            ],
-        )
-        .await?;
-    read(&row)
+    let mut values = terms.likeness().to_vec();
+    values.extend([
+        &limit_id as &(dyn ToSql + Sync),
+        &terms.amount,
+        &terms.action,
+        &terms.fail,
+        &terms.dry_run,
+        &terms.expires_at,
+        &actor,
+    ]);
+    read(&client.query_one(&sql, &values).await?)
 }
 
 /// Removes the limit.
