@@ -1,6 +1,7 @@
 //! The command line: every verb and flag there is, and nothing that is not.
 
 pub(crate) mod books;
+mod filters;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -139,8 +139,8 @@ fn csv_cell(text: &str) -> String {
 }
 
 /// Parameters that were given.
-fn query<'a, const N: usize>(
-    asked: [(&'static str, &'a Option<String>); N],
+fn query<'a>(
+    asked: impl IntoIterator<Item = (&'static str, &'a Option<String>)>,
 ) -> Vec<(&'static str, &'a str)> {
     asked
         .into_iter()

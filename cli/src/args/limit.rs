@@ -4,6 +4,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use super::Reach;
+use super::filters::OfLimits;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Window {
@@ -127,23 +128,15 @@ pub(crate) enum LimitVerb {
     },
     /// How far limits are used: used, reserved, remaining, percent, when they reset.
     Status {
-        /// Only this tenant's.
-        #[arg(long)]
-        tenant: Option<String>,
-        /// Only this limit.
-        #[arg(long)]
-        limit: Option<Uuid>,
+        #[command(flatten)]
+        of: OfLimits,
         #[command(flatten)]
         reach: Reach,
     },
     /// When limits warned, refused, or would have.
     Events {
-        /// Only this tenant's.
-        #[arg(long)]
-        tenant: Option<String>,
-        /// Only this limit.
-        #[arg(long)]
-        limit: Option<Uuid>,
+        #[command(flatten)]
+        of: OfLimits,
         #[command(flatten)]
         reach: Reach,
     },

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
 use super::Reach;
+use super::filters::{Begun, Carrying};
 
 #[derive(Debug, Args)]
 pub(crate) struct UsageArgs {
@@ -19,36 +20,8 @@ pub(crate) struct UsageArgs {
     /// To this hour, exclusive, RFC 3339; or a day.
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    /// Only this customer's.
-    #[arg(long)]
-    pub(crate) customer: Option<String>,
-    /// Only this project's.
-    #[arg(long)]
-    pub(crate) project: Option<String>,
-    /// Only this agent's.
-    #[arg(long)]
-    pub(crate) agent: Option<String>,
-    /// Only this section's.
-    #[arg(long)]
-    pub(crate) section: Option<String>,
-    /// Only of the virtual key of this id.
-    #[arg(long, value_name = "KEY-ID")]
-    pub(crate) key: Option<String>,
-    /// Only live or test traffic.
-    #[arg(long)]
-    pub(crate) environment: Option<String>,
-    /// Only this vendor's.
-    #[arg(long)]
-    pub(crate) provider: Option<String>,
-    /// Only this kind of call.
-    #[arg(long)]
-    pub(crate) endpoint: Option<String>,
-    /// Only this model's.
-    #[arg(long)]
-    pub(crate) model: Option<String>,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
     /// Only this meter; `calls` counts calls.
     #[arg(long)]
     pub(crate) meter: Option<String>,
@@ -64,45 +37,20 @@ pub(crate) struct EventsArgs {
     /// To this time, exclusive, RFC 3339; or a day.
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long, conflicts_with = "unattributed")]
-    pub(crate) tenant: Option<String>,
+    #[command(flatten)]
+    pub(crate) carrying: Carrying,
     /// Only those without a tenant.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "tenant")]
     pub(crate) unattributed: bool,
-    /// Only this customer's.
-    #[arg(long)]
-    pub(crate) customer: Option<String>,
-    /// Only this project's.
-    #[arg(long)]
-    pub(crate) project: Option<String>,
-    /// Only this agent's.
-    #[arg(long)]
-    pub(crate) agent: Option<String>,
-    /// Only of this section.
-    #[arg(long)]
-    pub(crate) section: Option<String>,
-    /// Only this vendor's.
-    #[arg(long)]
-    pub(crate) provider: Option<String>,
     /// Only through this configured upstream.
     #[arg(long)]
     pub(crate) upstream: Option<String>,
-    /// Only this kind of call.
-    #[arg(long)]
-    pub(crate) endpoint: Option<String>,
-    /// Only this model's.
-    #[arg(long)]
-    pub(crate) model: Option<String>,
     /// Only of this session.
     #[arg(long)]
     pub(crate) session: Option<String>,
     /// Only of this run.
     #[arg(long)]
     pub(crate) run: Option<String>,
-    /// Only by the virtual key of this id.
-    #[arg(long, value_name = "KEY-ID")]
-    pub(crate) key: Option<String>,
     /// Attempts and parts of this call.
     #[arg(long, value_name = "CALL-ID")]
     pub(crate) call: Option<String>,
@@ -112,9 +60,6 @@ pub(crate) struct EventsArgs {
     /// The one with this request id header of the provider's.
     #[arg(long, value_name = "ID")]
     pub(crate) upstream_request_id: Option<String>,
-    /// Only live or test traffic.
-    #[arg(long)]
-    pub(crate) environment: Option<String>,
     /// Only with this HTTP status.
     #[arg(long)]
     pub(crate) status: Option<String>,
@@ -136,21 +81,8 @@ pub(crate) struct EventsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct SessionsArgs {
-    /// Begun at or after, RFC 3339; or a day.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-    /// Begun before, RFC 3339; or a day.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    /// Only the one of this id.
-    #[arg(long)]
-    pub(crate) session: Option<String>,
-    /// At most this many.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) begun: Begun,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }
@@ -159,21 +91,8 @@ pub(crate) struct SessionsArgs {
 pub(crate) struct RunsArgs {
     /// The one of this id, with its steps.
     pub(crate) run: Option<String>,
-    /// Begun at or after, RFC 3339; or a day.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) from: Option<String>,
-    /// Begun before, RFC 3339; or a day.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) to: Option<String>,
-    /// Only this tenant's.
-    #[arg(long)]
-    pub(crate) tenant: Option<String>,
-    /// Only of this session.
-    #[arg(long)]
-    pub(crate) session: Option<String>,
-    /// At most this many.
-    #[arg(long, default_value_t = 50)]
-    pub(crate) limit: usize,
+    #[command(flatten)]
+    pub(crate) begun: Begun,
     #[command(flatten)]
     pub(crate) reach: Reach,
 }

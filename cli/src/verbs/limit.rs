@@ -63,22 +63,14 @@ pub(crate) fn run(verb: &LimitVerb) -> Outcome {
             let items = Api::reach(reach)?.list("/api/v1/limits", &pairs(&query), ITEMS_MAX)?;
             print_items(&items, &COLUMNS, reach, "There is no limit.");
         }
-        LimitVerb::Status {
-            tenant,
-            limit,
-            reach,
-        } => {
-            let query = query(tenant.as_deref(), *limit);
+        LimitVerb::Status { of, reach } => {
+            let query = query(of.tenant.as_deref(), of.limit);
             let path = "/api/v1/limits/status";
             let items = Api::reach(reach)?.list(path, &pairs(&query), ITEMS_MAX)?;
             print_items(&items, &STATUS, reach, "There is no limit that holds.");
         }
-        LimitVerb::Events {
-            tenant,
-            limit,
-            reach,
-        } => {
-            let query = query(tenant.as_deref(), *limit);
+        LimitVerb::Events { of, reach } => {
+            let query = query(of.tenant.as_deref(), of.limit);
             let path = "/api/v1/limits/events";
             let items = Api::reach(reach)?.list(path, &pairs(&query), ITEMS_MAX)?;
             print_items(&items, &EVENTS, reach, "No limit was reached.");

@@ -39,13 +39,8 @@ pub(crate) fn run(args: &RunsArgs) -> Outcome {
     if let Some(run) = &args.run {
         return tree(&api, run, Form::from(&args.reach));
     }
-    let query = query([
-        ("from", &args.from),
-        ("to", &args.to),
-        ("tenant", &args.tenant),
-        ("session", &args.session),
-    ]);
-    let items = api.list("/api/v1/runs", &query, args.limit)?;
+    let query = query(args.begun.named());
+    let items = api.list("/api/v1/runs", &query, args.begun.limit)?;
     print_items(&items, &COLUMNS, &args.reach, "There is no run.");
     Ok(())
 }

@@ -60,22 +60,13 @@ const GROUP_COLUMNS: [Column; 21] = [
 ];
 
 pub(crate) fn usage(args: &UsageArgs) -> Outcome {
-    let query = query([
+    let own = [
         ("group_by", &args.group_by),
         ("from", &args.from),
         ("to", &args.to),
-        ("tenant", &args.tenant),
-        ("customer", &args.customer),
-        ("project", &args.project),
-        ("agent", &args.agent),
-        ("section", &args.section),
-        ("key", &args.key),
-        ("environment", &args.environment),
-        ("provider", &args.provider),
-        ("endpoint", &args.endpoint),
-        ("model", &args.model),
         ("meter", &args.meter),
-    ]);
+    ];
+    let query = query(own.into_iter().chain(args.carrying.named()));
     let answer = Api::reach(&args.reach)?.get("/api/v1/usage", &query)?;
     let items = answer.get("items").and_then(Value::as_array);
     let items = items.map_or(&[][..], Vec::as_slice);
@@ -122,30 +113,21 @@ fn print_groups(items: &[Value], total: Option<&Value>) {
 }
 
 pub(crate) fn events(args: &EventsArgs) -> Outcome {
-    let mut query = query([
+    let own = [
         ("from", &args.from),
         ("to", &args.to),
-        ("tenant", &args.tenant),
-        ("customer", &args.customer),
-        ("project", &args.project),
-        ("agent", &args.agent),
-        ("section", &args.section),
-        ("provider", &args.provider),
         ("upstream", &args.upstream),
-        ("endpoint", &args.endpoint),
-        ("model", &args.model),
         ("session", &args.session),
         ("run", &args.run),
-        ("key", &args.key),
         ("call", &args.call),
         ("response_id", &args.response_id),
         ("upstream_request_id", &args.upstream_request_id),
-        ("environment", &args.environment),
         ("status", &args.status),
         ("ending", &args.ending),
         ("pricing", &args.pricing),
         ("usage_source", &args.usage_source),
-    ]);
+    ];
+    let mut query = query(own.into_iter().chain(args.carrying.named()));
     if args.unattributed {
         query.push(("unattributed", "true"));
     }
@@ -155,13 +137,8 @@ pub(crate) fn events(args: &EventsArgs) -> Outcome {
 }
 
 pub(crate) fn sessions(args: &SessionsArgs) -> Outcome {
-    let query = query([
-        ("from", &args.from),
-        ("to", &args.to),
-        ("tenant", &args.tenant),
-        ("session", &args.session),
-    ]);
-    let items = Api::reach(&args.reach)?.list("/api/v1/sessions", &query, args.limit)?;
+    let query = query(args.begun.named());
+    let items = Api::reach(&args.reach)?.list("/api/v1/sessions", &query, args.begun.limit)?;
     print_items(
         &items,
         &SESSION_COLUMNS,
