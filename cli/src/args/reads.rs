@@ -121,9 +121,9 @@ pub(crate) enum ExportFormat {
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// The file's shape.
-    #[arg(long, value_enum, default_value = "csv")]
-    pub(crate) format: ExportFormat,
+    /// The file's shape [default: csv].
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<ExportFormat>,
     /// The month it is invoiced in, such as 2026-11.
     #[arg(long, value_name = "MONTH")]
     pub(crate) month: Option<String>,

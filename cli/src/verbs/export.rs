@@ -19,12 +19,7 @@ const BYTES_A_MEBIBYTE: u64 = 1024 * 1024;
 
 pub(crate) fn run(args: &ExportArgs) -> Outcome {
     refuse_existing(args.out.as_deref())?;
-    let format = match (args.reach.json, args.reach.csv) {
-        (true, _) => ExportFormat::Json,
-        (_, true) => ExportFormat::Csv,
-        _ => args.format,
-    };
-    let format = format
+    let format = format(args)?
         .to_possible_value()
         .map(|value| value.get_name().to_owned());
     let query = query([
@@ -55,6 +50,17 @@ pub(crate) fn run(args: &ExportArgs) -> Outcome {
         drop(std::fs::remove_file(&part));
     }
     written
+}
+
+/// `--json` and `--csv` say nothing that `--format` contradicts; all but JSON are CSV.
+fn format(args: &ExportArgs) -> Outcome<ExportFormat> {
+    match (args.format, args.reach.json, args.reach.csv) {
+        (None | Some(ExportFormat::Json), true, _) => Ok(ExportFormat::Json),
+        (Some(_), true, _) | (Some(ExportFormat::Json), _, true) => Err(Failure::Usage(
+            "--json or --csv and --format name two shapes".to_owned(),
+        )),
+        (format, ..) => Ok(format.unwrap_or(ExportFormat::Csv)),
+    }
 }
 
 fn write(api: &Api, query: &[(&str, &str)], part: &Path, path: &Path) -> Outcome {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Column, ITEMS_MAX, print_item, print_items, print_json};
+use super::{Column, Form, ITEMS_MAX, print_item, print_items, print_json};
 use crate::api::{Api, path_segment};
 use crate::args::books::{InvoiceForm, InvoiceVerb, NodeVerb, WhoseMonth};
 use crate::failure::{Failure, Outcome};
@@ -30,6 +30,9 @@ const LINES: [Column; 7] = [
     ("BILLED USD", Right, "billed_usd"),
 ];
 
+/// What a table has no room for.
+const OF_LINES_IN_FILES: [Column; 2] = [("CORRECTS", Left, "corrects"), ("TEXT", Left, "text")];
+
 const NODES: [Column; 6] = [
     ("NODE", Left, "node"),
     ("LAST SEEN", Left, "last_seen_at"),
@@ -51,13 +54,13 @@ pub(crate) fn run(verb: &InvoiceVerb) -> Outcome {
                 .filter_map(|(name, value)| Some((name, value.as_deref()?)))
                 .collect();
             let items = Api::reach(reach)?.list("/api/v1/invoices", &query, ITEMS_MAX)?;
-            print_items(&items, &INVOICES, reach.json, "No month is closed.");
+            print_items(&items, &INVOICES, reach, "No month is closed.");
         }
         InvoiceVerb::Preview { whose, reach } => {
             let (tenant, month) = whose_month(whose)?;
             let query = [("tenant", tenant), ("month", month)];
             let answer = Api::reach(reach)?.get("/api/v1/invoices/preview", &query)?;
-            print_invoice(&answer, &answer, reach.json);
+            print_invoice(&answer, &answer, reach.into());
         }
         InvoiceVerb::Close {
             whose,
@@ -67,12 +70,12 @@ pub(crate) fn run(verb: &InvoiceVerb) -> Outcome {
             let (tenant, month) = whose_month(whose)?;
             let body = json!({"tenant_id": tenant, "month": month, "despite": despite});
             let answer = Api::reach(reach)?.post("/api/v1/invoices", &body)?;
-            print_invoice(&answer, &answer["invoice"], reach.json);
+            print_invoice(&answer, &answer["invoice"], reach.into());
         }
         InvoiceVerb::Show { invoice, reach } => {
             let path = format!("/api/v1/invoices/{}", path_segment(invoice));
             let answer = Api::reach(reach)?.get(&path, &[])?;
-            print_invoice(&answer, &answer["invoice"], reach.json);
+            print_invoice(&answer, &answer["invoice"], reach.into());
         }
         InvoiceVerb::Export {
             invoice,
@@ -97,7 +100,7 @@ pub(crate) fn node(verb: &NodeVerb) -> Outcome {
     match verb {
         NodeVerb::List(reach) => {
             let items = Api::reach(reach)?.list("/api/v1/nodes", &[], ITEMS_MAX)?;
-            print_items(&items, &NODES, reach.json, "No proxy has shipped yet.");
+            print_items(&items, &NODES, reach, "No proxy has shipped yet.");
         }
         NodeVerb::Holes { node, reach } => {
             let path = format!("/api/v1/nodes/{}/holes", path_segment(node));
@@ -108,11 +111,11 @@ pub(crate) fn node(verb: &NodeVerb) -> Outcome {
                 ("FROM", Right, "first_seq"),
                 ("TO", Right, "last_seq"),
             ];
-            print_items(&items, &columns, reach.json, "Nothing is missing.");
+            print_items(&items, &columns, reach, "Nothing is missing.");
         }
         NodeVerb::Retire { node, reach } => {
             let path = format!("/api/v1/nodes/{}/retire", path_segment(node));
-            print_item(&Api::reach(reach)?.post(&path, &json!({}))?, reach.json);
+            print_item(&Api::reach(reach)?.post(&path, &json!({}))?, reach);
         }
     }
     Ok(())
@@ -135,11 +138,21 @@ fn whose_month(whose: &WhoseMonth) -> Outcome<(&str, &str)> {
     }
 }
 
-fn print_invoice(answer: &Value, head: &Value, is_json: bool) {
-    if is_json {
-        print_json(answer);
-        return;
+/// As CSV its lines alone, for what adds them up.
+fn print_invoice(answer: &Value, head: &Value, form: Form) {
+    let lines = answer["lines"].as_array().cloned().unwrap_or_default();
+    match form {
+        Form::Table => print_page(answer, head, &lines),
+        Form::Json => print_json(answer),
+        Form::Csv => {
+            let mut columns = LINES.to_vec();
+            columns.extend(OF_LINES_IN_FILES);
+            print_items(&lines, &columns, form, "");
+        }
     }
+}
+
+fn print_page(answer: &Value, head: &Value, lines: &[Value]) {
     let text = |name: &str| head[name].as_str().unwrap_or("–").to_owned();
     let number = match head["number"].as_str() {
         Some(number) => format!("invoice {number}"),
@@ -150,13 +163,12 @@ fn print_invoice(answer: &Value, head: &Value, is_json: bool) {
         text("tenant_id"),
         text("period").get(..7).unwrap_or_default()
     ));
-    let lines = answer["lines"].as_array().cloned().unwrap_or_default();
     let has_text = lines.iter().any(|line| line["text"].is_string());
     let mut columns = LINES.to_vec();
     if has_text {
         columns.push(("TEXT", Left, "text"));
     }
-    print_items(&lines, &columns, false, "Nothing was used.");
+    print_items(lines, &columns, Form::Table, "Nothing was used.");
     say(&format!("total {} USD", text("billed_usd")));
     if let Some(events) = head["unpriced_events"]
         .as_i64()

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Column, cell, print_items, print_json};
+use super::{Column, Form, cell, print_items, print_json};
 use crate::api::Api;
 use crate::args::RepriceArgs;
 use crate::failure::Outcome;
@@ -70,9 +70,17 @@ fn dry_run(args: &RepriceArgs, api: &Api) -> Outcome {
             break;
         }
     }
-    if args.reach.json {
-        print_json(&json!({ "items": items, "tenants": tenants, "looked_at": looked_at }));
-        return Ok(());
+    match Form::from(&args.reach) {
+        Form::Table => {}
+        Form::Json => {
+            print_json(&json!({ "items": items, "tenants": tenants, "looked_at": looked_at }));
+            return Ok(());
+        }
+        Form::Csv => {
+            let rows: Vec<Value> = items.iter().map(flat).collect();
+            print_items(&rows, &EVENTS, Form::Csv, "");
+            return Ok(());
+        }
     }
     say(&format!(
         "{} of {looked_at} events would change; nothing is booked.",
@@ -130,7 +138,12 @@ fn commit(args: &RepriceArgs, api: &Api) -> Outcome {
         }
     }
     let [events, changed, adjustments] = counts;
-    if args.reach.json {
+    let form = Form::from(&args.reach);
+    if form == Form::Csv {
+        print_items(&moved, &MOVED, form, "");
+        return Ok(());
+    }
+    if form == Form::Json {
         print_json(&json!({
             "batch_id": batch, "events": events, "changed": changed, "adjustments": adjustments,
             "moved": moved,

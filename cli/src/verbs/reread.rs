@@ -14,7 +14,7 @@ use farebox_proxy::providers::READER_VERSION;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Column, cell, print_items, print_json};
+use super::{Column, Form, cell, print_items, print_json};
 use crate::api::{Api, path_segment};
 use crate::args::RereadArgs;
 use crate::failure::{Failure, Outcome};
@@ -212,7 +212,12 @@ impl Report {
             counts.sum()
         };
         let moved: Vec<Value> = members("moved").collect();
-        if args.reach.json {
+        let form = Form::from(&args.reach);
+        if form == Form::Csv {
+            print_items(&moved, &MOVED, form, "");
+            return;
+        }
+        if form == Form::Json {
             let events: Vec<Value> = self.differences.iter().map(Difference::json).collect();
             print_json(&json!({
                 "dry_run": !args.commit, "events_read": self.events,
@@ -257,7 +262,7 @@ impl Report {
         }
         say(table.for_terminal().trim_end());
         say("");
-        print_items(&moved, &MOVED, false, "Nothing is to be corrected.");
+        print_items(&moved, &MOVED, form, "Nothing is to be corrected.");
         match answers.first() {
             Some(answer) if args.commit => {
                 say(&format!(

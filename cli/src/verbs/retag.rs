@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Column, print_items, print_json};
+use super::{Column, Form, print_items, print_json};
 use crate::api::Api;
 use crate::args::books::RetagArgs;
 use crate::failure::{Failure, Outcome};
@@ -27,13 +27,14 @@ pub(crate) fn run(args: &RetagArgs) -> Outcome {
         body["closed_periods"] = "next".into();
     }
     let api = Api::reach(&args.reach)?;
+    let is_told = Form::from(&args.reach) == Form::Table;
     // A look at every page first, so that what is refused on a later one leaves nothing half booked.
-    let preview = pages(&api, &path, &body, true, !args.reach.json)?;
+    let preview = pages(&api, &path, &body, true, is_told)?;
     if !args.commit {
         print(&preview, args);
         return Ok(());
     }
-    let booked = pages(&api, &path, &body, false, !args.reach.json)?;
+    let booked = pages(&api, &path, &body, false, is_told)?;
     print(&booked, args);
     Ok(())
 }
@@ -140,7 +141,8 @@ fn print(answers: &[Value], args: &RetagArgs) {
         .cloned()
         .collect();
     let changed = sum(answers, "changed");
-    if args.reach.json {
+    let form = Form::from(&args.reach);
+    if form == Form::Json {
         print_json(&json!({
             "batch_id": batch,
             "dry_run": !args.commit,
@@ -151,7 +153,10 @@ fn print(answers: &[Value], args: &RetagArgs) {
         }));
         return;
     }
-    print_items(&moved, &MOVED, false, "Nothing moves.");
+    print_items(&moved, &MOVED, form, "Nothing moves.");
+    if form == Form::Csv {
+        return;
+    }
     match (args.commit, changed) {
         (_, 0) => {}
         (true, _) => say(&format!(
