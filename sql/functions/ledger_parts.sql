@@ -24,38 +24,30 @@ create or replace function farebox_private.ledger_parts(from_day date, to_day da
     )
     language sql stable
 begin atomic
-    with booked as (
+    select
+        date_trunc('hour', booked.started_at, 'UTC'), booked.day, booked.period, booked.tenant_id,
+        booked.customer_id, booked.project, booked.key_id, booked.environment, booked.paid_by,
+        booked.provider, booked.endpoint, part.model, booked.pricing, part.meter, part.quantity,
+        part.cost_usd, part.billed_usd, part.events, part.unpriced_events
+    from farebox_private.usage_events as booked
+    cross join lateral (
         select
-            date_trunc('hour', usage_events.started_at, 'UTC') as hour,
-            usage_events.*
-        from farebox_private.usage_events
-        where usage_events.started_at >= (ledger_parts.from_day - 2)::timestamp at time zone 'UTC'
-            and usage_events.started_at < (ledger_parts.to_day + 2)::timestamp at time zone 'UTC'
-    )
-    select
-        booked.hour, booked.day, booked.period, booked.tenant_id, booked.customer_id, booked.project,
-        booked.key_id, booked.environment, booked.paid_by, booked.provider, booked.endpoint,
-        booked.model, booked.pricing, 'calls',
-        (booked.attempt = 1 and booked.part = 1)::integer::numeric, 0::numeric, 0::numeric,
-        1::bigint, (booked.pricing in ('unpriced', 'partial'))::integer::bigint
-    from booked
-    union all
-    select
-        booked.hour, booked.day, booked.period, booked.tenant_id, booked.customer_id, booked.project,
-        booked.key_id, booked.environment, booked.paid_by, booked.provider, booked.endpoint,
-        line ->> 'model', booked.pricing, counted.meter, counted.quantity::numeric, 0, 0, 0, 0
-    from booked
-    cross join lateral jsonb_array_elements(booked.lines::jsonb) as line
-    cross join lateral jsonb_each_text(line -> 'usage') as counted (meter, quantity)
-    where booked.pricing <> 'repeat'
-    union all
-    select
-        booked.hour, booked.day, booked.period, booked.tenant_id, booked.customer_id, booked.project,
-        booked.key_id, booked.environment, booked.paid_by, booked.provider, booked.endpoint,
-        charge ->> 0, booked.pricing, charge ->> 1, 0,
-        coalesce((charge ->> 5)::numeric, 0), coalesce((charge ->> 6)::numeric, 0), 0, 0
-    from booked
-    cross join lateral jsonb_array_elements(booked.charges::jsonb) as charge
+            booked.model, 'calls' as meter, (booked.attempt = 1 and booked.part = 1)::integer::numeric as quantity,
+            0::numeric as cost_usd, 0::numeric as billed_usd, 1::bigint as events,
+            (booked.pricing in ('unpriced', 'partial'))::integer::bigint as unpriced_events
+        union all
+        select line ->> 'model', counted.meter, counted.quantity::numeric, 0, 0, 0, 0
+        from jsonb_array_elements(booked.lines::jsonb) as line
+        cross join lateral jsonb_each_text(line -> 'usage') as counted (meter, quantity)
+        where booked.pricing <> 'repeat'
+        union all
+        select
+            charge ->> 0, charge ->> 1, 0,
+            coalesce((charge ->> 5)::numeric, 0), coalesce((charge ->> 6)::numeric, 0), 0, 0
+        from jsonb_array_elements(booked.charges::jsonb) as charge
+    ) as part
+    where booked.started_at >= (ledger_parts.from_day - 2)::timestamp at time zone 'UTC'
+        and booked.started_at < (ledger_parts.to_day + 2)::timestamp at time zone 'UTC'
     union all
     select
         date_trunc('hour', adjusted.started_at, 'UTC'), adjusted.day, adjusted.period,
