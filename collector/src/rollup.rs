@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::ingest::months::{Month, hour};
 
+const HOURS_A_DAY: i64 = 24;
 /// The meter that only roll-ups have.
 pub const CALLS: &str = "calls";
 
@@ -33,13 +34,15 @@ pub(crate) struct Group<'a> {
     pub(crate) pricing: &'static str,
 }
 
-/// A row of a roll-up. `slot` is the hour (since the Unix epoch) or the day (since 2000-01-01).
+/// A row of a roll-up. `slot` is the hour (since the Unix epoch) or the tenant's day (since 2000-01-01),
+/// `utc_day` the day in UTC (since the Unix epoch) that the hour, or this part of the tenant's day, is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key<'a> {
     pub(crate) slot: i64,
     pub(crate) group: Group<'a>,
     pub(crate) model: Option<&'a str>,
     pub(crate) meter: &'static str,
+    pub(crate) utc_day: i64,
 }
 
 /// What a row grows by.
@@ -208,7 +211,7 @@ impl<'a> Batch<'a> {
         self.by(|hour, _| hour)
     }
 
-    /// The rows by day.
+    /// The rows by the tenants' days, each parted by the days of UTC in it.
     pub(crate) fn daily(&self) -> Result<Sums<'a>, Overflow> {
         self.by(|_, day| day)
     }
@@ -222,6 +225,7 @@ impl<'a> Batch<'a> {
                     group: *group,
                     model: *model,
                     meter,
+                    utc_day: hour.div_euclid(HOURS_A_DAY),
                 };
                 sums.entry(key).or_default().grow(sum)?;
             }

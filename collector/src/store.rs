@@ -15,8 +15,8 @@ use farebox_database::Address;
 // What callers of the store name of its packages, from its one home.
 pub use deadpool_postgres::{Client, PoolError};
 pub(crate) use deadpool_postgres::{GenericClient, Transaction};
+pub(crate) use tokio_postgres::Error as DatabaseError;
 pub(crate) use tokio_postgres::error::SqlState;
-pub(crate) use tokio_postgres::{Error as DatabaseError, IsolationLevel};
 
 pub mod ingest;
 

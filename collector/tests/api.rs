@@ -13,6 +13,10 @@ mod support;
 mod adjust;
 #[path = "api/books.rs"]
 mod books;
+#[path = "api/days.rs"]
+mod days;
+#[path = "api/gathered.rs"]
+mod gathered;
 #[path = "api/matrix.rs"]
 mod matrix;
 #[path = "api/prices.rs"]

@@ -17,6 +17,7 @@ begin atomic
     made as (
         select
             'usage_hourly' as roll_up, to_char(parts.hour at time zone 'UTC', 'YYYY-MM-DD HH24') as slot,
+            (parts.hour at time zone 'UTC')::date as utc_day,
             parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id,
             parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing,
             parts.meter, sum(parts.quantity) as quantity, sum(parts.cost_usd) as cost_usd,
@@ -25,10 +26,10 @@ begin atomic
         from parts
         where parts.hour >= check_rollups.from_day::timestamp at time zone 'UTC'
             and parts.hour < check_rollups.to_day::timestamp at time zone 'UTC'
-        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
         union all
         select
-            'usage_daily', parts.day::text,
+            'usage_daily', parts.day::text, (parts.hour at time zone 'UTC')::date,
             parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id,
             parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing,
             parts.meter, sum(parts.quantity), sum(parts.cost_usd), sum(parts.billed_usd),
@@ -36,11 +37,12 @@ begin atomic
         from parts
         where parts.day >= check_rollups.from_day
             and parts.day < check_rollups.to_day
-        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     ),
     kept as (
         select
             'usage_hourly' as roll_up, to_char(usage_hourly.hour at time zone 'UTC', 'YYYY-MM-DD HH24') as slot,
+            (usage_hourly.hour at time zone 'UTC')::date as utc_day,
             usage_hourly.period, usage_hourly.tenant_id, usage_hourly.customer_id, usage_hourly.project,
             usage_hourly.key_id, usage_hourly.environment, usage_hourly.paid_by, usage_hourly.provider,
             usage_hourly.endpoint, usage_hourly.model, usage_hourly.pricing, usage_hourly.meter,
@@ -51,7 +53,7 @@ begin atomic
             and usage_hourly.hour < check_rollups.to_day::timestamp at time zone 'UTC'
         union all
         select
-            'usage_daily', usage_daily.day::text,
+            'usage_daily', usage_daily.day::text, usage_daily.utc_day,
             usage_daily.period, usage_daily.tenant_id, usage_daily.customer_id, usage_daily.project,
             usage_daily.key_id, usage_daily.environment, usage_daily.paid_by, usage_daily.provider,
             usage_daily.endpoint, usage_daily.model, usage_daily.pricing, usage_daily.meter,

@@ -17,8 +17,14 @@ begin
     end if;
     -- Nobody books meanwhile; reading goes on.
     lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    -- Added up by both slots at once, so that what is put aside is no larger than the sums themselves.
     create temporary table parts on commit drop as
-    select * from farebox_private.ledger_parts(from_day, to_day);
+    select
+        hour, day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity) as quantity, sum(cost_usd) as cost_usd,
+        sum(billed_usd) as billed_usd, sum(events) as events, sum(unpriced_events) as unpriced_events
+    from farebox_private.ledger_parts(from_day, to_day)
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     delete from farebox_private.usage_hourly
     where hour >= from_day::timestamp at time zone 'UTC'
         and hour < to_day::timestamp at time zone 'UTC';
@@ -35,15 +41,18 @@ begin
         and hour < to_day::timestamp at time zone 'UTC'
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
     get diagnostics rows_made = row_count;
-    insert into farebox_private.usage_daily
+    insert into farebox_private.usage_daily (
+        day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, utc_day, quantity, cost_usd, billed_usd, events, unpriced_events
+    )
     select
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
-        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
-        sum(unpriced_events)
+        model, pricing, meter, (hour at time zone 'UTC')::date, sum(quantity), sum(cost_usd), sum(billed_usd),
+        sum(events), sum(unpriced_events)
     from parts
     where day >= from_day
         and day < to_day
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     get diagnostics rows_more = row_count;
     drop table parts;
     return rows_made + rows_more;

@@ -17,13 +17,14 @@ select
     case when (select farebox_private.sees_all()) or sums.paid_by <> 'operator' then sums.cost_usd end as cost_usd,
     sums.billed_usd,
     sums.events,
-    sums.unpriced_events
+    sums.unpriced_events,
+    sums.utc_day
 from farebox_private.usage_daily as sums
 left join farebox_private.customers
     on customers.tenant_id = sums.tenant_id and customers.reference = sums.customer_id;
 
 grant select on farebox.usage_daily to farebox_reader, farebox_collector, farebox_tenant;
-comment on view farebox.usage_daily is 'Usage and money by tenant-local day, meter and dimension; adjustments included.';
+comment on view farebox.usage_daily is 'Usage and money by tenant-local day, meter and dimension; adjustments included. A day of another zone than UTC has two rows, one for each day of UTC in it.';
 comment on column farebox.usage_daily.day is 'The day in the tenant''s zone at ingest.';
 comment on column farebox.usage_daily.period is 'Month it is invoiced in, by its first day.';
 comment on column farebox.usage_daily.tenant_id is 'The tenant; null: unattributed.';
@@ -42,3 +43,4 @@ comment on column farebox.usage_daily.cost_usd is 'What the provider charges, as
 comment on column farebox.usage_daily.billed_usd is 'What the operator charges, as far as priced.';
 comment on column farebox.usage_daily.events is 'Events, on the row of the meter calls; 0 elsewhere.';
 comment on column farebox.usage_daily.unpriced_events is 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+comment on column farebox.usage_daily.utc_day is 'The day in UTC: whole days of UTC over all tenants are summed by it.';

@@ -13,7 +13,6 @@ use crate::api::params::Params;
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::usage::{self, Dimension, Question, ROWS_MAX, Source, UsageRow};
-use crate::store::IsolationLevel;
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -106,31 +105,22 @@ pub(crate) async fn usage(
             ));
         }
     }
-    let ask = |group_by| Question {
-        group_by,
+    let ask = Question {
+        group_by: &group_by,
         source,
         is_tenant: principal.is_tenant(),
         from,
         to,
         filters,
     };
-    let mut client = app.client().await?;
-    // Items and total are of one snapshot, so that they add up.
-    let snapshot = client
-        .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
-    let items = usage::sums(&snapshot, &ask(&group_by[..])).await?;
+    let client = app.client().await?;
+    let (items, total) = usage::sums(&client, &ask).await?;
     if items.len() > ROWS_MAX {
         return Err(ApiError::invalid(
             "group_by",
             format!("more than {ROWS_MAX} groups; ask for a shorter span or fewer dimensions"),
         ));
     }
-    let total = usage::sums(&snapshot, &ask(&[])).await?.pop();
-    snapshot.rollback().await?;
     Ok(Json(Usage {
         items,
         next_cursor: None,
@@ -180,7 +170,8 @@ fn source(group_by: &[Dimension], is_finer: bool) -> Result<Source, ApiError> {
     let is_finer = is_finer || has(Dimension::Agent) || has(Dimension::Section);
     Ok(match (has(Dimension::Day), is_finer) {
         (true, false) => Source::Daily,
-        (false, false) => Source::Hourly,
+        (false, false) if has(Dimension::Hour) => Source::Hourly,
+        (false, false) => Source::Utc,
         (true, true) => Source::EventsByDay,
         (false, true) => Source::Events,
     })
@@ -189,7 +180,7 @@ fn source(group_by: &[Dimension], is_finer: bool) -> Result<Source, ApiError> {
 /// The roll-ups know no part of an hour or a day; rounding in silence would be a wrong sum.
 fn check_whole(field: &str, at: Option<Timestamp>, source: Source) -> Result<(), ApiError> {
     let (unit, message) = match source {
-        Source::Hourly | Source::Events => (HOUR_MS, "a whole hour"),
+        Source::Hourly | Source::Utc | Source::Events => (HOUR_MS, "a whole hour"),
         Source::Daily | Source::EventsByDay => (DAY_MS, "a whole day when grouped by `day`"),
     };
     match at {
@@ -231,5 +222,9 @@ mod tests {
         check("2026-11-22T03:00:00Z", Source::Daily, false);
         check("2026-11-22T00:00:00Z", Source::Daily, true);
         assert!(source(&[Dimension::Hour, Dimension::Day], false).is_err());
+        let source = |group_by: &[Dimension]| source(group_by, false).ok();
+        assert_eq!(source(&[Dimension::Model]), Some(Source::Utc));
+        assert_eq!(source(&[Dimension::Hour]), Some(Source::Hourly));
+        assert_eq!(source(&[Dimension::Day]), Some(Source::Daily));
     }
 }

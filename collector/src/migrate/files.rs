@@ -65,6 +65,14 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0015_drop_month.sql",
         include_str!("../../../sql/migrations/0015_drop_month.sql"),
     ),
+    (
+        "0016_utc_days.sql",
+        include_str!("../../../sql/migrations/0016_utc_days.sql"),
+    ),
+    (
+        "0017_moved_sessions.sql",
+        include_str!("../../../sql/migrations/0017_moved_sessions.sql"),
+    ),
 ];
 
 /// Made anew each time.

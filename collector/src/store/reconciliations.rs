@@ -110,7 +110,7 @@ pub(crate) async fn by_day(
     let rows = client
         .query(
             "select
-                (hour at time zone 'UTC')::date::text,
+                utc_day::text,
                 null::text,
                 null::text,
                 null::text,
@@ -119,14 +119,14 @@ pub(crate) async fn by_day(
                 meter,
                 trim_scale(sum(quantity))::text,
                 trim_scale(sum(cost_usd))::text
-             from farebox_private.usage_hourly
-             where hour >= $2::text::date::timestamp at time zone 'UTC'
-                and hour < $3::text::date::timestamp at time zone 'UTC'
+             from farebox_private.usage_daily
+             where utc_day >= $2::text::date
+                and utc_day < $3::text::date
                 and provider = $1
                 and paid_by = 'operator'
                 and environment = 'live'
                 and not (meter = 'calls' and pricing in ('free', 'repeat'))
-             group by 1, model, meter",
+             group by utc_day, model, meter",
             &[&provider, &from_day, &to_day],
         )
         .await?;

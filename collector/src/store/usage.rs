@@ -1,5 +1,8 @@
 //! Sums over the roll-ups, grouped as asked. Column names come from the table of [`Dimension`]s,
 //! never from a request; values travel as parameters.
+//!
+//! Whole days are read from the daily sums, 24 times fewer than the hourly ones: of UTC as well as the
+//! tenants' own, since a row of those sums lies within one day of either.
 
 use deadpool_postgres::GenericClient;
 use farebox_pricing::time::Timestamp;
@@ -11,6 +14,9 @@ use utoipa::ToSchema;
 
 /// Rows of one answer; a finer question needs a shorter span.
 pub(crate) const ROWS_MAX: usize = 10_000;
+/// The parameter of the first filter.
+const FIRST_FILTER: usize = 6;
+const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What usage can be grouped by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,8 +107,10 @@ impl Dimension {
 /// Which roll-up answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// Hours in UTC.
+    /// Hours in UTC, read as such.
     Hourly,
+    /// Hours in UTC, whole days of them from the daily sums.
+    Utc,
     /// Days in the tenant's zone.
     Daily,
     /// The events themselves, for what the roll-ups do not hold apart; bounds are hours.
@@ -155,7 +163,7 @@ const EVENTS: &str = "(
             >= farebox_private.first_event_id($2::text::timestamptz - interval '1 day'))
         and ($3::text is null or usage_events.event_id
             < farebox_private.first_event_id($3::text::timestamptz + interval '1 day'))
-        and ($4::text is null or usage_events.tenant_id = $4)
+        and ($6::text is null or usage_events.tenant_id = $6)
     union all
     select
         date_trunc('hour', adjustments.started_at, 'UTC'),
@@ -163,12 +171,12 @@ const EVENTS: &str = "(
         adjustments.project, usage_events.agent, usage_events.section, adjustments.key_id,
         adjustments.environment, adjustments.paid_by, adjustments.provider, adjustments.endpoint,
         adjustments.model, adjustments.meter, adjustments.quantity, adjustments.cost_usd,
-        adjustments.billed_usd, 0, 0
+        adjustments.billed_usd, adjustments.events, adjustments.unpriced_events
     from farebox_private.adjustments
     join farebox_private.usage_events using (event_id)
     where ($2::text is null or adjustments.started_at >= $2::text::timestamptz - interval '1 day')
         and ($3::text is null or adjustments.started_at < $3::text::timestamptz + interval '1 day')
-        and ($4::text is null or adjustments.tenant_id = $4)
+        and ($6::text is null or adjustments.tenant_id = $6)
 ) as counted_events";
 
 /// What usage can be held to.
@@ -254,22 +262,74 @@ pub(crate) struct UsageRow {
     pub billed_percent: Option<String>,
 }
 
-/// The statement, and which dimensions its first columns are.
+/// The whole days of UTC in a span, which may be open at either end; `None` when there is none.
+fn whole_days(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<[Option<i64>; 2]> {
+    let first = from.map(|at| at.as_millis().div_euclid(DAY_MS) + i64::from(!is_midnight(at)));
+    let end = to.map(|at| at.as_millis().div_euclid(DAY_MS));
+    let is_empty = first.zip(end).is_some_and(|(first, end)| first >= end);
+    (!is_empty).then_some([first, end])
+}
+
+fn is_midnight(at: Timestamp) -> bool {
+    at.as_millis().rem_euclid(DAY_MS) == 0
+}
+
+/// Whole days (`$4` to `$5`, counted from 1970, null: open) from the daily sums, and the hours before and
+/// after them where there are any. A tenant's day is at most one day beside that of UTC, which leads a
+/// tenant's rows through its index.
+fn days_and_edges(question: &Question<'_>) -> String {
+    let edge = |from: &str, to: &str| {
+        format!(
+            "
+    union all
+    select {SUMMED}
+    from farebox_private.usage_hourly
+    where hour >= {from} and hour < {to}"
+        )
+    };
+    let midnight =
+        |day: &str| format!("(date 'epoch' + {day}::integer)::timestamp at time zone 'UTC'");
+    let is_within_day = |at: Option<Timestamp>| at.is_some_and(|at| !is_midnight(at));
+    let mut rows = format!(
+        "
+    select {SUMMED}
+    from farebox_private.usage_daily
+    where ($4::integer is null
+            or (utc_day >= date 'epoch' + $4::integer and day >= date 'epoch' + $4::integer - 1))
+        and ($5::integer is null
+            or (utc_day < date 'epoch' + $5::integer and day < date 'epoch' + $5::integer + 1))"
+    );
+    if is_within_day(question.from) {
+        rows.push_str(&edge("$2::text::timestamptz", &midnight("$4")));
+    }
+    if is_within_day(question.to) {
+        rows.push_str(&edge(&midnight("$5"), "$3::text::timestamptz"));
+    }
+    format!("({rows}\n) as counted_events")
+}
+
+/// Columns that the hourly and the daily sums have in common.
+const SUMMED: &str =
+    "period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
+        endpoint, model, meter, quantity, cost_usd, billed_usd, events, unpriced_events";
+
+/// The statement: rows of groups, their dimensions first, and in the end one of all of it.
 fn sql(question: &Question<'_>) -> String {
-    let events = EVENTS.replace("{METERS}", METERS);
-    let (table, time, cast) = match question.source {
+    let (table, time) = match question.source {
         Source::Hourly => (
-            "farebox_private.usage_hourly as counted_events",
-            "hour",
-            "timestamptz",
+            "farebox_private.usage_hourly as counted_events".to_owned(),
+            Some(("hour", "timestamptz")),
         ),
+        Source::Utc => (days_and_edges(question), None),
         Source::Daily => (
-            "farebox_private.usage_daily as counted_events",
-            "day",
-            "date",
+            "farebox_private.usage_daily as counted_events".to_owned(),
+            Some(("day", "date")),
         ),
-        Source::Events => (events.as_str(), "hour", "timestamptz"),
-        Source::EventsByDay => (events.as_str(), "day", "date"),
+        Source::Events => (
+            EVENTS.replace("{METERS}", METERS),
+            Some(("hour", "timestamptz")),
+        ),
+        Source::EventsByDay => (EVENTS.replace("{METERS}", METERS), Some(("day", "date"))),
     };
     let dimensions: Vec<String> = (question.group_by.iter().enumerate())
         .map(|(index, dimension)| format!("{} as d{index}", dimension.column()))
@@ -277,18 +337,24 @@ fn sql(question: &Question<'_>) -> String {
     let names: Vec<String> = (0..question.group_by.len())
         .map(|index| format!("d{index}"))
         .collect();
+    let none: Vec<String> = names.iter().map(|_| "null".to_owned()).collect();
     let listed = |parts: &[String]| {
         parts
             .iter()
             .map(|part| format!("{part}, "))
             .collect::<String>()
     };
+    // Every statement has every parameter, and says its type.
     let mut conditions = vec![
-        format!("($2::text is null or {time} >= $2::text::{cast})"),
-        format!("($3::text is null or {time} < $3::text::{cast})"),
+        "coalesce($2::text, $3::text, '') is not null".to_owned(),
+        "coalesce($4::integer, $5::integer, 0) is not null".to_owned(),
     ];
+    if let Some((time, cast)) = time {
+        conditions.push(format!("($2::text is null or {time} >= $2::text::{cast})"));
+        conditions.push(format!("($3::text is null or {time} < $3::text::{cast})"));
+    }
     for (index, (dimension, _)) in question.filters.iter().enumerate() {
-        let place = index + 4;
+        let place = index + FIRST_FILTER;
         let is_there = !matches!(dimension, Dimension::Agent | Dimension::Section)
             || matches!(question.source, Source::Events | Source::EventsByDay);
         // No roll-up has the column; who asks for a value of it asks the events.
@@ -300,11 +366,6 @@ fn sql(question: &Question<'_>) -> String {
             false => format!("${place}::text is null"),
         });
     }
-    let order = if names.is_empty() {
-        "1"
-    } else {
-        "order_time, cost desc nulls last, billed desc"
-    };
     let first_time = (question.group_by.iter())
         .position(|dimension| {
             matches!(
@@ -313,6 +374,27 @@ fn sql(question: &Question<'_>) -> String {
             )
         })
         .map_or_else(|| "null::text".to_owned(), |index| format!("d{index}"));
+    // Without dimensions the sum of all is the only row.
+    let groups = if names.is_empty() { "having false" } else { "" };
+    let summed = "
+                jsonb_object_agg(counted, trim_scale(quantity)::text)
+                    filter (where counted <> 'calls') as usage,
+                sum(quantity) as quantity,
+                coalesce(sum(quantity) filter (where counted = 'calls'), 0) as calls,
+                sum(events)::bigint as events,
+                sum(unpriced_events)::bigint as unpriced_events,
+                sum(cost) as cost,
+                sum(billed) as billed";
+    let told = "
+            coalesce(usage, '{}')::text,
+            trim_scale(quantity)::text,
+            trim_scale(calls)::text,
+            events,
+            unpriced_events,
+            trim_scale(cost)::text,
+            trim_scale(billed)::text,
+            round(100 * cost / nullif(sum(cost) over (), 0), 4)::text,
+            round(100 * billed / nullif(sum(billed) over (), 0), 4)::text";
     format!(
         "with metered as (
             select
@@ -328,68 +410,95 @@ fn sql(question: &Question<'_>) -> String {
                 sum(unpriced_events) as unpriced_events
             from {table}
             where {conditions}
-            group by {groups} meter
+            group by {named} meter
         ), grouped as (
-            select
-                {names}
-                {first_time} as order_time,
-                jsonb_object_agg(counted, trim_scale(quantity)::text)
-                    filter (where counted <> 'calls') as usage,
-                sum(quantity) as quantity,
-                coalesce(sum(quantity) filter (where counted = 'calls'), 0) as calls,
-                sum(events)::bigint as events,
-                sum(unpriced_events)::bigint as unpriced_events,
-                sum(cost) as cost,
-                sum(billed) as billed
+            select {named} {first_time} as order_time, {summed}
             from metered
-            group by {groups} ()
+            group by {named} ()
+            {groups}
+        ), counted_by_meter as (
+            select
+                counted,
+                sum(quantity) as quantity,
+                sum(cost) as cost,
+                sum(billed) as billed,
+                sum(events) as events,
+                sum(unpriced_events) as unpriced_events
+            from metered
+            group by counted
+        ), total as (
+            select {summed}
+            from counted_by_meter
         )
-        select
-            {names}
-            coalesce(usage, '{{}}')::text,
-            trim_scale(quantity)::text,
-            trim_scale(calls)::text,
-            events,
-            unpriced_events,
-            trim_scale(cost)::text,
-            trim_scale(billed)::text,
-            round(100 * cost / nullif(sum(cost) over (), 0), 4)::text,
-            round(100 * billed / nullif(sum(billed) over (), 0), 4)::text
-        from grouped
-        where events is not null
-        order by {order}
-        limit {limit}",
+        (
+            select {named} {told}, false
+            from grouped
+            where events is not null
+            order by order_time, cost desc nulls last, billed desc
+            limit {limit}
+        )
+        union all
+        select {none} {told}, true
+        from total
+        where events is not null",
         dimensions = listed(&dimensions),
         conditions = conditions.join(" and "),
-        groups = listed(&names),
-        names = listed(&names),
+        named = listed(&names),
+        none = listed(&none),
         limit = ROWS_MAX + 1,
     )
 }
 
-/// Asks. More than [`ROWS_MAX`] rows mean that the question is too fine.
+/// The groups, of which more than [`ROWS_MAX`] mean that the question is too fine, and all of them together;
+/// `None` where there is nothing.
 pub(crate) async fn sums(
     client: &impl GenericClient,
     question: &Question<'_>,
-) -> Result<Vec<UsageRow>, Error> {
+) -> Result<(Vec<UsageRow>, Option<UsageRow>), Error> {
     let text = |at: Timestamp| match question.source {
-        Source::Hourly | Source::Events => at.to_string(),
+        Source::Hourly | Source::Utc | Source::Events => at.to_string(),
         Source::Daily | Source::EventsByDay => at.to_string()[.."2026-11-22".len()].to_owned(),
     };
+    let days = match question.source {
+        Source::Utc => whole_days(question.from, question.to),
+        _ => None,
+    };
+    let source = match (question.source, days) {
+        (Source::Utc, None) => Source::Hourly,
+        (source, _) => source,
+    };
+    let question = &Question {
+        source,
+        ..*question
+    };
     let (from, to) = (question.from.map(text), question.to.map(text));
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&question.is_tenant, &from, &to];
+    let day = |day: Option<i64>| day.and_then(|day| i32::try_from(day).ok());
+    let [first, end] = days.unwrap_or_default().map(day);
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&question.is_tenant, &from, &to, &first, &end];
     for (_, value) in &question.filters {
         values.push(value);
     }
-    let rows = client.query(&sql(question), &values).await?;
-    rows.iter()
-        .map(|row| read(row, question.group_by))
-        .collect()
+    let mut items = Vec::new();
+    let mut total = None;
+    let is_total = question.group_by.len() + 9;
+    for row in client.query(&sql(question), &values).await? {
+        match row.try_get(is_total)? {
+            true => total = Some(read(&row, question.group_by, true)?),
+            false => items.push(read(&row, question.group_by, false)?),
+        }
+    }
+    if question.group_by.is_empty() {
+        items.extend(total.clone());
+    }
+    Ok((items, total))
 }
 
-fn read(row: &Row, group_by: &[Dimension]) -> Result<UsageRow, Error> {
+fn read(row: &Row, group_by: &[Dimension], is_total: bool) -> Result<UsageRow, Error> {
     let mut sums = UsageRow::default();
     for (index, dimension) in group_by.iter().enumerate() {
+        if is_total {
+            break;
+        }
         let value: Option<String> = row.try_get(index)?;
         match dimension {
             Dimension::Hour => sums.hour = value,
@@ -409,7 +518,7 @@ fn read(row: &Row, group_by: &[Dimension]) -> Result<UsageRow, Error> {
         }
     }
     let after = group_by.len();
-    if group_by.contains(&Dimension::Meter) {
+    if group_by.contains(&Dimension::Meter) && !is_total {
         sums.quantity = row.try_get(after + 1)?;
     } else {
         let usage: String = row.try_get(after)?;
@@ -464,7 +573,7 @@ mod tests {
             "{hostile}"
         );
         assert!(
-            hostile.contains("$12::text is null or meter = $12"),
+            hostile.contains("$14::text is null or meter = $14"),
             "{hostile}"
         );
     }
@@ -481,5 +590,29 @@ mod tests {
             "{daily}"
         );
         assert!(daily.contains("day >= $2::text::date"), "{daily}");
+    }
+
+    #[test]
+    fn hours_are_read_at_the_ends_of_a_span_only() {
+        let at = |text: &str| (!text.is_empty()).then(|| text.parse::<Timestamp>().unwrap());
+        let check = |from, to, days: Option<[Option<i64>; 2]>, edges: usize| {
+            let mut asked = question(&[Dimension::Model], None);
+            asked.source = Source::Utc;
+            (asked.from, asked.to) = (at(from), at(to));
+            assert_eq!(whole_days(asked.from, asked.to), days, "{from} {to}");
+            if days.is_some() {
+                let sql = sql(&asked);
+                assert_eq!(sql.matches("usage_hourly").count(), edges, "{sql}");
+            }
+        };
+        let (first, second) = ("1970-01-02T00:00:00Z", "1970-01-03T00:00:00Z");
+        let (early, late) = ("1970-01-01T23:00:00Z", "1970-01-03T01:00:00Z");
+        check(first, second, Some([Some(1), Some(2)]), 0);
+        check(early, second, Some([Some(1), Some(2)]), 1);
+        check(early, late, Some([Some(1), Some(2)]), 2);
+        check("", late, Some([None, Some(2)]), 1);
+        check("", "", Some([None, None]), 0);
+        check(early, "1970-01-02T23:00:00Z", None, 0);
+        check(second, first, None, 0);
     }
 }

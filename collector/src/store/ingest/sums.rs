@@ -1,6 +1,7 @@
 //! Adds a batch's sums to the roll-up tables.
 
 use deadpool_postgres::Transaction;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::tenants::References;
@@ -60,21 +61,23 @@ const HOURLY: &str = "insert into farebox_private.usage_hourly as sums (
 
 const DAILY: &str = "insert into farebox_private.usage_daily as sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
-        endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
+        endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events,
+        utc_day)
     select
         date '2000-01-01' + slot::integer, date '2000-01-01' + period, tenant_id,
         customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
-        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events
+        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events,
+        date 'epoch' + utc_day::integer
     from unnest(
         $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::bigint[], $18::bigint[])
+        $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[])
         as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
             provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
-            unpriced_events)
+            unpriced_events, utc_day)
     on conflict (
         tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period,
-        environment, paid_by, pricing) do update
+        environment, paid_by, pricing, utc_day) do update
     set quantity = sums.quantity + excluded.quantity,
         cost_usd = sums.cost_usd + excluded.cost_usd,
         billed_usd = sums.billed_usd + excluded.billed_usd,
@@ -110,31 +113,32 @@ async fn upsert(
         .collect();
     let events: Vec<i64> = sums.values().map(|sum| sum.events).collect();
     let unpriced: Vec<i64> = sums.values().map(|sum| sum.unpriced_events).collect();
+    let utc_days: Vec<i64> = sums.keys().map(|key| key.utc_day).collect();
     let statement = transaction.prepare_cached(statement).await?;
-    transaction
-        .execute(
-            &statement,
-            &[
-                &slots,
-                &periods,
-                &tenants,
-                &customers,
-                &projects,
-                &keys,
-                &environments,
-                &paid_by,
-                &providers,
-                &endpoints,
-                &models,
-                &pricing,
-                &meters,
-                &quantities,
-                &costs,
-                &billed,
-                &events,
-                &unpriced,
-            ],
-        )
-        .await?;
+    let mut columns: Vec<&(dyn ToSql + Sync)> = vec![
+        &slots,
+        &periods,
+        &tenants,
+        &customers,
+        &projects,
+        &keys,
+        &environments,
+        &paid_by,
+        &providers,
+        &endpoints,
+        &models,
+        &pricing,
+        &meters,
+        &quantities,
+        &costs,
+        &billed,
+        &events,
+        &unpriced,
+    ];
+    // Hours have no other day than their own.
+    if statement.params().len() > columns.len() {
+        columns.push(&utc_days);
+    }
+    transaction.execute(&statement, &columns).await?;
     Ok(())
 }
