@@ -36,6 +36,7 @@ mod records {
     pub(crate) mod events;
     pub(crate) mod explanations;
     pub(crate) mod exports;
+    pub(crate) mod gathered;
     pub(crate) mod idempotency;
     pub(crate) mod keys;
     pub(crate) mod limit_status;

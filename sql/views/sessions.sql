@@ -6,40 +6,73 @@ select
     max(events.agent) as agent,
     max(events.environment) as environment,
     min(events.started_at) as started_at,
-    max(coalesce(events.ended_at, events.started_at)) as ended_at,
-    count(*) filter (where events.attempt = 1 and events.part = 1) as request_count,
-    count(*) as event_count,
-    count(*) filter (where events.ending not in ('complete', 'continues')) as error_count,
-    trim_scale(sum(coalesce(events.cost_usd, 0) + coalesce(adjusted.cost_usd, 0)) filter (
-        where ((select farebox_private.sees_all()) or events.paid_by <> 'operator')
-            and (events.cost_usd is not null or adjusted.cost_usd is not null)
-    )) as total_cost_usd,
-    trim_scale(sum(coalesce(events.billed_usd, 0) + coalesce(adjusted.billed_usd, 0)) filter (
-        where events.billed_usd is not null or adjusted.billed_usd is not null
-    )) as total_billed_usd,
-    count(*) filter (where events.pricing in ('unpriced', 'partial')) as unpriced_events,
-    count(*) filter (where events.pricing = 'unknown') as unknown_events,
+    max(events.ended_at) as ended_at,
+    sum(events.requests)::bigint as request_count,
+    sum(events.events)::bigint as event_count,
+    sum(events.errors)::bigint as error_count,
+    trim_scale(sum(events.cost_usd)) as total_cost_usd,
+    trim_scale(sum(events.billed_usd)) as total_billed_usd,
+    sum(events.unpriced_events)::bigint as unpriced_events,
+    sum(events.unknown_events)::bigint as unknown_events,
     max(events.project) as project,
     array_agg(distinct farebox_private.modality(events.endpoint)) as modalities,
     array_agg(distinct events.provider) as providers,
-    max(coalesce(events.ended_at, events.started_at)) > now() - farebox_private.session_idle() as is_open,
+    max(events.ended_at) > now() - farebox_private.session_idle() as is_open,
     case
-        when max(coalesce(events.ended_at, events.started_at)) <= now() - farebox_private.session_idle()
-        then max(coalesce(events.ended_at, events.started_at)) + farebox_private.session_idle()
+        when max(events.ended_at) <= now() - farebox_private.session_idle()
+        then max(events.ended_at) + farebox_private.session_idle()
     end as closed_at
-from farebox_private.usage_events as events
+from (
+    select
+        events.tenant_id,
+        events.session_id,
+        events.customer_id,
+        events.agent,
+        events.project,
+        events.environment,
+        events.provider,
+        events.endpoint,
+        events.started_at,
+        coalesce(events.ended_at, events.started_at) as ended_at,
+        (events.attempt = 1 and events.part = 1)::integer::bigint as requests,
+        1::bigint as events,
+        (events.ending not in ('complete', 'continues'))::integer::bigint as errors,
+        case when (select farebox_private.sees_all()) or events.paid_by <> 'operator' then events.cost_usd end as cost_usd,
+        events.billed_usd,
+        (events.pricing in ('unpriced', 'partial'))::integer::bigint as unpriced_events,
+        (events.pricing = 'unknown')::integer::bigint as unknown_events
+    from farebox_private.usage_events as events
+    where events.session_id is not null
+    union all
+    -- Corrections, and what was moved here or away; of a call that was moved the operator sees all.
+    select
+        adjustments.tenant_id,
+        adjustments.session_id,
+        adjustments.customer_id,
+        moved.agent,
+        adjustments.project,
+        adjustments.environment,
+        adjustments.provider,
+        adjustments.endpoint,
+        adjustments.started_at,
+        coalesce(moved.ended_at, adjustments.started_at),
+        case when adjustments.meter = 'calls' then adjustments.quantity::bigint else 0 end,
+        adjustments.events,
+        case when moved.ending not in ('complete', 'continues') then adjustments.events else 0 end,
+        case when (select farebox_private.sees_all()) or adjustments.paid_by <> 'operator' then adjustments.cost_usd end,
+        adjustments.billed_usd,
+        adjustments.unpriced_events,
+        case when adjustments.pricing = 'unknown' then adjustments.events else 0 end
+    from farebox_private.adjustments
+    left join farebox_private.usage_events as moved
+        on moved.event_id = adjustments.event_id and adjustments.events <> 0
+    where adjustments.session_id is not null
+) as events
 left join farebox_private.customers
     on customers.tenant_id = events.tenant_id and customers.reference = events.customer_id
-left join lateral (
-    select
-        sum(adjustments.cost_usd) as cost_usd,
-        sum(adjustments.billed_usd) as billed_usd
-    from farebox_private.adjustments
-    where adjustments.event_id = events.event_id
-        and adjustments.tenant_id is not distinct from events.tenant_id
-) as adjusted on true
-where events.session_id is not null
-group by events.tenant_id, events.session_id;
+group by events.tenant_id, events.session_id
+-- What was moved away as a whole is not here any more.
+having sum(events.events) > 0;
 
 grant select on farebox.sessions to farebox_reader, farebox_collector, farebox_tenant;
 comment on view farebox.sessions is 'Conversations, one for each tenant and session id, with their current sums. A session in which nothing happened for 30 minutes is closed; a later call under the same id opens it again.';

@@ -4,10 +4,24 @@ select
     tenants.name,
     tenants.status,
     (
-        select count(distinct events.session_id)
-        from farebox_private.usage_events as events
-        where events.tenant_id = activity.tenant_id
-            and events.session_id is not null
+        select count(*)
+        from (
+            select there.session_id
+            from (
+                select events.session_id, 1 as events
+                from farebox_private.usage_events as events
+                where events.tenant_id = activity.tenant_id
+                union all
+                select adjustments.session_id, adjustments.events
+                from farebox_private.adjustments
+                where adjustments.tenant_id = activity.tenant_id
+                    and adjustments.events <> 0
+            ) as there
+            where there.session_id is not null
+            group by there.session_id
+            -- What was moved away as a whole is not here any more.
+            having sum(there.events) > 0
+        ) as sessions
     ) as session_count,
     sums.request_count,
     sums.total_cost_usd,

@@ -108,10 +108,7 @@ pub(crate) async fn list(
     let limit = page::limit(asked.limit)?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
     let period = asked.period.as_deref().map(page::month).transpose()?;
-    let after = page::cursor::<1>(asked.cursor.as_deref())?
-        .map(|[id]| id.parse::<Uuid>())
-        .transpose()
-        .map_err(|_| ApiError::invalid("cursor", "not a cursor of this list"))?;
+    let after = page::after(asked.cursor.as_deref())?;
     let filter = Filter {
         tenant,
         event_id: asked.event_id,

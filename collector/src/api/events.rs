@@ -86,10 +86,7 @@ pub(crate) async fn list(
 ) -> Result<Json<Page<UsageEvent>>, ApiError> {
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
-    let after = page::cursor::<1>(asked.cursor.as_deref())?
-        .map(|[id]| id.parse::<Uuid>())
-        .transpose()
-        .map_err(|_| ApiError::invalid("cursor", "not a cursor of this list"))?;
+    let after = page::after(asked.cursor.as_deref())?;
     let equal = [
         (FilterColumn::Tenant, tenant),
         (FilterColumn::Customer, asked.customer.as_deref()),

@@ -6,6 +6,7 @@
 use farebox_pricing::time::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::error::ApiError;
 use crate::keys::{hex, unhex};
@@ -55,6 +56,14 @@ impl<T> Page<T> {
         };
         Self { items, next_cursor }
     }
+
+    /// The page with its rows as they are shown.
+    pub(crate) fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page {
+            items: self.items.into_iter().map(shown).collect(),
+            next_cursor: self.next_cursor,
+        }
+    }
 }
 
 /// Checks `limit`.
@@ -81,6 +90,14 @@ pub(crate) fn cursor<const N: usize>(asked: Option<&str>) -> Result<Option<[Stri
     let text = String::from_utf8(unhex(asked).ok_or_else(invalid)?).map_err(|_| invalid())?;
     let parts: Vec<String> = text.split(SEPARATOR).map(str::to_owned).collect();
     parts.try_into().map(Some).map_err(|_| invalid())
+}
+
+/// The event that a cursor of such a list names.
+pub(crate) fn after(asked: Option<&str>) -> Result<Option<Uuid>, ApiError> {
+    cursor::<1>(asked)?
+        .map(|[id]| id.parse())
+        .transpose()
+        .map_err(|_| ApiError::invalid("cursor", "not a cursor of this list"))
 }
 
 /// A text that Postgres can be asked for.

@@ -10,7 +10,8 @@ use crate::api::page::{self, Page};
 use crate::api::params::{Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
-use crate::records::runs::{self, Filter, Run, Span};
+use crate::records::gathered::Filter;
+use crate::records::runs::{self, Run, Span};
 
 /// Which runs.
 #[derive(Deserialize, IntoParams)]
@@ -53,10 +54,6 @@ pub(crate) async fn list(
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
     page::all_clean([tenant, asked.session.as_deref()])?;
-    let after = page::cursor::<3>(asked.cursor.as_deref())?;
-    if let Some([started_at, ..]) = &after {
-        page::time("cursor", Some(started_at))?;
-    }
     let filter = Filter {
         is_tenant: principal.is_tenant(),
         tenant,
@@ -64,17 +61,12 @@ pub(crate) async fn list(
         session: asked.session.as_deref(),
         from,
         to,
-        after,
+        after: page::after(asked.cursor.as_deref())?,
         limit: page::limit(asked.limit)?,
     };
     let items = runs::list(&app.client().await?, &filter).await?;
-    Ok(Json(Page::cut(items, filter.limit, |last| {
-        vec![
-            last.started_at.clone(),
-            last.tenant_id.clone().unwrap_or_default(),
-            last.run_id.clone(),
-        ]
-    })))
+    let page = Page::cut(items, filter.limit, |(first, _)| vec![first.to_string()]);
+    Ok(Json(page.map(|(_, run)| run)))
 }
 
 /// One run and its steps.
@@ -104,5 +96,8 @@ pub(crate) async fn show(
         return Err(ApiError::not_found());
     }
     let spans = runs::spans(&client, &run_id, principal.tenant(), principal.is_tenant()).await?;
-    Ok(Json(RunTree { items, spans }))
+    Ok(Json(RunTree {
+        items: items.into_iter().map(|(_, run)| run).collect(),
+        spans,
+    }))
 }

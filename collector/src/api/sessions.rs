@@ -10,7 +10,8 @@ use crate::api::page::{self, Page};
 use crate::api::params::Params;
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
-use crate::records::sessions::{self, Filter, Session};
+use crate::records::gathered::Filter;
+use crate::records::sessions::{self, Session};
 
 /// Which sessions.
 #[derive(Deserialize, IntoParams)]
@@ -44,25 +45,17 @@ pub(crate) async fn list(
     let (from, to) = page::span(asked.from.as_deref(), asked.to.as_deref())?;
     let tenant = principal.scope(asked.tenant.as_deref())?;
     page::all_clean([tenant, asked.session.as_deref()])?;
-    let after = page::cursor::<3>(asked.cursor.as_deref())?;
-    if let Some([started_at, ..]) = &after {
-        page::time("cursor", Some(started_at))?;
-    }
     let filter = Filter {
         is_tenant: principal.is_tenant(),
         tenant,
         session: asked.session.as_deref(),
+        run: None,
         from,
         to,
-        after,
+        after: page::after(asked.cursor.as_deref())?,
         limit: page::limit(asked.limit)?,
     };
     let items = sessions::list(&app.client().await?, &filter).await?;
-    Ok(Json(Page::cut(items, filter.limit, |last| {
-        vec![
-            last.started_at.clone(),
-            last.tenant_id.clone().unwrap_or_default(),
-            last.session_id.clone(),
-        ]
-    })))
+    let page = Page::cut(items, filter.limit, |(first, _)| vec![first.to_string()]);
+    Ok(Json(page.map(|(_, session)| session)))
 }

@@ -288,6 +288,7 @@ pub(crate) async fn book(
     rows::insert_corrections(transaction, batch, &changed, &customers).await?;
     rows::insert_adjustments(transaction, batch, &rows).await?;
     sums::write(transaction, &sums).await?;
+    rows::note_activity(transaction, batch).await?;
     Ok(report)
 }
 

@@ -445,7 +445,7 @@ fn of_customer(place: usize) -> String {
 }
 
 /// The millisecond that an event's id begins with.
-fn started_at(event_id: Uuid) -> Timestamp {
+pub(crate) fn started_at(event_id: Uuid) -> Timestamp {
     let millis = event_id.as_u128() >> 80;
     // 48 bits fit.
     Timestamp::from_millis(millis as i64)

@@ -1,10 +1,12 @@
 //! Runs of agents, and the steps they are made of. Amounts are current sums.
 
 use deadpool_postgres::GenericClient;
-use farebox_pricing::time::Timestamp;
 use serde::Serialize;
 use tokio_postgres::{Error, Row};
 use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::gathered::{self, By, Filter};
 
 /// Steps of one run that are shown at most.
 pub(crate) const SPANS_MAX: i64 = 10_000;
@@ -69,128 +71,42 @@ pub(crate) struct Span {
     pub total_billed_usd: Option<String>,
 }
 
-/// Which runs; `None` filters nothing.
-pub(crate) struct Filter<'a> {
-    pub(crate) is_tenant: bool,
-    pub(crate) tenant: Option<&'a str>,
-    pub(crate) run: Option<&'a str>,
-    pub(crate) session: Option<&'a str>,
-    pub(crate) from: Option<Timestamp>,
-    pub(crate) to: Option<Timestamp>,
-    /// `started_at`, tenant (empty: none) and run of the last row of the page before.
-    pub(crate) after: Option<[String; 3]>,
-    pub(crate) limit: u32,
-}
+/// The columns of [`read`], of what is counted into a run.
+const COLUMNS: &str = r#"
+    max(counted.session_id),
+    max(counted.agent),
+    to_char(min(counted.started_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    to_char(max(counted.ended_at) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
+    count(distinct counted.span_id),
+    sum(counted.requests)::bigint,
+    sum(counted.errors)::bigint,
+    trim_scale(sum(counted.cost_usd))::text,
+    trim_scale(sum(counted.billed_usd))::text"#;
 
-/// A page of runs, the latest begun first.
+/// A page of runs, the latest begun first, each with the id of its first event.
 pub(crate) async fn list(
     client: &impl GenericClient,
     filter: &Filter<'_>,
-) -> Result<Vec<Run>, Error> {
-    let (from, to) = (
-        filter.from.map(|at| at.to_string()),
-        filter.to.map(|at| at.to_string()),
-    );
-    let [started_at, tenant_id, run_id] = match &filter.after {
-        Some(after) => after.each_ref().map(|part| Some(part.as_str())),
-        None => [None; 3],
-    };
-    let rows = client
-        .query(
-            r#"with page as (
-                select
-                    tenant_id,
-                    run_id,
-                    max(session_id) as session_id,
-                    max(agent) as agent,
-                    min(started_at) as started_at,
-                    max(coalesce(ended_at, started_at)) as ended_at,
-                    count(distinct coalesce(span_id, parent_span_id)) as span_count,
-                    count(*) filter (where attempt = 1 and part = 1) as request_count,
-                    count(*) filter (where ending not in ('complete', 'continues')) as error_count,
-                    case
-                        when $1::boolean then sum(cost_usd) filter (where paid_by <> 'operator')
-                        else sum(cost_usd)
-                    end as cost_usd,
-                    sum(billed_usd) as billed_usd
-                from farebox_private.usage_events
-                where run_id is not null
-                    and ($2::text is null or tenant_id = $2)
-                    and ($3::text is null or run_id = $3)
-                    and ($10::text is null or session_id = $10)
-                group by tenant_id, run_id
-                having ($4::text is null or min(started_at) >= $4::text::timestamptz)
-                    and ($5::text is null or min(started_at) < $5::text::timestamptz)
-                    and (
-                        $6::text is null
-                        or (min(started_at), coalesce(tenant_id, ''), run_id)
-                            < ($6::text::timestamptz, $7::text, $8::text)
-                    )
-                order by min(started_at) desc, coalesce(tenant_id, '') desc, run_id desc
-                limit $9
-            )
-            select
-                page.tenant_id,
-                page.run_id,
-                page.session_id,
-                page.agent,
-                to_char(page.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-                to_char(page.ended_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-                page.span_count,
-                page.request_count,
-                page.error_count,
-                trim_scale(
-                    case when page.cost_usd is null and adjusted.cost_usd is null then null
-                    else coalesce(page.cost_usd, 0) + coalesce(adjusted.cost_usd, 0) end
-                )::text,
-                trim_scale(
-                    case when page.billed_usd is null and adjusted.billed_usd is null then null
-                    else coalesce(page.billed_usd, 0) + coalesce(adjusted.billed_usd, 0) end
-                )::text
-            from page
-            cross join lateral (
-                select
-                    sum(adjustments.cost_usd) filter (where not $1::boolean or adjustments.paid_by <> 'operator')
-                        as cost_usd,
-                    sum(adjustments.billed_usd) as billed_usd
-                from farebox_private.usage_events
-                join farebox_private.adjustments
-                    on adjustments.event_id = usage_events.event_id
-                    and adjustments.tenant_id is not distinct from usage_events.tenant_id
-                where usage_events.tenant_id is not distinct from page.tenant_id
-                    and usage_events.run_id = page.run_id
-            ) as adjusted
-            order by page.started_at desc, coalesce(page.tenant_id, '') desc, page.run_id desc"#,
-            &[
-                &filter.is_tenant,
-                &filter.tenant,
-                &filter.run,
-                &from,
-                &to,
-                &started_at,
-                &tenant_id,
-                &run_id,
-                &(i64::from(filter.limit) + 1),
-                &filter.session,
-            ],
-        )
-        .await?;
-    rows.iter().map(read).collect()
+) -> Result<Vec<(Uuid, Run)>, Error> {
+    let rows = gathered::list(client, By::Run, COLUMNS, filter).await?;
+    rows.iter()
+        .map(|row| Ok((row.try_get(0)?, read(row)?)))
+        .collect()
 }
 
 fn read(row: &Row) -> Result<Run, Error> {
     Ok(Run {
-        tenant_id: row.try_get(0)?,
-        run_id: row.try_get(1)?,
-        session_id: row.try_get(2)?,
-        agent: row.try_get(3)?,
-        started_at: row.try_get(4)?,
-        ended_at: row.try_get(5)?,
-        span_count: row.try_get(6)?,
-        request_count: row.try_get(7)?,
-        error_count: row.try_get(8)?,
-        total_cost_usd: row.try_get(9)?,
-        total_billed_usd: row.try_get(10)?,
+        tenant_id: row.try_get(1)?,
+        run_id: row.try_get(2)?,
+        session_id: row.try_get(3)?,
+        agent: row.try_get(4)?,
+        started_at: row.try_get(5)?,
+        ended_at: row.try_get(6)?,
+        span_count: row.try_get(7)?,
+        request_count: row.try_get(8)?,
+        error_count: row.try_get(9)?,
+        total_cost_usd: row.try_get(10)?,
+        total_billed_usd: row.try_get(11)?,
     })
 }
 

@@ -103,10 +103,22 @@ const SELECT: &str = r#"
         page.status_reason
     from page
     cross join lateral (
-        select count(distinct usage_events.session_id) as session_count
-        from farebox_private.usage_events
-        where usage_events.tenant_id = page.tenant_id
-            and usage_events.session_id is not null
+        select count(*) as session_count
+        from (
+            select there.session_id
+            from (
+                select usage_events.session_id, 1 as events
+                from farebox_private.usage_events
+                where usage_events.tenant_id = page.tenant_id
+                union all
+                select adjustments.session_id, adjustments.events
+                from farebox_private.adjustments
+                where adjustments.tenant_id = page.tenant_id and adjustments.events <> 0
+            ) as there
+            where there.session_id is not null
+            group by there.session_id
+            having sum(there.events) > 0
+        ) as sessions_here
     ) as sessions
     cross join lateral (
         select

@@ -185,6 +185,8 @@ pub(super) async fn insert_adjustments(
         &unpriced,
         &texts(|row| row.old_revision),
         &texts(|row| row.new_revision),
+        &texts(|row| row.standing.event.session_id.as_deref()),
+        &texts(|row| row.standing.event.run_id.as_deref()),
     ];
     transaction
         .execute(
@@ -192,23 +194,49 @@ pub(super) async fn insert_adjustments(
                  batch_id, kind, actor, reason, adjustment_id, event_id, started_at, day, period,
                  event_period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
                  endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
-                 unpriced_events, old_revision, new_revision)
+                 unpriced_events, old_revision, new_revision, session_id, run_id)
              select $1, $2, $3, $4, id, event_id,
                  timestamptz 'epoch' + started_ms * interval '1 millisecond',
                  date '2000-01-01' + day, date '2000-01-01' + period, date '2000-01-01' + event_period,
                  tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
                  model, pricing, meter, quantity::numeric, cost_usd::numeric, billed_usd::numeric,
-                 events, unpriced_events, old_revision, new_revision
+                 events, unpriced_events, old_revision, new_revision, session_id, run_id
              from unnest($5::uuid[], $6::uuid[], $7::bigint[], $8::integer[], $9::integer[],
                  $10::integer[], $11::text[], $12::text[], $13::text[], $14::uuid[], $15::text[],
                  $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[],
                  $22::text[], $23::text[], $24::text[], $25::bigint[], $26::bigint[], $27::text[],
-                 $28::text[])
+                 $28::text[], $29::text[], $30::text[])
                  as new (id, event_id, started_ms, day, period, event_period, tenant_id, customer_id,
                      project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
                      quantity, cost_usd, billed_usd, events, unpriced_events, old_revision,
-                     new_revision)",
+                     new_revision, session_id, run_id)",
             values,
+        )
+        .await?;
+    Ok(())
+}
+
+/// Whom events were moved to is seen as of them.
+pub(super) async fn note_activity(
+    transaction: &Transaction<'_>,
+    batch: &Batch<'_>,
+) -> Result<(), BatchError> {
+    transaction
+        .execute(
+            "insert into farebox_private.tenant_activity as activity
+                 (tenant_id, first_seen, last_seen, changed_at)
+             select tenant_id, min(started_at), max(started_at), now()
+             from farebox_private.adjustments
+             where batch_id = $1 and tenant_id is not null and events > 0
+             group by tenant_id
+             order by tenant_id
+             on conflict (tenant_id) do update
+             set first_seen = least(activity.first_seen, excluded.first_seen),
+                 last_seen = greatest(activity.last_seen, excluded.last_seen),
+                 changed_at = excluded.changed_at
+             where activity.first_seen > excluded.first_seen
+                 or activity.last_seen < excluded.last_seen",
+            &[&batch.batch_id],
         )
         .await?;
     Ok(())

@@ -52,6 +52,7 @@ const STANDINGS: &str = r#"
                 )
             end,
             'agent', events.agent, 'revision', events.revision, 'session_id', events.session_id,
+            'run_id', events.run_id,
             'environment', events.environment, 'attribution', events.attribution, 'key_id', events.key_id,
             'credential_id', events.credential_id, 'paid_by', events.paid_by,
             'upstream', events.upstream, 'provider', events.provider, 'endpoint', events.endpoint,
