@@ -117,6 +117,7 @@ fn sql(shape: Shape) -> String {
                  from farebox_private.usage_daily
                  where $1::boolean is not null and {DAILY}
                  group by day, tenant_id, provider, model, project
+                 {SOMETHING}
                  order by day, tenant_id nulls first, provider, model nulls first, project nulls first",
                 columns.join(", ")
             )
@@ -125,6 +126,7 @@ fn sql(shape: Shape) -> String {
             let columns: Vec<&str> = FOCUS.iter().map(|(_, column)| *column).collect();
             format!("select {} {FOCUS_ROWS}", columns.join(", "))
                 .replace("{DAILY}", DAILY)
+                .replace("{SOMETHING}", SOMETHING)
                 .replace("{TIME}", TIME)
         }
     }
@@ -136,6 +138,10 @@ const DAILY: &str = "($2::text is null or tenant_id = $2)
     and ($4::text is null or day >= $4::text::date)
     and ($5::text is null or day < $5::text::date)
     and environment = coalesce($6::text, 'live')";
+
+/// What was moved elsewhere as a whole has no row: nothing of it is left.
+const SOMETHING: &str =
+    "having bool_or(quantity <> 0 or cost_usd <> 0 or billed_usd <> 0 or events <> 0)";
 
 /// A client's sums of a day. The cost is what the client is billed, never the operator's own.
 const CLIENTS: [(&str, &str); 8] = [
@@ -170,6 +176,7 @@ const FOCUS_ROWS: &str = "from (
         from farebox_private.usage_daily
         where meter <> 'calls' and {DAILY}
         group by day, period, tenant_id, customer_id, project, key_id, provider, endpoint, model, meter
+        {SOMETHING}
     ) as sums
     left join farebox_private.tenants using (tenant_id)
     left join farebox_private.customers
