@@ -18,6 +18,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
 use crate::records::audit::Change;
 use crate::records::reconciliations::{self, Reconciliation};
+use crate::records::tenants;
 use crate::store::GenericClient;
 use crate::store::invoices::{self, Closing, Invoice, InvoiceLine, Obstacle};
 
@@ -134,7 +135,8 @@ pub(crate) async fn list(
 #[utoipa::path(get, path = "/api/v1/invoices/preview", tag = "invoices", security(("bearer" = [])),
     params(WhoseMonth),
     responses((status = 200, description = "Its lines.", body = Preview),
-        (status = 400, description = "No tenant or no month.", body = ErrorBody)))]
+        (status = 400, description = "No tenant or no month.", body = ErrorBody),
+        (status = 404, description = "There is no such tenant.", body = ErrorBody)))]
 pub(crate) async fn preview(
     State(app): State<App>,
     Extension(principal): Extension<Principal>,
@@ -146,6 +148,9 @@ pub(crate) async fn preview(
     let month = page::month(&asked.month)?;
     let client = app.client().await?;
     let lines = invoices::preview(&client, tenant, &month).await?;
+    if lines.is_empty() && !tenants::exists(&client, tenant).await? {
+        return Err(ApiError::not_found());
+    }
     let reconciliations = compared(&client, &principal, &lines, &month).await?;
     Ok(Json(Preview {
         reconciliations,
