@@ -59,6 +59,8 @@ CREATE TABLE farebox_private.adjustments (
     event_period date NOT NULL,
     events bigint DEFAULT 0 NOT NULL,
     unpriced_events bigint DEFAULT 0 NOT NULL,
+    session_id text,
+    run_id text,
     CONSTRAINT event_period_is_month CHECK ((EXTRACT(day FROM event_period) = (1)::numeric)),
     CONSTRAINT kind_is_known CHECK ((kind = ANY (ARRAY['reprice'::text, 'retag'::text, 'reread'::text, 'manual'::text]))),
     CONSTRAINT period_is_month CHECK ((EXTRACT(day FROM period) = (1)::numeric)),
@@ -126,6 +128,10 @@ COMMENT ON COLUMN farebox_private.adjustments.event_period IS 'The month its eve
 COMMENT ON COLUMN farebox_private.adjustments.events IS 'Signed change of the count of events, on rows of the meter calls.';
 
 COMMENT ON COLUMN farebox_private.adjustments.unpriced_events IS 'Signed change of the count of events without a price, on rows of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.adjustments.session_id IS 'Its event''s conversation, for a tenant that does not see the event.';
+
+COMMENT ON COLUMN farebox_private.adjustments.run_id IS 'Its event''s run, for a tenant that does not see the event.';
 
 CREATE TABLE farebox_private.customers (
     tenant_id text NOT NULL,
@@ -2024,7 +2030,8 @@ CREATE TABLE farebox_private.usage_daily (
     cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
     billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
     events bigint DEFAULT 0 NOT NULL,
-    unpriced_events bigint DEFAULT 0 NOT NULL
+    unpriced_events bigint DEFAULT 0 NOT NULL,
+    utc_day date NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -2068,6 +2075,8 @@ COMMENT ON COLUMN farebox_private.usage_daily.events IS 'Events, on the row of t
 
 COMMENT ON COLUMN farebox_private.usage_daily.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
+COMMENT ON COLUMN farebox_private.usage_daily.utc_day IS 'The day in UTC: of the events of a day in the tenant''s zone, those of this one.';
+
 CREATE VIEW farebox.usage_daily AS
  SELECT sums.day,
     sums.period,
@@ -2089,11 +2098,12 @@ CREATE VIEW farebox.usage_daily AS
         END AS cost_usd,
     sums.billed_usd,
     sums.events,
-    sums.unpriced_events
+    sums.unpriced_events,
+    sums.utc_day
    FROM (farebox_private.usage_daily sums
      LEFT JOIN farebox_private.customers ON (((customers.tenant_id = sums.tenant_id) AND (customers.reference = sums.customer_id))));
 
-COMMENT ON VIEW farebox.usage_daily IS 'Usage and money by tenant-local day, meter and dimension; adjustments included.';
+COMMENT ON VIEW farebox.usage_daily IS 'Usage and money by tenant-local day, meter and dimension; adjustments included. A day of another zone than UTC has two rows, one for each day of UTC in it.';
 
 COMMENT ON COLUMN farebox.usage_daily.day IS 'The day in the tenant''s zone at ingest.';
 
@@ -2131,6 +2141,8 @@ COMMENT ON COLUMN farebox.usage_daily.events IS 'Events, on the row of the meter
 
 COMMENT ON COLUMN farebox.usage_daily.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
+COMMENT ON COLUMN farebox.usage_daily.utc_day IS 'The day in UTC: whole days of UTC over all tenants are summed by it.';
+
 CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(line bigint, kind text, provider text, model text, meter text, quantity numeric, billed_usd numeric, unpriced_events bigint, quantity_low numeric, quantity_high numeric, corrects date, text text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -2152,7 +2164,8 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
              usage_daily.cost_usd,
              usage_daily.billed_usd,
              usage_daily.events,
-             usage_daily.unpriced_events
+             usage_daily.unpriced_events,
+             usage_daily.utc_day
             FROM farebox.usage_daily
            WHERE ((usage_daily.tenant_id = invoice_preview.tenant) AND (usage_daily.period = (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date) AND (usage_daily.environment = 'live'::text))
          ), corrected AS (
@@ -2348,86 +2361,7 @@ COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lin
 CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS TABLE(hour timestamp with time zone, day date, period date, tenant_id text, customer_id text, project text, key_id uuid, environment text, paid_by text, provider text, endpoint text, model text, pricing text, meter text, quantity numeric, cost_usd numeric, billed_usd numeric, events bigint, unpriced_events bigint)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
- WITH booked AS (
-          SELECT date_trunc('hour'::text, usage_events.started_at, 'UTC'::text) AS hour,
-             usage_events.event_id,
-             usage_events.call_id,
-             usage_events.part,
-             usage_events.is_final,
-             usage_events.schema,
-             usage_events.tenant_id,
-             usage_events.customer_id,
-             usage_events.project,
-             usage_events.agent,
-             usage_events.revision,
-             usage_events.session_id,
-             usage_events.run_id,
-             usage_events.span_id,
-             usage_events.parent_span_id,
-             usage_events.section,
-             usage_events.metadata,
-             usage_events.synthetic,
-             usage_events.environment,
-             usage_events.attribution,
-             usage_events.key_id,
-             usage_events.credential_id,
-             usage_events.paid_by,
-             usage_events.upstream,
-             usage_events.provider,
-             usage_events.endpoint,
-             usage_events.region,
-             usage_events.model_requested,
-             usage_events.model,
-             usage_events.service_tier,
-             usage_events.started_at,
-             usage_events.ended_at,
-             usage_events.received_at,
-             usage_events.period,
-             usage_events.day,
-             usage_events.is_late,
-             usage_events.clock_suspect,
-             usage_events.ttfb_ms,
-             usage_events.ttft_ms,
-             usage_events.duration_ms,
-             usage_events.overhead_ms,
-             usage_events.status,
-             usage_events.ending,
-             usage_events.streaming,
-             usage_events.transport,
-             usage_events.request_bytes,
-             usage_events.response_bytes,
-             usage_events.request_amended,
-             usage_events.attempt,
-             usage_events.client_retry,
-             usage_events.sanitised,
-             usage_events.lines,
-             usage_events.usage,
-             usage_events.usage_source,
-             usage_events.usage_reason,
-             usage_events.usage_low,
-             usage_events.usage_high,
-             usage_events.evidence,
-             usage_events.charges,
-             usage_events.cost_usd,
-             usage_events.billed_usd,
-             usage_events.claimed_usd,
-             usage_events.price_mismatch,
-             usage_events.pricing,
-             usage_events.cost_card,
-             usage_events.price_card,
-             usage_events.upstream_request_id,
-             usage_events.response_id,
-             usage_events.node,
-             usage_events.epoch,
-             usage_events.seq,
-             usage_events.content_sha256,
-             usage_events.content_digest,
-             usage_events.further,
-             usage_events.plan
-            FROM farebox_private.usage_events
-           WHERE ((usage_events.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (usage_events.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
-         )
-  SELECT booked.hour,
+ SELECT date_trunc('hour'::text, booked.started_at, 'UTC'::text) AS date_trunc,
      booked.day,
      booked.period,
      booked.tenant_id,
@@ -2438,61 +2372,43 @@ CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS
      booked.paid_by,
      booked.provider,
      booked.endpoint,
-     booked.model,
+     part.model,
      booked.pricing,
-     'calls'::text,
-     ((((booked.attempt = 1) AND (booked.part = 1)))::integer)::numeric AS "numeric",
-     (0)::numeric AS "numeric",
-     (0)::numeric AS "numeric",
-     (1)::bigint AS int8,
-     (((booked.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text])))::integer)::bigint AS int8
-    FROM booked
- UNION ALL
-  SELECT booked.hour,
-     booked.day,
-     booked.period,
-     booked.tenant_id,
-     booked.customer_id,
-     booked.project,
-     booked.key_id,
-     booked.environment,
-     booked.paid_by,
-     booked.provider,
-     booked.endpoint,
-     (line.value ->> 'model'::text),
-     booked.pricing,
-     counted.meter,
-     (counted.quantity)::numeric AS quantity,
-     0,
-     0,
-     0,
-     0
-    FROM ((booked
-      CROSS JOIN LATERAL jsonb_array_elements((booked.lines)::jsonb) line(value))
-      CROSS JOIN LATERAL jsonb_each_text((line.value -> 'usage'::text)) counted(meter, quantity))
-   WHERE (booked.pricing <> 'repeat'::text)
- UNION ALL
-  SELECT booked.hour,
-     booked.day,
-     booked.period,
-     booked.tenant_id,
-     booked.customer_id,
-     booked.project,
-     booked.key_id,
-     booked.environment,
-     booked.paid_by,
-     booked.provider,
-     booked.endpoint,
-     (charge.value ->> 0),
-     booked.pricing,
-     (charge.value ->> 1),
-     0,
-     COALESCE(((charge.value ->> 5))::numeric, (0)::numeric) AS "coalesce",
-     COALESCE(((charge.value ->> 6))::numeric, (0)::numeric) AS "coalesce",
-     0,
-     0
-    FROM (booked
-      CROSS JOIN LATERAL jsonb_array_elements((booked.charges)::jsonb) charge(value))
+     part.meter,
+     part.quantity,
+     part.cost_usd,
+     part.billed_usd,
+     part.events,
+     part.unpriced_events
+    FROM (farebox_private.usage_events booked
+      CROSS JOIN LATERAL ( SELECT booked.model,
+             'calls'::text AS meter,
+             ((((booked.attempt = 1) AND (booked.part = 1)))::integer)::numeric AS quantity,
+             (0)::numeric AS cost_usd,
+             (0)::numeric AS billed_usd,
+             (1)::bigint AS events,
+             (((booked.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text])))::integer)::bigint AS unpriced_events
+         UNION ALL
+          SELECT (line.value ->> 'model'::text),
+             counted.meter,
+             (counted.quantity)::numeric AS quantity,
+             0,
+             0,
+             0,
+             0
+            FROM (jsonb_array_elements((booked.lines)::jsonb) line(value)
+              CROSS JOIN LATERAL jsonb_each_text((line.value -> 'usage'::text)) counted(meter, quantity))
+           WHERE (booked.pricing <> 'repeat'::text)
+         UNION ALL
+          SELECT (charge.value ->> 0),
+             (charge.value ->> 1),
+             0,
+             COALESCE(((charge.value ->> 5))::numeric, (0)::numeric) AS "coalesce",
+             COALESCE(((charge.value ->> 6))::numeric, (0)::numeric) AS "coalesce",
+             0,
+             0
+            FROM jsonb_array_elements((booked.charges)::jsonb) charge(value)) part)
+   WHERE ((booked.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (booked.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
  UNION ALL
   SELECT date_trunc('hour'::text, adjusted.started_at, 'UTC'::text) AS date_trunc,
      adjusted.day,
@@ -2608,6 +2524,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
          ), made AS (
           SELECT 'usage_hourly'::text AS roll_up,
              to_char((parts.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text) AS slot,
+             ((parts.hour AT TIME ZONE 'UTC'::text))::date AS utc_day,
              parts.period,
              parts.tenant_id,
              parts.customer_id,
@@ -2627,10 +2544,11 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              (sum(parts.unpriced_events))::bigint AS unpriced_events
             FROM parts
            WHERE ((parts.hour >= ((check_rollups.from_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (parts.hour < ((check_rollups.to_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)))
-           GROUP BY 'usage_hourly'::text, (to_char((parts.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text)), parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
+           GROUP BY 'usage_hourly'::text, (to_char((parts.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text)), (((parts.hour AT TIME ZONE 'UTC'::text))::date), parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
          UNION ALL
           SELECT 'usage_daily'::text,
              (parts.day)::text AS day,
+             ((parts.hour AT TIME ZONE 'UTC'::text))::date AS timezone,
              parts.period,
              parts.tenant_id,
              parts.customer_id,
@@ -2650,10 +2568,11 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              (sum(parts.unpriced_events))::bigint AS sum
             FROM parts
            WHERE ((parts.day >= check_rollups.from_day) AND (parts.day < check_rollups.to_day))
-           GROUP BY 'usage_daily'::text, (parts.day)::text, parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
+           GROUP BY 'usage_daily'::text, (parts.day)::text, (((parts.hour AT TIME ZONE 'UTC'::text))::date), parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
          ), kept AS (
           SELECT 'usage_hourly'::text AS roll_up,
              to_char((usage_hourly.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text) AS slot,
+             ((usage_hourly.hour AT TIME ZONE 'UTC'::text))::date AS utc_day,
              usage_hourly.period,
              usage_hourly.tenant_id,
              usage_hourly.customer_id,
@@ -2676,6 +2595,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
          UNION ALL
           SELECT 'usage_daily'::text,
              (usage_daily.day)::text AS day,
+             usage_daily.utc_day,
              usage_daily.period,
              usage_daily.tenant_id,
              usage_daily.customer_id,
@@ -2699,6 +2619,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
           SELECT 'not kept'::text AS difference,
              missing.roll_up,
              missing.slot,
+             missing.utc_day,
              missing.period,
              missing.tenant_id,
              missing.customer_id,
@@ -2718,6 +2639,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              missing.unpriced_events
             FROM ( SELECT made.roll_up,
                      made.slot,
+                     made.utc_day,
                      made.period,
                      made.tenant_id,
                      made.customer_id,
@@ -2739,6 +2661,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
                  EXCEPT ALL
                   SELECT kept.roll_up,
                      kept.slot,
+                     kept.utc_day,
                      kept.period,
                      kept.tenant_id,
                      kept.customer_id,
@@ -2761,6 +2684,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
           SELECT 'not in the ledger'::text,
              invented.roll_up,
              invented.slot,
+             invented.utc_day,
              invented.period,
              invented.tenant_id,
              invented.customer_id,
@@ -2780,6 +2704,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              invented.unpriced_events
             FROM ( SELECT kept.roll_up,
                      kept.slot,
+                     kept.utc_day,
                      kept.period,
                      kept.tenant_id,
                      kept.customer_id,
@@ -2801,6 +2726,7 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
                  EXCEPT ALL
                   SELECT made.roll_up,
                      made.slot,
+                     made.utc_day,
                      made.period,
                      made.tenant_id,
                      made.customer_id,
@@ -3083,8 +3009,14 @@ begin
     end if;
     -- Nobody books meanwhile; reading goes on.
     lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    -- Added up by both slots at once, so that what is put aside is no larger than the sums themselves.
     create temporary table parts on commit drop as
-    select * from farebox_private.ledger_parts(from_day, to_day);
+    select
+        hour, day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, sum(quantity) as quantity, sum(cost_usd) as cost_usd,
+        sum(billed_usd) as billed_usd, sum(events) as events, sum(unpriced_events) as unpriced_events
+    from farebox_private.ledger_parts(from_day, to_day)
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     delete from farebox_private.usage_hourly
     where hour >= from_day::timestamp at time zone 'UTC'
         and hour < to_day::timestamp at time zone 'UTC';
@@ -3101,15 +3033,18 @@ begin
         and hour < to_day::timestamp at time zone 'UTC'
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
     get diagnostics rows_made = row_count;
-    insert into farebox_private.usage_daily
+    insert into farebox_private.usage_daily (
+        day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
+        model, pricing, meter, utc_day, quantity, cost_usd, billed_usd, events, unpriced_events
+    )
     select
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
-        model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
-        sum(unpriced_events)
+        model, pricing, meter, (hour at time zone 'UTC')::date, sum(quantity), sum(cost_usd), sum(billed_usd),
+        sum(events), sum(unpriced_events)
     from parts
     where day >= from_day
         and day < to_day
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     get diagnostics rows_more = row_count;
     drop table parts;
     return rows_made + rows_more;
@@ -4513,23 +4448,75 @@ CREATE VIEW farebox.runs AS
     max(events.revision) AS revision,
     max(events.environment) AS environment,
     min(events.started_at) AS started_at,
-    max(COALESCE(events.ended_at, events.started_at)) AS ended_at,
-    count(DISTINCT COALESCE(events.span_id, events.parent_span_id)) AS span_count,
-    count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
-    count(*) AS event_count,
-    count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
-    trim_scale(sum((COALESCE((events.cost_usd)::numeric, (0)::numeric) + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE ((( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) AND ((events.cost_usd IS NOT NULL) OR (adjusted.cost_usd IS NOT NULL))))) AS total_cost_usd,
-    trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
-    count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
-    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events
-   FROM ((farebox_private.usage_events events
+    max(events.ended_at) AS ended_at,
+    count(DISTINCT events.span_id) AS span_count,
+    (sum(events.requests))::bigint AS request_count,
+    (sum(events.events))::bigint AS event_count,
+    (sum(events.errors))::bigint AS error_count,
+    trim_scale(sum(events.cost_usd)) AS total_cost_usd,
+    trim_scale(sum((events.billed_usd)::numeric)) AS total_billed_usd,
+    (sum(events.unpriced_events))::bigint AS unpriced_events,
+    (sum(events.unknown_events))::bigint AS unknown_events
+   FROM (( SELECT events_1.tenant_id,
+            events_1.run_id,
+            events_1.customer_id,
+            events_1.agent,
+            events_1.project,
+            events_1.environment,
+            events_1.session_id,
+            events_1.revision,
+            COALESCE(events_1.span_id, events_1.parent_span_id) AS span_id,
+            events_1.started_at,
+            COALESCE(events_1.ended_at, events_1.started_at) AS ended_at,
+            ((((events_1.attempt = 1) AND (events_1.part = 1)))::integer)::bigint AS requests,
+            (1)::bigint AS events,
+            (((events_1.ending <> ALL (ARRAY['complete'::text, 'continues'::text])))::integer)::bigint AS errors,
+                CASE
+                    WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events_1.paid_by <> 'operator'::text)) THEN (events_1.cost_usd)::numeric
+                    ELSE NULL::numeric
+                END AS cost_usd,
+            events_1.billed_usd,
+            (((events_1.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text])))::integer)::bigint AS unpriced_events,
+            (((events_1.pricing = 'unknown'::text))::integer)::bigint AS unknown_events
+           FROM farebox_private.usage_events events_1
+          WHERE (events_1.run_id IS NOT NULL)
+        UNION ALL
+         SELECT adjustments.tenant_id,
+            adjustments.run_id,
+            adjustments.customer_id,
+            moved.agent,
+            adjustments.project,
+            adjustments.environment,
+            adjustments.session_id,
+            moved.revision,
+            COALESCE(moved.span_id, moved.parent_span_id) AS "coalesce",
+            adjustments.started_at,
+            COALESCE(moved.ended_at, adjustments.started_at) AS "coalesce",
+                CASE
+                    WHEN (adjustments.meter = 'calls'::text) THEN (adjustments.quantity)::bigint
+                    ELSE (0)::bigint
+                END AS "case",
+            adjustments.events,
+                CASE
+                    WHEN (moved.ending <> ALL (ARRAY['complete'::text, 'continues'::text])) THEN adjustments.events
+                    ELSE (0)::bigint
+                END AS "case",
+                CASE
+                    WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (adjustments.paid_by <> 'operator'::text)) THEN (adjustments.cost_usd)::numeric
+                    ELSE NULL::numeric
+                END AS "case",
+            adjustments.billed_usd,
+            adjustments.unpriced_events,
+                CASE
+                    WHEN (adjustments.pricing = 'unknown'::text) THEN adjustments.events
+                    ELSE (0)::bigint
+                END AS "case"
+           FROM (farebox_private.adjustments
+             LEFT JOIN farebox_private.usage_events moved ON (((moved.event_id = adjustments.event_id) AND (adjustments.events <> 0))))
+          WHERE (adjustments.run_id IS NOT NULL)) events
      LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
-     LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
-            sum((adjustments.billed_usd)::numeric) AS billed_usd
-           FROM farebox_private.adjustments
-          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) adjusted ON (true))
-  WHERE (events.run_id IS NOT NULL)
-  GROUP BY events.tenant_id, events.run_id;
+  GROUP BY events.tenant_id, events.run_id
+ HAVING (sum(events.events) > (0)::numeric);
 
 COMMENT ON VIEW farebox.runs IS 'Runs of agents, by x-farebox-run or the trace id of traceparent, with their current sums.';
 
@@ -4598,30 +4585,80 @@ CREATE VIEW farebox.sessions AS
     max(events.agent) AS agent,
     max(events.environment) AS environment,
     min(events.started_at) AS started_at,
-    max(COALESCE(events.ended_at, events.started_at)) AS ended_at,
-    count(*) FILTER (WHERE ((events.attempt = 1) AND (events.part = 1))) AS request_count,
-    count(*) AS event_count,
-    count(*) FILTER (WHERE (events.ending <> ALL (ARRAY['complete'::text, 'continues'::text]))) AS error_count,
-    trim_scale(sum((COALESCE((events.cost_usd)::numeric, (0)::numeric) + COALESCE(adjusted.cost_usd, (0)::numeric))) FILTER (WHERE ((( SELECT farebox_private.sees_all() AS sees_all) OR (events.paid_by <> 'operator'::text)) AND ((events.cost_usd IS NOT NULL) OR (adjusted.cost_usd IS NOT NULL))))) AS total_cost_usd,
-    trim_scale(sum((COALESCE((events.billed_usd)::numeric, (0)::numeric) + COALESCE(adjusted.billed_usd, (0)::numeric))) FILTER (WHERE ((events.billed_usd IS NOT NULL) OR (adjusted.billed_usd IS NOT NULL)))) AS total_billed_usd,
-    count(*) FILTER (WHERE (events.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text]))) AS unpriced_events,
-    count(*) FILTER (WHERE (events.pricing = 'unknown'::text)) AS unknown_events,
+    max(events.ended_at) AS ended_at,
+    (sum(events.requests))::bigint AS request_count,
+    (sum(events.events))::bigint AS event_count,
+    (sum(events.errors))::bigint AS error_count,
+    trim_scale(sum(events.cost_usd)) AS total_cost_usd,
+    trim_scale(sum((events.billed_usd)::numeric)) AS total_billed_usd,
+    (sum(events.unpriced_events))::bigint AS unpriced_events,
+    (sum(events.unknown_events))::bigint AS unknown_events,
     max(events.project) AS project,
     array_agg(DISTINCT farebox_private.modality(events.endpoint)) AS modalities,
     array_agg(DISTINCT events.provider) AS providers,
-    (max(COALESCE(events.ended_at, events.started_at)) > (now() - farebox_private.session_idle())) AS is_open,
+    (max(events.ended_at) > (now() - farebox_private.session_idle())) AS is_open,
         CASE
-            WHEN (max(COALESCE(events.ended_at, events.started_at)) <= (now() - farebox_private.session_idle())) THEN (max(COALESCE(events.ended_at, events.started_at)) + farebox_private.session_idle())
+            WHEN (max(events.ended_at) <= (now() - farebox_private.session_idle())) THEN (max(events.ended_at) + farebox_private.session_idle())
             ELSE NULL::timestamp with time zone
         END AS closed_at
-   FROM ((farebox_private.usage_events events
+   FROM (( SELECT events_1.tenant_id,
+            events_1.session_id,
+            events_1.customer_id,
+            events_1.agent,
+            events_1.project,
+            events_1.environment,
+            events_1.provider,
+            events_1.endpoint,
+            events_1.started_at,
+            COALESCE(events_1.ended_at, events_1.started_at) AS ended_at,
+            ((((events_1.attempt = 1) AND (events_1.part = 1)))::integer)::bigint AS requests,
+            (1)::bigint AS events,
+            (((events_1.ending <> ALL (ARRAY['complete'::text, 'continues'::text])))::integer)::bigint AS errors,
+                CASE
+                    WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (events_1.paid_by <> 'operator'::text)) THEN (events_1.cost_usd)::numeric
+                    ELSE NULL::numeric
+                END AS cost_usd,
+            events_1.billed_usd,
+            (((events_1.pricing = ANY (ARRAY['unpriced'::text, 'partial'::text])))::integer)::bigint AS unpriced_events,
+            (((events_1.pricing = 'unknown'::text))::integer)::bigint AS unknown_events
+           FROM farebox_private.usage_events events_1
+          WHERE (events_1.session_id IS NOT NULL)
+        UNION ALL
+         SELECT adjustments.tenant_id,
+            adjustments.session_id,
+            adjustments.customer_id,
+            moved.agent,
+            adjustments.project,
+            adjustments.environment,
+            adjustments.provider,
+            adjustments.endpoint,
+            adjustments.started_at,
+            COALESCE(moved.ended_at, adjustments.started_at) AS "coalesce",
+                CASE
+                    WHEN (adjustments.meter = 'calls'::text) THEN (adjustments.quantity)::bigint
+                    ELSE (0)::bigint
+                END AS "case",
+            adjustments.events,
+                CASE
+                    WHEN (moved.ending <> ALL (ARRAY['complete'::text, 'continues'::text])) THEN adjustments.events
+                    ELSE (0)::bigint
+                END AS "case",
+                CASE
+                    WHEN (( SELECT farebox_private.sees_all() AS sees_all) OR (adjustments.paid_by <> 'operator'::text)) THEN (adjustments.cost_usd)::numeric
+                    ELSE NULL::numeric
+                END AS "case",
+            adjustments.billed_usd,
+            adjustments.unpriced_events,
+                CASE
+                    WHEN (adjustments.pricing = 'unknown'::text) THEN adjustments.events
+                    ELSE (0)::bigint
+                END AS "case"
+           FROM (farebox_private.adjustments
+             LEFT JOIN farebox_private.usage_events moved ON (((moved.event_id = adjustments.event_id) AND (adjustments.events <> 0))))
+          WHERE (adjustments.session_id IS NOT NULL)) events
      LEFT JOIN farebox_private.customers ON (((customers.tenant_id = events.tenant_id) AND (customers.reference = events.customer_id))))
-     LEFT JOIN LATERAL ( SELECT sum((adjustments.cost_usd)::numeric) AS cost_usd,
-            sum((adjustments.billed_usd)::numeric) AS billed_usd
-           FROM farebox_private.adjustments
-          WHERE ((adjustments.event_id = events.event_id) AND (NOT (adjustments.tenant_id IS DISTINCT FROM events.tenant_id)))) adjusted ON (true))
-  WHERE (events.session_id IS NOT NULL)
-  GROUP BY events.tenant_id, events.session_id;
+  GROUP BY events.tenant_id, events.session_id
+ HAVING (sum(events.events) > (0)::numeric);
 
 COMMENT ON VIEW farebox.sessions IS 'Conversations, one for each tenant and session id, with their current sums. A session in which nothing happened for 30 minutes is closed; a later call under the same id opens it again.';
 
@@ -4856,9 +4893,20 @@ CREATE VIEW farebox.tenant_index AS
  SELECT activity.tenant_id,
     tenants.name,
     tenants.status,
-    ( SELECT count(DISTINCT events.session_id) AS count
-           FROM farebox_private.usage_events events
-          WHERE ((events.tenant_id = activity.tenant_id) AND (events.session_id IS NOT NULL))) AS session_count,
+    ( SELECT count(*) AS count
+           FROM ( SELECT there.session_id
+                   FROM ( SELECT events.session_id,
+                            1 AS events
+                           FROM farebox_private.usage_events events
+                          WHERE (events.tenant_id = activity.tenant_id)
+                        UNION ALL
+                         SELECT adjustments.session_id,
+                            adjustments.events
+                           FROM farebox_private.adjustments
+                          WHERE ((adjustments.tenant_id = activity.tenant_id) AND (adjustments.events <> 0))) there
+                  WHERE (there.session_id IS NOT NULL)
+                  GROUP BY there.session_id
+                 HAVING (sum(there.events) > (0)::numeric)) sessions) AS session_count,
     sums.request_count,
     sums.total_cost_usd,
     sums.total_billed_usd,
@@ -5891,7 +5939,7 @@ ALTER TABLE ONLY farebox_private.ingest_tokens
     ADD CONSTRAINT token_is_unique UNIQUE (token_sha256);
 
 ALTER TABLE ONLY farebox_private.usage_daily
-    ADD CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing);
+    ADD CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing, utc_day);
 
 ALTER TABLE ONLY farebox_private.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (event_id);
@@ -5907,6 +5955,10 @@ CREATE UNIQUE INDEX adjustments_by_hand_once ON farebox_private.adjustments USIN
 CREATE INDEX adjustments_of_batch ON farebox_private.adjustments USING btree (batch_id);
 
 CREATE INDEX adjustments_of_event ON farebox_private.adjustments USING btree (event_id);
+
+CREATE INDEX adjustments_of_run ON farebox_private.adjustments USING btree (run_id) WHERE (run_id IS NOT NULL);
+
+CREATE INDEX adjustments_of_session ON farebox_private.adjustments USING btree (session_id) WHERE (session_id IS NOT NULL);
 
 CREATE INDEX adjustments_of_tenant ON farebox_private.adjustments USING btree (tenant_id, period);
 
@@ -5935,6 +5987,8 @@ CREATE INDEX reconciliations_of_provider ON farebox_private.reconciliations USIN
 CREATE INDEX session_attributions_changed ON farebox_private.session_attributions USING btree (changed_xid);
 
 CREATE INDEX usage_daily_period ON farebox_private.usage_daily USING btree (tenant_id, period);
+
+CREATE INDEX usage_daily_utc_day ON farebox_private.usage_daily USING btree (utc_day);
 
 CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
 
