@@ -306,9 +306,16 @@ async fn three_reports_have_three_causes() -> Result {
     listen["endpoint"] = "listen".into();
     listen["lines"][0]["conditions"] = json!({"mode": "prerecorded"});
     listen["upstream_request_id"] = "dg-1".into();
+    let mut speak = of(5, "elevenlabs", "eleven_v3", json!({"characters": "17"}));
+    speak["endpoint"] = "speak".into();
+    speak["upstream_request_id"] = "r-1".into();
+    let mut voice = of(6, "cartesia", "sonic", json!({"characters": "1200"}));
+    voice["endpoint"] = "speak".into();
     served
         .ledger
         .ship(&[
+            speak,
+            voice,
             record(Some("acme"), AT, 1),
             record(Some("globex"), AT, 2),
             of(
@@ -378,6 +385,32 @@ async fn three_reports_have_three_causes() -> Result {
         items(&get(&served, "/api/v1/reconcile?provider=openai").await?).len(),
         2
     );
+    // Vendors that count in credits, by call and by day: as it was, and two short.
+    let history = |to: u32| {
+        format!(
+            r#"{{"history": [{{"request_id": "r-1", "model_id": "eleven_v3", "date_unix": 1795341600,
+                "character_count_change_from": 100, "character_count_change_to": {to}}}]}}"#
+        )
+    };
+    let table = |credits: u32| format!("date,model,credits\n2026-11-22,sonic,{credits}\n");
+    for (provider, agrees, differs) in [
+        ("elevenlabs", history(117), history(119)),
+        ("cartesia", table(1200), table(1202)),
+    ] {
+        for (file, is_within) in [(agrees, true), (differs, false)] {
+            let body = json!({"provider": provider, "files": [file]});
+            let compared = served.done("POST", "/api/v1/reconcile", &body).await?;
+            assert_eq!(
+                compared["reconciliation"]["is_within"], is_within,
+                "{compared}"
+            );
+            assert_eq!(compared["reconciliation"]["lines"], 1, "{compared}");
+            assert!(
+                is_within || items(&compared)[0]["cause"] == "units",
+                "{compared}"
+            );
+        }
+    }
     for wrong in [
         json!({"provider": "openai", "files": []}),
         json!({"provider": "openai", "files": ["{"]}),
