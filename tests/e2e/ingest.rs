@@ -46,6 +46,11 @@ pub(crate) async fn ship(stack: &Stack, node: &str, records: &[Value]) -> Result
         .map(|record| text(record, "started_at"))
         .filter(|time| !time.is_empty())
         .unwrap_or_else(|| "2026-11-22T00:00:00.000Z".into());
+    ship_at(stack, node, records, &now).await
+}
+
+/// As a proxy whose clock says `now`.
+async fn ship_at(stack: &Stack, node: &str, records: &[Value], now: &str) -> Result<Message> {
     let request = Request::post(
         "/ingest/v1/events",
         Value::from(records.to_vec()).to_string(),
@@ -53,8 +58,8 @@ pub(crate) async fn ship(stack: &Stack, node: &str, records: &[Value]) -> Result
     .bearer(INGEST_TOKEN)
     .with("x-farebox-node", node)
     .with("x-farebox-epoch", "1")
-    .with("x-farebox-sent-at", &now)
-    .with("x-farebox-open-since", &now);
+    .with("x-farebox-sent-at", now)
+    .with("x-farebox-open-since", now);
     Connection::open(stack.api).await?.send(&request).await
 }
 
@@ -197,5 +202,52 @@ async fn strangers_and_wrong_forms_are_turned_away() -> Result {
         .send(&Request::get("/healthz"))
         .await?;
     assert_eq!(health.status(), 200);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_proxys_clock_decides_the_month_and_one_that_is_off_is_suspect() -> Result {
+    let stack = shared().await?;
+    let tenant = fresh("clock");
+    for (clock, is_suspect) in [("as it is", false), ("six minutes behind", true)] {
+        let node = fresh("node");
+        let record = record(stack, &node, &tenant, 1).await?;
+        let started_at = text(&record, "started_at");
+        let sent_at: String = stack
+            .sql()
+            .await?
+            .query_one(
+                "select to_char(
+                     ($1::text::timestamptz - case when $2 then interval '6 minutes' else '0' end) at time zone 'UTC',
+                     'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')",
+                &[&started_at, &is_suspect],
+            )
+            .await?
+            .get(0);
+        let answer = ship_at(stack, &node, &[record], &sent_at).await?;
+        assert_eq!(outcomes(&answer), ["accepted"], "{}", answer.text());
+        let rows = stack.rows_when(&format!("node = '{node}'"), 1).await?;
+        assert_eq!(rows[0]["clock_suspect"], is_suspect, "{clock}");
+        // Received by the collector's clock, booked by the proxy's.
+        assert!(
+            text(&rows[0], "received_at") > text(&rows[0], "started_at"),
+            "{clock}"
+        );
+    }
+    // Begun in October by its proxy, received today: of October.
+    let node = fresh("node");
+    let mut record = record(stack, &node, &tenant, 1).await?;
+    let id = "019a3cb6-bbe7-7000-8000-000000000001";
+    record["event_id"] = id.into();
+    record["call_id"] = id.into();
+    record["started_at"] = "2025-10-31T23:59:59.975Z".into();
+    record["ended_at"] = record["started_at"].clone();
+    let answer = ship(stack, &node, &[record]).await?;
+    assert_eq!(outcomes(&answer), ["accepted"], "{}", answer.text());
+    let rows = stack.rows_when(&format!("node = '{node}'"), 1).await?;
+    assert_eq!(
+        (text(&rows[0], "period"), &rows[0]["clock_suspect"]),
+        ("2025-10-01".to_owned(), &Value::Bool(true))
+    );
     Ok(())
 }

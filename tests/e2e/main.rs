@@ -28,6 +28,7 @@ mod reread;
 mod revoke;
 mod scale;
 mod schema;
+mod several;
 mod socket_rules;
 mod socket_vendors;
 mod sockets;
@@ -39,6 +40,7 @@ mod surfaces;
 mod tidy;
 mod transparency;
 mod vault;
+mod verbs;
 
 use farebox_tests::stack::{Key, Stack};
 use farebox_tests::wire::Request;

@@ -75,3 +75,60 @@ async fn every_named_series_is_there_and_counts_by_tenant() -> Result {
     assert!(text.contains("farebox_ingest_events_total"), "{text}");
     Ok(())
 }
+
+/// Series that may only grow, with their values as decimals of the same length.
+async fn growing(stack: &Stack) -> Result<HashMap<String, (u128, String)>> {
+    let all = counters(stack).await?.into_iter();
+    all.filter(|(series, _)| {
+        let name = series.split('{').next().unwrap_or_default();
+        ["_total", "_count", "_sum", "_bucket"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    })
+    .map(|(series, value)| {
+        let (whole, fraction) = value.split_once('.').unwrap_or((&value, ""));
+        Ok((series, (whole.parse()?, format!("{fraction:0<18}"))))
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn counters_never_fall_and_begin_anew_with_the_process() -> Result {
+    let (mut stack, key) = crate::with_key(&[]).await?;
+    let series = |tenant: &str| format!("tenant=\"{tenant}\"");
+    let mut before = growing(&stack).await?;
+    for number in 0..3 {
+        let call = chat(&key, &format!("m{number}")).with("x-farebox-tenant", "acme");
+        assert_eq!(stack.send(&call).await?.status(), 200);
+        let after = growing(&stack).await?;
+        for (series, value) in &before {
+            assert!(
+                after.get(series) >= Some(value),
+                "{series} fell from {value:?}"
+            );
+        }
+        before = after;
+    }
+    stack.rows_when("true", 3).await?;
+    let requests = async |stack: &Stack| -> Result<u128> {
+        let all = growing(stack).await?;
+        Ok(all
+            .iter()
+            .filter(|(name, _)| {
+                name.starts_with("farebox_requests_total") && name.contains(&series("acme"))
+            })
+            .map(|(_, (whole, _))| whole)
+            .sum())
+    };
+    assert_eq!(requests(&stack).await?, 3);
+    // What a restart finds in the spool was counted before: a rate over it is what was called since.
+    stack.proxy()?.kill();
+    stack.start_proxy().await?;
+    assert_eq!(requests(&stack).await?, 0);
+    stack.known(&key).await?;
+    let call = chat(&key, "later").with("x-farebox-tenant", "acme");
+    assert_eq!(stack.send(&call).await?.status(), 200);
+    stack.rows_when("true", 4).await?;
+    assert_eq!(requests(&stack).await?, 1);
+    Ok(())
+}
