@@ -56,7 +56,7 @@ async fn what_people_ask_of_many_rows_goes_through_indexes_and_roll_ups() -> Res
     month::fill(&client, rows).await?;
     println!("{rows} rows and their sums made in {:?}", started.elapsed());
     let count: i64 = client
-        .query_one("select count(*) from farebox.usage_events", &[])
+        .query_one("select count(*) from farebox_private.usage_events", &[])
         .await?
         .get(0);
     assert_eq!(count, rows + 1);
@@ -220,7 +220,7 @@ async fn sums(stack: &Stack, client: &Client) -> Result {
     let row = client
         .query_one(
             "select trim_scale(sum(billed_usd))::text, count(*)::text, count(distinct model)
-             from farebox.usage_events where started_at < '2026-10-01'",
+             from farebox_private.usage_events where started_at < '2026-10-01'",
             &[],
         )
         .await?;
@@ -296,9 +296,14 @@ async fn answers(stack: &Stack, rows: i64) -> Result {
 /// usage read no event and no hour, and of one tenant only its own days.
 async fn plans_of_answers(stack: &Stack) -> Result {
     let client = stack.sql().await?;
-    client
-        .batch_execute("load 'auto_explain'; alter system set auto_explain.log_min_duration = 0; alter system set auto_explain.log_nested_statements = on; select pg_reload_conf()")
-        .await?;
+    for statement in [
+        "load 'auto_explain'",
+        "alter system set auto_explain.log_min_duration = 0",
+        "alter system set auto_explain.log_nested_statements = on",
+        "select pg_reload_conf()",
+    ] {
+        client.batch_execute(statement).await?;
+    }
     let log = world()?.cluster.folder().join("log");
     for (what, path, _) in QUESTIONS {
         let begin = usize::try_from(std::fs::metadata(&log)?.len())?;
@@ -336,9 +341,13 @@ async fn plans_of_answers(stack: &Stack) -> Result {
             assert!(!plan.contains("Seq Scan on usage_daily"), "{what}\n{plan}");
         }
     }
-    client
-        .batch_execute("alter system reset auto_explain.log_min_duration; alter system reset auto_explain.log_nested_statements; select pg_reload_conf()")
-        .await?;
+    for statement in [
+        "alter system reset auto_explain.log_min_duration",
+        "alter system reset auto_explain.log_nested_statements",
+        "select pg_reload_conf()",
+    ] {
+        client.batch_execute(statement).await?;
+    }
     Ok(())
 }
 

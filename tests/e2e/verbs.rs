@@ -78,7 +78,7 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
     let report = stack.folder.path().join("report.csv");
     std::fs::write(
         &report,
-        "request_id,model,input_tokens,output_tokens\nnobody,gpt-4o-mini,7,1\n",
+        "date,model,input_tokens\n2026-01-05,gpt-4o-mini,7\n",
     )?;
     let report = report.to_str().ok_or("a path that is no text")?;
     let (compared, code) = told(

@@ -1,8 +1,9 @@
-//! Sums over the roll-ups, grouped as asked. Column names come from the table of [`Dimension`]s,
-//! never from a request; values travel as parameters.
+//! Sums over the roll-ups, grouped as asked. Values travel as parameters.
 //!
 //! Whole days are read from the daily sums, 24 times fewer than the hourly ones: of UTC as well as the
 //! tenants' own, since a row of those sums lies within one day of either.
+
+mod dimension;
 
 use deadpool_postgres::GenericClient;
 use farebox_pricing::time::Timestamp;
@@ -12,97 +13,13 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 use utoipa::ToSchema;
 
+pub(crate) use dimension::Dimension;
+
 /// Rows of one answer; a finer question needs a shorter span.
 pub(crate) const ROWS_MAX: usize = 10_000;
 /// The parameter of the first filter.
 const FIRST_FILTER: usize = 6;
 const DAY_MS: i64 = 24 * 3_600_000;
-
-/// What usage can be grouped by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dimension {
-    Tenant,
-    Customer,
-    Project,
-    Key,
-    Environment,
-    Provider,
-    Endpoint,
-    Model,
-    Meter,
-    Agent,
-    Section,
-    Hour,
-    Day,
-    Month,
-}
-
-impl Dimension {
-    /// Every dimension, in the order of an answer's columns.
-    pub(crate) const ALL: [Self; 14] = [
-        Self::Hour,
-        Self::Day,
-        Self::Month,
-        Self::Tenant,
-        Self::Customer,
-        Self::Project,
-        Self::Agent,
-        Self::Section,
-        Self::Key,
-        Self::Environment,
-        Self::Provider,
-        Self::Endpoint,
-        Self::Model,
-        Self::Meter,
-    ];
-
-    /// Its name in `group_by` and in the answer.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant",
-            Self::Customer => "customer",
-            Self::Project => "project",
-            Self::Key => "key",
-            Self::Environment => "environment",
-            Self::Provider => "provider",
-            Self::Endpoint => "endpoint",
-            Self::Model => "model",
-            Self::Meter => "meter",
-            Self::Agent => "agent",
-            Self::Section => "section",
-            Self::Hour => "hour",
-            Self::Day => "day",
-            Self::Month => "month",
-        }
-    }
-
-    /// The expression over a roll-up.
-    fn column(self) -> &'static str {
-        match self {
-            Self::Tenant => "tenant_id",
-            Self::Customer => {
-                "coalesce((
-                    select customers.customer_id
-                    from farebox_private.customers
-                    where customers.tenant_id = counted_events.tenant_id
-                        and customers.reference = counted_events.customer_id
-                ), counted_events.customer_id)"
-            }
-            Self::Project => "project",
-            Self::Key => "key_id::text",
-            Self::Environment => "environment",
-            Self::Provider => "provider",
-            Self::Endpoint => "endpoint",
-            Self::Model => "model",
-            Self::Meter => "meter",
-            Self::Agent => "agent",
-            Self::Section => "section",
-            Self::Hour => r#"to_char(hour at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"#,
-            Self::Day => "day::text",
-            Self::Month => "to_char(period, 'YYYY-MM')",
-        }
-    }
-}
 
 /// Which roll-up answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
