@@ -88,7 +88,7 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
     )?;
     assert_eq!(code, Some(1), "{compared}");
     let compared: Value = serde_json::from_str(&compared)?;
-    let compared = text(&compared, "reconciliation_id");
+    let compared = text(&compared["reconciliation"], "reconciliation_id");
     let retag = [
         "retag",
         "--tenant",
@@ -100,7 +100,7 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
         "--dry-run",
     ];
     // What it is, a word of its table, and of its heading in CSV.
-    let verbs: [(&[&str], &str, &str); 19] = [
+    let verbs: [(&[&str], &str, &str); 18] = [
         (
             &["usage", "--group-by", "tenant,model"],
             "BILLED USD",
@@ -135,8 +135,11 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
             "line,kind,provider,",
         ),
         (&["node", "list"], "OPEN SINCE", "node,last_seen_at,"),
-        (&["reconcile", "--list"], "openai", "reconciliation_id,"),
-        (&["reconcile", "--show", &compared], "coverage", ""),
+        (
+            &["reconcile", "--list"],
+            "openai",
+            "created_at,reconciliation_id,",
+        ),
         (&retag, "3 events would move", "tenant_id,period,"),
         (
             &["reprice", "--dry-run"],
@@ -161,6 +164,15 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
             "{verb:?} --csv:\n{csv}"
         );
         assert!(!csv.contains('─'), "{verb:?} --csv is a table:\n{csv}");
+    }
+    // A comparison says again that the two differ, and how.
+    for (form, word) in [
+        ("", "coverage"),
+        ("--json", "coverage"),
+        ("--csv", "coverage,"),
+    ] {
+        let (said, code) = told(&stack, &["reconcile", "--show", &compared], form)?;
+        assert!(code == Some(1) && said.contains(word), "{form}: {said}");
     }
     // The preview's lines as CSV are the preview's sum.
     let csv = stack.done(&["invoice", "preview", "acme", &month, "--csv"])?;
