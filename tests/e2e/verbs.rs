@@ -73,6 +73,7 @@ async fn each_verb_of_the_books_is_a_table_json_and_csv() -> Result {
         text(&rows[0], "event_id"),
         text(&rows[0], "period")[..7].to_owned(),
     );
+    stack.done(&["tenant", "create", "globex"])?;
     // A month of nothing can be closed, and handed out.
     stack.done(&["invoice", "close", "acme", "2026-01"])?;
     let report = stack.folder.path().join("report.csv");
