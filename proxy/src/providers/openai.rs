@@ -12,7 +12,7 @@ mod audio_length;
 pub(crate) mod batches;
 pub(crate) mod chat;
 pub(crate) mod completions;
-mod delta;
+pub(crate) mod delta;
 pub(crate) mod embeddings;
 pub(crate) mod images;
 mod live_socket;

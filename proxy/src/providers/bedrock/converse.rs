@@ -13,6 +13,7 @@ use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
     self, Counted, is_present, keep_request, keep_response_text, keep_usage, member, text_tokens,
 };
+use crate::providers::openai::delta;
 
 /// The model of the path, the limit and the tier of the body.
 pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -69,7 +70,8 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
         return;
     };
     let [metadata, stop, delta, error] = picked.members;
-    evidence.counts.output_frames += u64::from(delta.is_some());
+    let has_output = delta.is_some_and(|delta| delta::has_output(delta.bytes()));
+    evidence.counts.output_frames += u64::from(has_output);
     keep_response_text(evidence, "stop_reason", member(stop, "stopReason"));
     if let Some(metadata) = metadata {
         keep_usage(evidence, "usage", member(Some(metadata), "usage"));

@@ -13,6 +13,7 @@ use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance};
 use crate::providers::anthropic::messages;
 use crate::providers::facts::{self, Counted, keep_request, keep_usage, member};
+use crate::providers::openai::delta;
 
 const INPUT_HEADER: &str = "x-amzn-bedrock-input-token-count";
 const OUTPUT_HEADER: &str = "x-amzn-bedrock-output-token-count";
@@ -115,7 +116,7 @@ fn read(frame: &Frame<'_>, evidence: &mut Evidence) {
         if let Some(model) = evidence.request_text("model").map(str::to_owned) {
             evidence.set_response_text("model", &model);
         }
-    } else if frame.origin == Origin::Event {
+    } else if frame.origin == Origin::Event && delta::has_output(frame.data) {
         evidence.counts.output_frames += 1;
     }
     let has_metrics = keep_usage(evidence, COUNTS, metrics);

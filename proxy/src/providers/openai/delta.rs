@@ -4,8 +4,9 @@
 
 use memchr::memchr2;
 
-/// Members whose texts are no output: they name what the output is, or lead to where it came from.
-const NAMES: [&[u8]; 12] = [
+/// Members whose texts are no output: they name what the output is, lead to where it came from, or say why
+/// it ended.
+const NAMES: [&[u8]; 15] = [
     b"role",
     b"id",
     b"type",
@@ -18,10 +19,13 @@ const NAMES: [&[u8]; 12] = [
     b"signature",
     b"title",
     b"url",
+    b"stopReason",
+    b"stop_reason",
+    b"completionReason",
 ];
 
 /// Whether a delta, which begins here with its brace, holds a text that is not empty.
-pub(super) fn has_output(delta: &[u8]) -> bool {
+pub(crate) fn has_output(delta: &[u8]) -> bool {
     let (mut name, mut depth, mut at): (&[u8], usize, usize) = (b"", 0, 0);
     while let Some(byte) = delta.get(at) {
         at += 1;
