@@ -24,9 +24,9 @@ use tokio::sync::mpsc;
 use crate::Worker;
 use crate::bound::Bound;
 use crate::failure::Code;
+use crate::http1::{Socket, Wire};
 use crate::request;
 use crate::tls::{self, Acceptor, ServerStream};
-use crate::wire::{Socket, Wire};
 
 mod body;
 mod h1;

@@ -19,9 +19,9 @@ use tokio::net::TcpStream;
 use crate::body::RequestBody;
 use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
+use crate::http1::Wire;
 use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
-use crate::wire::Wire;
 
 mod h1;
 mod handshake;

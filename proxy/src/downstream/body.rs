@@ -7,7 +7,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::h1::{Broken, Piece, SharedLine};
+use super::h1::{Broken, SharedLine};
+use crate::http1::Piece;
 
 /// The body of a request.
 pub enum CallerBody {

@@ -21,10 +21,10 @@ use crate::Worker;
 use crate::bound::Bound;
 use crate::failure::Code;
 use crate::headers;
+use crate::http1::Wire;
 use crate::observe::AnswerBody;
 use crate::request;
 use crate::tls::ServerStream;
-use crate::wire::Wire;
 
 mod down;
 mod head;
@@ -34,7 +34,7 @@ mod line;
 use down::Down;
 use head::{Head, NoHead};
 use line::Next;
-pub(super) use line::{Broken, Piece, SharedLine};
+pub(super) use line::{Broken, SharedLine};
 
 /// Most bytes that a caller may still send behind its last answer: read so that the answer is not lost to
 /// a reset.

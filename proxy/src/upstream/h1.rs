@@ -12,16 +12,17 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Request, StatusCode, response};
+use http::{Request, StatusCode, response};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::UpstreamWire;
 use crate::body::RequestBody;
+use crate::http1::{Piece, Transfer};
 
 mod answer;
 mod upload;
 
-use answer::{Framing, Head, HeadError};
+use answer::{Head, HeadError};
 use upload::Upload;
 
 /// Heads of the 1xx kind before the answer's own; an upstream that sends more is broken.
@@ -51,19 +52,13 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// A piece of an answer's body.
-pub(super) enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
 /// A connection, idle or with one exchange on it.
 pub(super) struct Connection {
     wire: UpstreamWire,
     /// What was read and not yet used: the beginning of a head, what came behind one, nothing else.
     unused: BytesMut,
     upload: Upload,
-    framing: Framing,
+    transfer: Transfer,
     interim_heads: u32,
     /// The request asked for no body of its answer.
     is_head_request: bool,
@@ -79,7 +74,7 @@ impl Connection {
             wire,
             unused: BytesMut::new(),
             upload: Upload::default(),
-            framing: Framing::Empty,
+            transfer: Transfer::NONE,
             interim_heads: 0,
             is_head_request: false,
             can_reuse: false,
@@ -101,7 +96,7 @@ impl Connection {
         self.is_head_request = request.method() == http::Method::HEAD;
         self.interim_heads = 0;
         self.can_reuse = false;
-        self.framing = Framing::Empty;
+        self.transfer = Transfer::NONE;
         self.upload.begin(request);
     }
 
@@ -155,9 +150,7 @@ impl Connection {
                 self.can_reuse = false;
                 return Poll::Ready(Some(Err(broken)));
             }
-            if let Framing::Chunked(chunked) = &mut self.framing
-                && let Some(trailers) = chunked.take_trailers()
-            {
+            if let Some(trailers) = self.transfer.take_trailers() {
                 return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
             }
             if self.is_end() {
@@ -173,7 +166,7 @@ impl Connection {
                 }
             } else {
                 let mut unused = std::mem::take(&mut self.unused);
-                let (data, used) = decode(&mut self.framing, &mut self.broken, &unused);
+                let (data, used) = decode(&mut self.transfer, &mut self.broken, &unused);
                 if used < unused.len() {
                     bytes::Buf::advance(&mut unused, used);
                     self.unused = unused;
@@ -188,22 +181,12 @@ impl Connection {
 
     /// The answer's framing has come to its end.
     pub(super) fn is_end(&self) -> bool {
-        self.broken.is_none()
-            && match &self.framing {
-                Framing::Empty => true,
-                Framing::Length(left) => *left == 0,
-                Framing::Chunked(chunked) => chunked.is_end(),
-                Framing::UntilClose { is_closed } => *is_closed,
-            }
+        self.broken.is_none() && self.transfer.is_end()
     }
 
     /// Bytes still to come, where the framing says so.
     pub(super) fn left(&self) -> Option<u64> {
-        match &self.framing {
-            Framing::Empty => Some(0),
-            Framing::Length(left) => Some(*left),
-            Framing::Chunked(_) | Framing::UntilClose { .. } => None,
-        }
+        self.transfer.left()
     }
 
     /// Both sides of the exchange are through and the connection may serve another.
@@ -221,7 +204,7 @@ impl Connection {
         loop {
             let Head {
                 parts,
-                framing,
+                transfer,
                 can_reuse,
             } = match answer::parse(&mut self.unused, self.is_head_request) {
                 Ok(head) => head,
@@ -238,7 +221,7 @@ impl Connection {
             if self.unused.is_empty() {
                 self.unused = BytesMut::new();
             }
-            self.framing = framing;
+            self.transfer = transfer;
             self.can_reuse = can_reuse;
             return Ok(Some(parts));
         }
@@ -256,20 +239,20 @@ impl Connection {
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
         let Self {
             wire,
-            framing,
+            transfer,
             broken,
             can_reuse,
             ..
         } = self;
         let taken = wire.poll_take(cx, |read| {
             if read.is_empty() {
-                if let Framing::UntilClose { is_closed } = framing {
+                if let Transfer::UntilClose { is_closed } = transfer {
                     *is_closed = true;
                     return Ok(Bytes::new());
                 }
                 return Err(Broken::Closed);
             }
-            let (data, used) = decode(framing, broken, read);
+            let (data, used) = decode(transfer, broken, read);
             if used < read.len() {
                 // More than the answer: nobody asked for it.
                 *can_reuse = false;
@@ -281,23 +264,11 @@ impl Connection {
 }
 
 /// The body's bytes of what was read, and how much of it belongs to this answer.
-fn decode(framing: &mut Framing, broken: &mut Option<Broken>, read: &[u8]) -> (Bytes, usize) {
-    match framing {
-        Framing::Empty => (Bytes::new(), 0),
-        Framing::UntilClose { .. } => (Bytes::copy_from_slice(read), read.len()),
-        Framing::Length(left) => {
-            let len = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
-            *left -= len as u64;
-            (Bytes::copy_from_slice(&read[..len]), len)
-        }
-        Framing::Chunked(chunked) => match chunked.decode(read) {
-            Ok((data, used)) => (data, used),
-            Err((data, what)) => {
-                *broken = Some(Broken::Malformed(what));
-                (data, read.len())
-            }
-        },
-    }
+fn decode(transfer: &mut Transfer, broken: &mut Option<Broken>, read: &[u8]) -> (Bytes, usize) {
+    transfer.decode(read).unwrap_or_else(|(data, what)| {
+        *broken = Some(Broken::Malformed(what));
+        (data, read.len())
+    })
 }
 
 #[cfg(test)]

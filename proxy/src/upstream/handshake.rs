@@ -8,8 +8,8 @@ use http::{Request, Response, StatusCode, response};
 use super::{Answer, Incoming, Pool, SendFailure, Upstream, failure, h1};
 use crate::body::RequestBody;
 use crate::failure::Code;
+use crate::http1::Socket;
 use crate::tls::ClientStream;
-use crate::wire::Socket;
 
 /// What an upstream made of a handshake.
 pub(crate) enum Shaken {

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::h1::{self, Piece};
+use super::h1;
 use super::{Idle, Pool};
+use crate::http1::Piece;
 
 /// The body of an answer. Dropped before its end it closes an HTTP/1.1 connection or resets its HTTP/2
 /// stream: nothing more is generated.

@@ -17,8 +17,8 @@ use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
 use super::{Asked, SharedLine};
+use crate::http1::Outbox;
 use crate::observe::AnswerBody;
-use crate::outbox::Outbox;
 
 /// Fields that mean something only in a head (RFC 9110 section 6.5.1).
 const NO_TRAILERS: [HeaderName; 10] = [

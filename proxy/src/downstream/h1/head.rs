@@ -7,27 +7,19 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
 
-use crate::chunked::Chunked;
+use crate::http1::{Chunked, FieldError, HeadBuffer, Transfer, ends_chunked, keeps_alive};
 
 /// Header fields of a request; with more it is answered 431.
 const HEADERS_MAX: usize = 100;
 
-/// How the end of a request's body is known.
-pub(super) enum Framing {
-    /// Bytes still to come; zero when it is through.
-    Length(u64),
-    Chunked(Chunked),
-}
-
 /// A request's head.
 pub(super) struct Head {
     pub(super) parts: Arc<Parts>,
-    pub(super) framing: Framing,
+    pub(super) transfer: Transfer,
     /// Another request may follow on this connection.
     pub(super) keeps_alive: bool,
     /// The caller waits for `100 Continue` before it sends the body.
@@ -43,16 +35,6 @@ pub(super) struct NoHead(pub(super) StatusCode);
 impl NoHead {
     const MALFORMED: Self = Self(StatusCode::BAD_REQUEST);
     pub(super) const TOO_LARGE: Self = Self(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
-}
-
-/// Whether a head may end in `read`; what lies before `from` was looked at.
-pub(super) fn may_end(read: &[u8], from: usize) -> bool {
-    // An end begins at most two bytes before what is new.
-    let from = from.saturating_sub(3).min(read.len());
-    memchr::memchr_iter(b'\n', &read[from..]).any(|at| {
-        let rest = &read[from + at + 1..];
-        rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-    })
 }
 
 /// The head that `read` begins with and its length; `None` when more of it must come.
@@ -72,45 +54,27 @@ pub(super) fn parse(read: &[u8], bytes_max: usize) -> Result<Option<(Head, usize
         Ok(httparse::Status::Partial) => return Ok(None),
         Err(_) => return Err(NoHead::MALFORMED),
     };
-    // One buffer for all, of which names and values are parts.
-    let start = read.as_ptr() as usize;
-    let all = Bytes::copy_from_slice(&read[..len]);
-    let part = |text: &[u8]| {
-        let at = text.as_ptr() as usize - start;
-        all.slice(at..at + text.len())
-    };
+    let buffer = HeadBuffer::new(&read[..len]);
     let method = request.method.ok_or(NoHead::MALFORMED)?;
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| NoHead::MALFORMED)?;
     let target = request.path.ok_or(NoHead::MALFORMED)?;
     if target.len() >= usize::from(u16::MAX) {
         return Err(NoHead(StatusCode::URI_TOO_LONG));
     }
-    let uri = Uri::from_maybe_shared(part(target.as_bytes())).map_err(|_| NoHead::MALFORMED)?;
+    let uri =
+        Uri::from_maybe_shared(buffer.part(target.as_bytes())).map_err(|_| NoHead::MALFORMED)?;
     let version = match request.version {
         Some(0) => Version::HTTP_10,
         _ => Version::HTTP_11,
     };
-    let mut headers = HeaderMap::with_capacity(request.headers.len());
-    let mut length_at = None;
-    let mut lengths = 0;
-    for field in request.headers.iter() {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| NoHead::MALFORMED)?;
-        // An empty value has no place in the buffer.
-        let value = if field.value.is_empty() {
-            HeaderValue::from_static("")
-        } else {
-            HeaderValue::from_maybe_shared(part(field.value)).map_err(|_| NoHead::MALFORMED)?
-        };
-        if name == header::CONTENT_LENGTH {
-            let at = field.value.as_ptr() as usize - start;
-            length_at = Some(at..at + field.value.len());
-            lengths += 1;
-        }
-        headers
-            .try_append(name, value)
-            .map_err(|_| NoHead::TOO_LARGE)?;
-    }
-    let (framing, is_unambiguous) = framing(version, &mut headers)?;
+    let mut headers = buffer
+        .fields(request.headers)
+        .map_err(|error| match error {
+            FieldError::Malformed => NoHead::MALFORMED,
+            FieldError::TooMany => NoHead::TOO_LARGE,
+        })?;
+    let length_at = length_at(read, request.headers);
+    let (transfer, is_unambiguous) = transfer(version, &mut headers)?;
     let keeps_alive = is_unambiguous && keeps_alive(version, &headers);
     let is_expecting = version == Version::HTTP_11
         && headers
@@ -123,37 +87,43 @@ pub(super) fn parse(read: &[u8], bytes_max: usize) -> Result<Option<(Head, usize
     *request.headers_mut() = headers;
     let head = Head {
         parts: Arc::new(request.into_parts().0),
-        framing,
+        transfer,
         keeps_alive,
         is_expecting,
-        length_at: length_at.filter(|_| lengths == 1),
+        length_at,
     };
     Ok(Some((head, len)))
 }
 
+/// Where the digits of the length stand in `read`, when there is one length.
+fn length_at(read: &[u8], fields: &[httparse::Header<'_>]) -> Option<Range<usize>> {
+    let is_length = |field: &&httparse::Header<'_>| {
+        field
+            .name
+            .eq_ignore_ascii_case(header::CONTENT_LENGTH.as_str())
+    };
+    let mut lengths = fields.iter().filter(is_length);
+    let (only, None) = (lengths.next()?, lengths.next()) else {
+        return None;
+    };
+    let at = only.value.as_ptr() as usize - read.as_ptr() as usize;
+    Some(at..at + only.value.len())
+}
+
 /// How the body ends; and whether nobody can read it in another way. One length stays in the headers,
 /// and none beside chunks.
-fn framing(version: Version, headers: &mut HeaderMap) -> Result<(Framing, bool), NoHead> {
-    if let Some(last) = headers
-        .get_all(header::TRANSFER_ENCODING)
-        .iter()
-        .next_back()
-    {
-        let is_chunked = last
-            .to_str()
-            .ok()
-            .and_then(|text| text.rsplit(',').next())
-            .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"));
+fn transfer(version: Version, headers: &mut HeaderMap) -> Result<(Transfer, bool), NoHead> {
+    if let Some(is_chunked) = ends_chunked(headers) {
         if version == Version::HTTP_10 || !is_chunked {
             return Err(NoHead::MALFORMED);
         }
         // With both, the chunks hold, and the connection serves nobody else.
         let is_alone = headers.remove(header::CONTENT_LENGTH).is_none();
-        return Ok((Framing::Chunked(Chunked::new()), is_alone));
+        return Ok((Transfer::Chunked(Chunked::new()), is_alone));
     }
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let Some(first) = lengths.next() else {
-        return Ok((Framing::Length(0), true));
+        return Ok((Transfer::Length(0), true));
     };
     let length = length_of(first)?;
     let mut is_repeated = false;
@@ -166,7 +136,7 @@ fn framing(version: Version, headers: &mut HeaderMap) -> Result<(Framing, bool),
     if is_repeated {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    Ok((Framing::Length(length), true))
+    Ok((Transfer::Length(length), true))
 }
 
 fn length_of(value: &HeaderValue) -> Result<u64, NoHead> {
@@ -176,16 +146,4 @@ fn length_of(value: &HeaderValue) -> Result<u64, NoHead> {
     }
     let text = std::str::from_utf8(digits).map_err(|_| NoHead::MALFORMED)?;
     text.parse().map_err(|_| NoHead::MALFORMED)
-}
-
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let has = |token: &str| {
-        headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|text| text.split(','))
-            .any(|item| item.trim().eq_ignore_ascii_case(token))
-    };
-    !has("close") && (version != Version::HTTP_10 || has("keep-alive"))
 }

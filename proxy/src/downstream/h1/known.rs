@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
 
-use super::head::{Framing, Head};
+use super::head::Head;
+use crate::http1::Transfer;
 
 /// A longer head is parsed each time.
 const KNOWN_BYTES_MAX: usize = 4 * 1024;
@@ -50,7 +51,7 @@ impl Known {
         self.vain = 0;
         let head = Head {
             parts: Arc::clone(&known.parts),
-            framing: Framing::Length(known.length.unwrap_or(0)),
+            transfer: Transfer::Length(known.length.unwrap_or(0)),
             keeps_alive: known.keeps_alive,
             is_expecting: false,
             length_at: None,
@@ -61,7 +62,7 @@ impl Known {
     /// Remembers a head that had to be parsed, where it may come again.
     pub(super) fn remember(&mut self, read: &[u8], head: &Head) {
         let is_first = !std::mem::replace(&mut self.has_parsed, true);
-        let Framing::Length(length) = head.framing else {
+        let Transfer::Length(length) = head.transfer else {
             return;
         };
         if is_first || head.is_expecting || read.len() > KNOWN_BYTES_MAX || self.vain >= VAIN_MAX {

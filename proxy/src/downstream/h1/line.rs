@@ -10,14 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
-use super::head::{self, Framing, Head, NoHead};
+use super::head::{self, Head, NoHead};
 use super::known::Known;
-use crate::outbox::Outbox;
+use crate::http1::{Outbox, Piece, Socket, Transfer, Wire, may_end};
 use crate::tls::ServerStream;
-use crate::wire::{Socket, Wire};
 
 /// Bytes of later requests that are read while one is being answered.
 const AHEAD_BYTES_MAX: usize = 64 * 1024;
@@ -45,12 +43,6 @@ impl std::fmt::Display for Broken {
     }
 }
 
-/// A piece of a request's body.
-pub(crate) enum Piece {
-    Data(Bytes),
-    Trailers(HeaderMap),
-}
-
 /// What comes next on a connection.
 pub(super) enum Next {
     /// A request; its body, when all of it is here already.
@@ -74,7 +66,7 @@ impl SharedLine {
                 looked_at: 0,
                 head_bytes_max,
                 turn: 0,
-                body: Framing::Length(0),
+                body: Transfer::NONE,
                 broken: None,
                 is_lost: false,
                 is_expecting: false,
@@ -108,7 +100,7 @@ struct Reading {
     /// Counts requests, so that a body left over from an earlier one reads nothing of a later.
     turn: u64,
     /// What is still to come of the present request's body.
-    body: Framing,
+    body: Transfer,
     /// Told once what came before it was.
     broken: Option<Broken>,
     /// Nobody can say where the body ends: nothing more of this connection is read as HTTP.
@@ -149,7 +141,7 @@ impl Line {
 
     /// The present request's body is through, or there is none.
     pub(super) fn is_body_through(&self) -> bool {
-        self.reading.is_through() && !self.reading.is_lost
+        self.reading.body.is_end() && !self.reading.is_lost
     }
 
     /// Whether the present request's body is through, once what is here of it is forgotten: nobody reads it
@@ -174,7 +166,7 @@ impl Line {
         let Some(wire) = wire else {
             return Poll::Ready(());
         };
-        if !reading.is_through() {
+        if !reading.body.is_end() {
             return Poll::Pending;
         }
         while reading.unused.len() < AHEAD_BYTES_MAX {
@@ -299,10 +291,10 @@ impl Line {
 
     /// Bytes still to come of the body of request `turn`, where the framing says so.
     pub(crate) fn left(&self, turn: u64) -> Option<u64> {
-        match &self.reading.body {
-            _ if turn != self.reading.turn => Some(0),
-            Framing::Length(left) => Some(*left),
-            Framing::Chunked(_) => None,
+        if turn == self.reading.turn {
+            self.reading.body.left()
+        } else {
+            Some(0)
         }
     }
 
@@ -313,13 +305,6 @@ impl Line {
 }
 
 impl Reading {
-    fn is_through(&self) -> bool {
-        match &self.body {
-            Framing::Length(left) => *left == 0,
-            Framing::Chunked(chunked) => chunked.is_end(),
-        }
-    }
-
     /// What comes next, of what was read before.
     fn next_of_unused(&mut self) -> Option<Next> {
         if self.unused.is_empty() {
@@ -354,7 +339,7 @@ impl Reading {
     fn take_head(&mut self, read: &[u8]) -> (Option<Next>, usize) {
         let parsed = match self.known.find(read) {
             Some(known) => Ok(Some(known)),
-            None if head::may_end(read, self.looked_at) => {
+            None if may_end(read, self.looked_at) => {
                 let parsed = head::parse(read, self.head_bytes_max);
                 if let Ok(Some((head, len))) = &parsed {
                     self.known.remember(&read[..*len], head);
@@ -375,11 +360,11 @@ impl Reading {
         self.looked_at = 0;
         self.turn += 1;
         let rest = &read[len..];
-        self.body = std::mem::replace(&mut head.framing, Framing::Length(0));
+        self.body = std::mem::replace(&mut head.transfer, Transfer::NONE);
         self.is_expecting = head.is_expecting;
         let mut used = len;
         let mut body = None;
-        if let Framing::Length(left) = &mut self.body
+        if let Transfer::Length(left) = &mut self.body
             && let Ok(bytes) = usize::try_from(*left)
             && let Some(whole) = rest.get(..bytes)
         {
@@ -396,12 +381,10 @@ impl Reading {
             if let Some(broken) = self.broken.take() {
                 return Some(Some(Err(broken)));
             }
-            if let Framing::Chunked(chunked) = &mut self.body
-                && let Some(trailers) = chunked.take_trailers()
-            {
+            if let Some(trailers) = self.body.take_trailers() {
                 return Some(Some(Ok(Piece::Trailers(trailers))));
             }
-            if self.is_through() {
+            if self.body.is_end() {
                 return Some(None);
             }
             if self.unused.is_empty() {
@@ -431,20 +414,10 @@ impl Reading {
 
     /// The body's bytes of what was read, and how much of it belongs to this body.
     fn decode(&mut self, read: &[u8]) -> (Bytes, usize) {
-        match &mut self.body {
-            Framing::Length(left) => {
-                let len = usize::try_from(*left).map_or(read.len(), |left| left.min(read.len()));
-                *left -= len as u64;
-                (Bytes::copy_from_slice(&read[..len]), len)
-            }
-            Framing::Chunked(chunked) => match chunked.decode(read) {
-                Ok(decoded) => decoded,
-                Err((data, what)) => {
-                    self.broken = Some(Broken::Malformed(what));
-                    self.is_lost = true;
-                    (data, read.len())
-                }
-            },
-        }
+        self.body.decode(read).unwrap_or_else(|(data, what)| {
+            self.broken = Some(Broken::Malformed(what));
+            self.is_lost = true;
+            (data, read.len())
+        })
     }
 }

@@ -2,34 +2,21 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version, header, response};
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, Response, StatusCode, Version, header, response};
 use hyper::ext::ReasonPhrase;
 
-use crate::chunked::Chunked;
+use crate::http1::{Chunked, FieldError, HeadBuffer, Transfer, ends_chunked, keeps_alive, may_end};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// Header fields of an answer.
 const HEADERS_MAX: usize = 128;
 
-/// How the end of a body is known.
-pub(super) enum Framing {
-    /// There is none.
-    Empty,
-    /// Bytes left.
-    Length(u64),
-    Chunked(Chunked),
-    /// By the end of the connection.
-    UntilClose {
-        is_closed: bool,
-    },
-}
-
 /// An answer's head.
 pub(super) struct Head {
     pub(super) parts: response::Parts,
-    pub(super) framing: Framing,
+    pub(super) transfer: Transfer,
     pub(super) can_reuse: bool,
 }
 
@@ -42,7 +29,7 @@ pub(super) enum HeadError {
 /// Takes a head off the front of `read`.
 pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, HeadError> {
     // Looked for first, so that a head that comes byte by byte is not parsed for each of them.
-    if !has_end(read) {
+    if !may_end(read, 0) {
         if read.len() > HEAD_BYTES_MAX {
             return Err(HeadError::Malformed("head too large"));
         }
@@ -64,7 +51,6 @@ pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, 
         }
         Err(_) => return Err(HeadError::Malformed("no head")),
     };
-    let start = read.as_ptr() as usize;
     let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
     let status = status.ok_or(HeadError::Malformed("no status"))?;
     let version = if answer.version == Some(0) {
@@ -76,36 +62,18 @@ pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, 
         .reason
         .filter(|reason| !reason.is_empty() && status.canonical_reason() != Some(reason))
         .and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    // Where the fields lie, so that their values can be parts of the one buffer.
-    let places: Vec<_> = answer
-        .headers
-        .iter()
-        .map(|field| {
-            let name = field.name.as_ptr() as usize - start;
-            let value = field.value.as_ptr() as usize - start;
-            (
-                name..name + field.name.len(),
-                value..value + field.value.len(),
-            )
-        })
-        .collect();
-    let head: Bytes = read.split_to(len).freeze();
-    let mut headers = HeaderMap::with_capacity(places.len() + 2);
-    for (name, value) in places {
-        let name =
-            HeaderName::from_bytes(&head[name]).map_err(|_| HeadError::Malformed("header name"))?;
-        // An empty value has no place in the buffer.
-        let value = if value.is_empty() {
-            HeaderValue::from_static("")
-        } else {
-            HeaderValue::from_maybe_shared(head.slice(value))
-                .map_err(|_| HeadError::Malformed("header value"))?
-        };
-        headers.append(name, value);
-    }
-    let (framing, is_unambiguous) = framing(status, version, &headers, is_head_request)?;
+    let headers = HeadBuffer::new(&read[..len])
+        .fields(answer.headers)
+        .map_err(|error| {
+            HeadError::Malformed(match error {
+                FieldError::Malformed => "header field",
+                FieldError::TooMany => "too many header fields",
+            })
+        })?;
+    read.advance(len);
+    let (transfer, is_unambiguous) = transfer(status, version, &headers, is_head_request)?;
     let can_reuse = is_unambiguous
-        && !matches!(framing, Framing::UntilClose { .. })
+        && !matches!(transfer, Transfer::UntilClose { .. })
         && keeps_alive(version, &headers);
     let mut response = Response::new(());
     *response.status_mut() = status;
@@ -115,54 +83,41 @@ pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, 
     }
     Ok(Head {
         parts: response.into_parts().0,
-        framing,
+        transfer,
         can_reuse,
     })
 }
 
-fn has_end(read: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', read).any(|at| {
-        let rest = &read[at + 1..];
-        rest.starts_with(b"\n") || rest.starts_with(b"\r\n")
-    })
-}
-
 /// How the body ends; and whether nobody can read it in another way.
-fn framing(
+fn transfer(
     status: StatusCode,
     version: Version,
     headers: &HeaderMap,
     is_head_request: bool,
-) -> Result<(Framing, bool), HeadError> {
+) -> Result<(Transfer, bool), HeadError> {
     let is_bodiless = is_head_request
         || status.is_informational()
         || status == StatusCode::NO_CONTENT
         || status == StatusCode::NOT_MODIFIED;
     let length = content_length(headers)?;
-    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
-    if codings.peek().is_some() {
+    if let Some(is_chunked) = ends_chunked(headers) {
         if version == Version::HTTP_10 {
             return Err(HeadError::Malformed("transfer-encoding in HTTP/1.0"));
         }
         if is_bodiless {
-            return Ok((Framing::Empty, length.is_none()));
+            return Ok((Transfer::NONE, length.is_none()));
         }
-        let is_chunked = codings
-            .next_back()
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.rsplit(',').next())
-            .is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"));
         // With both, the chunks hold, and the connection serves nobody else.
         return Ok(if is_chunked {
-            (Framing::Chunked(Chunked::new()), length.is_none())
+            (Transfer::Chunked(Chunked::new()), length.is_none())
         } else {
-            (Framing::UntilClose { is_closed: false }, false)
+            (Transfer::UntilClose { is_closed: false }, false)
         });
     }
     Ok(match length {
-        _ if is_bodiless => (Framing::Empty, true),
-        Some(length) => (Framing::Length(length), true),
-        None => (Framing::UntilClose { is_closed: false }, true),
+        _ if is_bodiless => (Transfer::NONE, true),
+        Some(length) => (Transfer::Length(length), true),
+        None => (Transfer::UntilClose { is_closed: false }, true),
     })
 }
 
@@ -185,18 +140,4 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, HeadError> {
         }
     }
     Ok(length)
-}
-
-fn keeps_alive(version: Version, headers: &HeaderMap) -> bool {
-    let mut tokens = headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|text| text.split(','))
-        .map(str::trim);
-    if version == Version::HTTP_10 {
-        tokens.any(|token| token.eq_ignore_ascii_case("keep-alive"))
-    } else {
-        !tokens.any(|token| token.eq_ignore_ascii_case("close"))
-    }
 }

@@ -2,13 +2,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, StatusCode};
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::chunked::Chunked;
 use crate::downstream::CallerBody;
 
 /// The client's end and the server's.
@@ -17,7 +16,7 @@ async fn pair() -> (Box<Connection>, TcpStream) {
     let address = listener.local_addr().unwrap();
     let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
     (
-        Connection::new(crate::wire::Wire::Plain(client.unwrap())),
+        Connection::new(crate::http1::Wire::Plain(client.unwrap())),
         server.unwrap().0,
     )
 }
@@ -354,49 +353,9 @@ async fn broken_body() -> (TcpStream, hyper::body::Incoming) {
 
 proptest! {
     #[test]
-    fn chunks_decode_the_same_however_they_are_split(
-        pieces in prop::collection::vec("[a-z\r\n0-9]{1,40}", 0..6),
-        cuts in prop::collection::vec(1_usize..60, 1..8),
-        has_trailers in any::<bool>(),
-    ) {
-        let mut text = Vec::new();
-        for piece in &pieces {
-            text.extend_from_slice(format!("{:X};q=\"1\"\r\n{piece}\r\n", piece.len()).as_bytes());
-        }
-        text.extend_from_slice(if has_trailers { b"0\r\na: b\r\n\r\n" } else { b"0\r\n\r\n" });
-        text.extend_from_slice(b"behind");
-        let mut chunked = Chunked::new();
-        let (mut data, mut trailers) = (Vec::new(), None);
-        let mut rest = text.as_slice();
-        for cut in cuts.iter().cycle() {
-            let part = &rest[..(*cut).min(rest.len())];
-            let (bytes, used) = chunked.decode(part).map_err(|(_, what)| TestCaseError::fail(what))?;
-            data.extend_from_slice(&bytes);
-            trailers = chunked.take_trailers().or(trailers);
-            rest = &rest[used..];
-            if chunked.is_end() {
-                break;
-            }
-            prop_assert_eq!(used, part.len());
-        }
-        prop_assert_eq!(rest, b"behind");
-        prop_assert_eq!(data, pieces.concat().into_bytes());
-        prop_assert_eq!(trailers.is_some(), has_trailers);
-    }
-
-    #[test]
-    fn no_bytes_panic_or_are_read_twice(
+    fn no_bytes_of_a_head_panic_or_are_read_twice(
         bytes in prop::collection::vec(any::<u8>(), 0..300),
-        cut in 0_usize..300,
     ) {
-        let cut = cut.min(bytes.len());
-        let mut chunked = Chunked::new();
-        for part in [&bytes[..cut], &bytes[cut..]] {
-            match chunked.decode(part) {
-                Ok((data, used)) => prop_assert!(data.len() <= used && used <= part.len()),
-                Err(_) => break,
-            }
-        }
         let mut head = BytesMut::from(&b"HTTP/1.1 200 OK\r\n"[..]);
         head.extend_from_slice(&bytes);
         let len = head.len();

@@ -9,7 +9,7 @@ use http_body::Body;
 
 use super::{Broken, UpstreamWire};
 use crate::body::RequestBody;
-use crate::outbox::Outbox;
+use crate::http1::Outbox;
 
 /// How the upstream knows the body's end.
 #[derive(Clone, Copy, PartialEq, Eq)]

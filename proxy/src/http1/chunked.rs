@@ -169,3 +169,58 @@ fn parse_trailers(text: &[u8]) -> Result<HeaderMap, &'static str> {
     }
     Ok(trailers)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn chunks_decode_the_same_however_they_are_split(
+            pieces in prop::collection::vec("[a-z\r\n0-9]{1,40}", 0..6),
+            cuts in prop::collection::vec(1_usize..60, 1..8),
+            has_trailers in any::<bool>(),
+        ) {
+            let mut text = Vec::new();
+            for piece in &pieces {
+                text.extend_from_slice(format!("{:X};q=\"1\"\r\n{piece}\r\n", piece.len()).as_bytes());
+            }
+            text.extend_from_slice(if has_trailers { b"0\r\na: b\r\n\r\n" } else { b"0\r\n\r\n" });
+            text.extend_from_slice(b"behind");
+            let mut chunked = Chunked::new();
+            let (mut data, mut trailers) = (Vec::new(), None);
+            let mut rest = text.as_slice();
+            for cut in cuts.iter().cycle() {
+                let part = &rest[..(*cut).min(rest.len())];
+                let (bytes, used) = chunked.decode(part).map_err(|(_, what)| TestCaseError::fail(what))?;
+                data.extend_from_slice(&bytes);
+                trailers = chunked.take_trailers().or(trailers);
+                rest = &rest[used..];
+                if chunked.is_end() {
+                    break;
+                }
+                prop_assert_eq!(used, part.len());
+            }
+            prop_assert_eq!(rest, b"behind");
+            prop_assert_eq!(data, pieces.concat().into_bytes());
+            prop_assert_eq!(trailers.is_some(), has_trailers);
+        }
+
+        #[test]
+        fn no_bytes_panic_or_are_read_twice(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cut in 0_usize..300,
+        ) {
+            let cut = cut.min(bytes.len());
+            let mut chunked = Chunked::new();
+            for part in [&bytes[..cut], &bytes[cut..]] {
+                match chunked.decode(part) {
+                    Ok((data, used)) => prop_assert!(data.len() <= used && used <= part.len()),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::wire::Wire;
+use super::Wire;
 
 /// A piece of a body up to this goes into one write with what stands before it; a larger one is written
 /// from where it lies.
