@@ -227,6 +227,12 @@ impl Spool {
 
     /// Writes a record into `failed/`, durably.
     pub(super) fn write_failed(&self, record: &FailedRecord) -> io::Result<()> {
+        let (path, text) = self.room_for(record)?;
+        write_durably(&path, &text)
+    }
+
+    /// Where a refused record goes and what its file holds, once there is room for it.
+    fn room_for(&self, record: &FailedRecord) -> io::Result<(PathBuf, Vec<u8>)> {
         let directory = self.shared.directory.join(FAILED);
         fs::create_dir_all(&directory)?;
         let text = serde_json::to_vec(record).map_err(io::Error::other)?;
@@ -241,7 +247,7 @@ impl Spool {
             let message = "spool: failed records take all the room they may";
             return Err(io::Error::new(ErrorKind::StorageFull, message));
         }
-        write_durably(&directory.join(record.file_name()), &text)
+        Ok((directory.join(record.file_name()), text))
     }
 
     /// A requeued record has been received for good.
@@ -265,7 +271,12 @@ impl Spool {
             set_aside_ms: now_ms(),
             ..requeued.record.clone()
         };
-        self.write_failed(&record)?;
-        self.acknowledge_requeued(requeued)
+        let (path, text) = self.room_for(&record)?;
+        // One file all the way: were it written there and removed here, somebody who moves it back in
+        // between would have it removed.
+        write_durably(&requeued.path, &text)?;
+        fs::rename(&requeued.path, &path)?;
+        sync_directory(&self.shared.directory.join(FAILED))?;
+        sync_directory(&self.shared.directory.join(REQUEUE))
     }
 }

@@ -412,6 +412,44 @@ fn a_dropped_ticket_can_be_taken_up() {
 }
 
 #[test]
+fn a_record_that_is_refused_while_somebody_asks_for_it_again_is_in_one_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path();
+    let (spool, _) = open(path);
+    spool.append_unrecorded(Uuid::now_v7(), b"{}").unwrap();
+    wait(spool.synced(spool.append_unrecorded(Uuid::now_v7(), b"{}").unwrap())).unwrap();
+    let batch = spool.next_batch(1, 1 << 20).unwrap();
+    spool
+        .set_aside(batch[0].position, "conflict", "{}")
+        .unwrap();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                requeue(path, &Selection::All).unwrap();
+            }
+        });
+        for _ in 0..200 {
+            let started = std::time::Instant::now();
+            let requeued = loop {
+                if let Some(requeued) = spool.next_requeued(1).unwrap().pop() {
+                    break requeued;
+                }
+                if started.elapsed() > Duration::from_secs(10) {
+                    is_over.store(true, Ordering::Relaxed);
+                    panic!("the record is gone");
+                }
+            };
+            spool.set_aside_requeued(&requeued, "again", "{}").unwrap();
+        }
+        is_over.store(true, Ordering::Relaxed);
+        asking.join().unwrap();
+    });
+    let places = list_failed(path).unwrap().len() + spool.next_requeued(10).unwrap().len();
+    assert_eq!(places, 1);
+}
+
+#[test]
 fn a_refused_record_is_set_aside_requeued_and_purged() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
