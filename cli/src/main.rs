@@ -1,6 +1,7 @@
 //! The `farebox` program: one process a role, everything together in `up` and `demo`, and the verbs
 //! that are clients of a running collector or of the spool's directory.
 
+mod allocator;
 mod api;
 mod args;
 mod certificates;
@@ -31,7 +32,7 @@ use failure::Outcome;
 
 /// A third of a call's work in this process is small allocations, and this one is cheaper at them.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn main() -> ExitCode {
     farebox_proxy::process::use_small_pages();
