@@ -16,6 +16,10 @@ use crate::money::{Decimal, Usd};
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter, Usage, UsageSource};
 
+mod record;
+
+pub use record::write;
+
 /// Version of the record's shape.
 pub const SCHEMA: u32 = 1;
 /// Longest model name kept, in bytes.

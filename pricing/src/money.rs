@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::json::Digits;
+
 mod charge;
 
 pub use charge::{ChargeError, charge};
@@ -176,7 +178,7 @@ impl From<u64> for Decimal {
 }
 
 impl Decimal {
-    fn digits(self) -> Digits {
+    pub(crate) fn digits(self) -> Digits {
         Digits::of(self.mantissa, self.scale)
     }
 }
@@ -184,60 +186,6 @@ impl Decimal {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.digits().as_str())
-    }
-}
-
-/// A decimal's digits. Made by hand: each record prints a dozen.
-struct Digits {
-    text: [u8; Self::LEN],
-    start: usize,
-}
-
-impl Digits {
-    /// Sign, point, a leading zero and the digits of the largest magnitude there is.
-    const LEN: usize = 48;
-
-    fn of(mantissa: i128, scale: u8) -> Self {
-        let mut text = [0; Self::LEN];
-        let mut magnitude = mantissa.unsigned_abs();
-        let mut at = Self::LEN;
-        let mut left = u32::from(scale);
-        let mut has_whole = false;
-        // Digits behind the point, the point, then at least one before it.
-        while magnitude > 0 || !has_whole {
-            let digit = match u64::try_from(magnitude) {
-                Ok(small) => {
-                    magnitude = u128::from(small / 10);
-                    small % 10
-                }
-                Err(_) => {
-                    let digit = magnitude % 10;
-                    magnitude /= 10;
-                    digit as u64
-                }
-            };
-            at -= 1;
-            // The remainder of ten fits a digit.
-            text[at] = b'0' + digit as u8;
-            if left == 0 {
-                has_whole = true;
-                continue;
-            }
-            left -= 1;
-            if left == 0 {
-                at -= 1;
-                text[at] = b'.';
-            }
-        }
-        if mantissa < 0 {
-            at -= 1;
-            text[at] = b'-';
-        }
-        Self { text, start: at }
-    }
-
-    fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.text[self.start..]).expect("digits and signs are ASCII")
     }
 }
 
@@ -323,7 +271,7 @@ impl Usd {
 }
 
 impl Usd {
-    fn digits(self) -> Digits {
+    pub(crate) fn digits(self) -> Digits {
         let (mantissa, scale) = reduced(self.0, Self::SCALE);
         Digits::of(mantissa, scale)
     }

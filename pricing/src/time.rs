@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::json::pair;
+
 /// An instant in whole milliseconds since the Unix epoch. Prints as `2026-11-22T03:18:00.000Z`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
@@ -52,7 +54,7 @@ const TEXT_LEN: usize = "2026-11-22T03:18:00.000Z".len();
 impl Timestamp {
     /// The printed form. Made by hand: printing is on the path of every call, and a general formatter
     /// costs ten times as much.
-    fn text(self) -> [u8; TEXT_LEN] {
+    pub(crate) fn text(self) -> [u8; TEXT_LEN] {
         // Howard Hinnant's `civil_from_days`.
         let days = self.0.div_euclid(86_400_000);
         let millis = self.0.rem_euclid(86_400_000);
@@ -67,21 +69,20 @@ impl Timestamp {
         let month = if mp < 10 { mp + 3 } else { mp - 9 };
         let year = year_of_era + era * 400 + i64::from(month <= 2);
         let mut text = *b"0000-00-00T00:00:00.000Z";
-        for (end, width, mut number) in [
-            (4, 4, year),
-            (7, 2, month),
-            (10, 2, day),
-            (13, 2, millis / 3_600_000),
-            (16, 2, millis / 60_000 % 60),
-            (19, 2, millis / 1_000 % 60),
-            (23, 3, millis % 1_000),
+        for (at, number) in [
+            (0, year / 100),
+            (2, year),
+            (5, month),
+            (8, day),
+            (11, millis / 3_600_000),
+            (14, millis / 60_000 % 60),
+            (17, millis / 1_000 % 60),
+            (20, millis % 1_000 / 10),
         ] {
-            for at in (end - width..end).rev() {
-                // The remainder of ten fits a digit.
-                text[at] = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
+            text[at..at + 2].copy_from_slice(&pair(number.unsigned_abs()));
         }
+        // The remainder of ten fits a digit.
+        text[22] = b'0' + (millis % 10) as u8;
         text
     }
 }
