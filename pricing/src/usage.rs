@@ -106,9 +106,11 @@ impl<'de> Deserialize<'de> for Meter {
 }
 
 /// Quantities by meter, never negative. Absent is not zero: a meter that is missing was not reported.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Usage(BTreeMap<Meter, Decimal>);
+///
+/// Kept in the order of [`Meter::ALL`], each meter once: there are few, and each call makes, copies,
+/// prints and drops several of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Usage(Vec<(Meter, Decimal)>);
 
 impl Usage {
     /// No meter at all.
@@ -119,18 +121,25 @@ impl Usage {
 
     /// Sets a meter, replacing what stood there.
     pub fn set(&mut self, meter: Meter, quantity: impl Into<Decimal>) {
-        self.0.insert(meter, quantity.into());
+        let quantity = quantity.into();
+        let place = self.0.partition_point(|(known, _)| *known < meter);
+        match self.0.get_mut(place) {
+            Some((known, old)) if *known == meter => *old = quantity,
+            _ => self.0.insert(place, (meter, quantity)),
+        }
     }
 
     /// The quantity, when the meter was reported.
     #[must_use]
     pub fn quantity(&self, meter: Meter) -> Option<Decimal> {
-        self.0.get(&meter).copied()
+        self.iter()
+            .find(|(known, _)| *known == meter)
+            .map(|(_, quantity)| quantity)
     }
 
     /// Meters and quantities in the order of [`Meter::ALL`].
     pub fn iter(&self) -> impl Iterator<Item = (Meter, Decimal)> + '_ {
-        self.0.iter().map(|(meter, quantity)| (*meter, *quantity))
+        self.0.iter().copied()
     }
 
     /// How many meters were reported.
@@ -148,7 +157,25 @@ impl Usage {
 
 impl FromIterator<(Meter, Decimal)> for Usage {
     fn from_iter<I: IntoIterator<Item = (Meter, Decimal)>>(pairs: I) -> Self {
-        Self(pairs.into_iter().collect())
+        let mut usage = Self::new();
+        for (meter, quantity) in pairs {
+            usage.set(meter, quantity);
+        }
+        usage
+    }
+}
+
+impl Serialize for Usage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Usage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // The last of several quantities of one meter holds.
+        let quantities = BTreeMap::<Meter, Decimal>::deserialize(deserializer)?;
+        Ok(quantities.into_iter().collect())
     }
 }
 
