@@ -58,3 +58,35 @@ pub(crate) fn string_end(bytes: &[u8], start: usize) -> Option<(usize, bool)> {
         }
     }
 }
+
+/// Whether a text holds a control character, which no JSON string does unescaped.
+pub(crate) fn has_control(text: &[u8]) -> bool {
+    let is_control = |byte: &u8| *byte < b' ';
+    // The lowest marked byte of a word is a true one.
+    let in_word = |word: &[u8; 8]| {
+        let word = u64::from_le_bytes(*word);
+        word.wrapping_sub(LOW_BITS * 0x20) & !word & HIGH_BITS != 0
+    };
+    match text.last_chunk() {
+        Some(last) => in_word(last) || text.as_chunks().0.iter().any(in_word),
+        None => text.iter().any(is_control),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_control_character_is_found(
+            text in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e..0x24_u8], 0..40),
+            plain in prop::collection::vec(0x20..=u8::MAX, 0..40),
+        ) {
+            prop_assert_eq!(has_control(&text), text.iter().any(|byte| *byte < b' '));
+            prop_assert!(!has_control(&plain));
+        }
+    }
+}

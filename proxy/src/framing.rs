@@ -8,6 +8,7 @@ pub mod json;
 pub mod lines;
 pub mod multipart;
 pub mod prune;
+pub mod quotes;
 pub mod sse;
 pub mod websocket;
 

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 
 use farebox_pricing::event::{OBJECT_BYTES_MAX, OBJECTS_MAX};
 use farebox_pricing::evidence::Evidence;
-use memchr::memchr_iter;
 use memchr::memmem::Finder;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
+use crate::framing::quotes::any_quote;
 use crate::provider::{Class, Endpoint, Keeps};
 use crate::providers::facts;
 
@@ -72,7 +72,7 @@ fn may_name(body: &[u8]) -> bool {
             && NAMING.iter().chain(&NAMING_ANYWHERE).any(is_there)
     };
     let is_letter = |at: usize| matches!(body.get(at + ESCAPED.needle().len()), Some(b'4'..=b'7'));
-    memchr_iter(b'"', body).any(begins_name) || ESCAPED.find_iter(body).any(is_letter)
+    any_quote(body, begins_name) || ESCAPED.find_iter(body).any(is_letter)
 }
 
 /// Whether a call makes its answer itself. A call on something kept, and a socket that listens to

@@ -2,6 +2,7 @@
 //! each call asks for a few of them.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use crate::json::string_end;
 use crate::money::Decimal;
@@ -141,9 +142,19 @@ impl<'a> Json<'a> {
 #[derive(Debug)]
 pub struct Index<'a> {
     whole: Json<'a>,
-    /// The member that holds it, counted from one; zero for the whole. Its name, its value.
-    members: Vec<(usize, &'a str, Json<'a>)>,
+    /// In their order; those of a member's own object follow it.
+    members: Vec<Indexed<'a>>,
     has_escapes: bool,
+    /// The member of the whole that was looked into last; readers ask one object for many members.
+    last: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Indexed<'a> {
+    name: &'a str,
+    value: Json<'a>,
+    /// Where the next member of the same object stands.
+    next: usize,
 }
 
 impl<'a> Index<'a> {
@@ -154,14 +165,15 @@ impl<'a> Index<'a> {
             whole,
             members: Vec::with_capacity(INDEX_MEMBERS),
             has_escapes: false,
+            last: Cell::new(usize::MAX),
         };
         // What does not end is indexed as far as it goes.
-        let _ = index.object(whole.0, 0, INDEX_LEVELS);
+        let _ = index.object(whole.0, INDEX_LEVELS);
         index
     }
 
     /// Where the object that begins `text` ends.
-    fn object(&mut self, text: &'a str, holder: usize, levels: usize) -> Option<usize> {
+    fn object(&mut self, text: &'a str, levels: usize) -> Option<usize> {
         if levels == 0 || !text.starts_with('{') {
             return value_end(text);
         }
@@ -181,10 +193,17 @@ impl<'a> Index<'a> {
             }
             let value_at = name_end + 1;
             let place = self.members.len();
-            self.members.push((holder, name, Json("")));
+            self.members.push(Indexed {
+                name,
+                value: Json(""),
+                next: usize::MAX,
+            });
             let value = text.get(value_at..)?;
-            let len = self.object(value, place + 1, levels - 1)?;
-            self.members[place].2 = Json(value.get(..len)?);
+            let len = self.object(value, levels - 1)?;
+            let next = self.members.len();
+            let member = self.members.get_mut(place)?;
+            member.value = Json(value.get(..len)?);
+            member.next = next;
             at = value_at + len;
         }
     }
@@ -195,17 +214,34 @@ impl<'a> Index<'a> {
         if self.has_escapes || path.len() > INDEX_LEVELS {
             return self.whole.at(path);
         }
-        let mut holder = 0;
-        let mut found = self.whole;
-        for name in path {
-            let is_it = |(of, known, _): &(usize, &str, Json<'_>)| {
-                *of == holder && known.len() == name.len() && known == name
-            };
-            let place = self.members.iter().rposition(is_it)?;
-            found = self.members[place].2;
-            holder = place + 1;
+        let Some((first, rest)) = path.split_first() else {
+            return Some(self.whole);
+        };
+        let last = self.last.get();
+        let mut place = match self.members.get(last) {
+            Some(member) if member.name == *first => last,
+            _ => self.place(0, self.members.len(), first)?,
+        };
+        self.last.set(place);
+        for name in rest {
+            let next = self.members.get(place)?.next.min(self.members.len());
+            place = self.place(place + 1, next, name)?;
         }
-        Some(found)
+        self.members.get(place).map(|member| member.value)
+    }
+
+    /// The last member of a name among those of one object, which begin at `at`.
+    #[inline]
+    fn place(&self, mut at: usize, end: usize, name: &str) -> Option<usize> {
+        let members = self.members.get(..end)?;
+        let mut found = None;
+        while let Some(member) = members.get(at) {
+            if member.name.len() == name.len() && member.name == name {
+                found = Some(at);
+            }
+            at = member.next;
+        }
+        found
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::json::Json;
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
-use crate::json::string_end;
+use crate::json::{has_control, string_end};
 
 /// A JSON value without content: no text longer than [`EVIDENCE_TEXT_BYTES_MAX`], nothing deeper than
 /// [`EVIDENCE_DEPTH_MAX`], no spaces between its tokens.
@@ -23,9 +23,11 @@ impl Kept {
         let mut scan = Scan {
             text: json,
             at: 0,
+            from: 0,
             out: String::with_capacity(json.len().min(1024)),
         };
         let is_kept = scan.value(EVIDENCE_DEPTH_MAX + 1)?;
+        scan.copy();
         let is_whole = scan.peek().is_none();
         (is_kept && is_whole).then_some(Self(scan.out))
     }
@@ -97,37 +99,71 @@ impl<'de> Deserialize<'de> for Kept {
 }
 
 /// A place in a text that should be one JSON value. Where it is not, everything ends in `None`.
+///
+/// What was passed is kept unless it is given up by [`Scan::drop_from`]; it is copied in runs, as long as
+/// nothing is left out.
 struct Scan<'a> {
     text: &'a str,
     at: usize,
+    /// Where the run begins that is kept and not copied yet; it ends at `at`.
+    from: usize,
     out: String,
 }
 
-impl<'a> Scan<'a> {
+impl Scan<'_> {
+    /// The next byte that is no space. Spaces are not kept.
+    #[inline]
     fn peek(&mut self) -> Option<u8> {
+        let byte = *self.text.as_bytes().get(self.at)?;
+        if byte.is_ascii_whitespace() {
+            return self.skip_space();
+        }
+        Some(byte)
+    }
+
+    fn skip_space(&mut self) -> Option<u8> {
+        self.copy();
         let bytes = self.text.as_bytes();
         while bytes.get(self.at)?.is_ascii_whitespace() {
             self.at += 1;
+            self.from = self.at;
         }
         bytes.get(self.at).copied()
     }
 
+    /// Copies the run.
+    fn copy(&mut self) {
+        self.out
+            .push_str(self.text.get(self.from..self.at).unwrap_or_default());
+        self.from = self.at;
+    }
+
+    /// How much is kept so far.
+    #[inline]
+    fn len(&self) -> usize {
+        self.out.len() + self.at - self.from
+    }
+
+    /// Gives up all that was kept behind the first `len` bytes.
+    fn drop_from(&mut self, len: usize) {
+        self.copy();
+        self.out.truncate(len);
+    }
+
+    #[inline]
     fn take(&mut self, wanted: u8) -> Option<bool> {
         let is_there = self.peek()? == wanted;
         self.at += usize::from(is_there);
         Some(is_there)
     }
 
-    /// Copies one value; `false` for one that is left out.
+    /// Passes one value; `false` for one that is to be left out.
     fn value(&mut self, depth: usize) -> Option<bool> {
         match self.peek()? {
             b'{' if depth > 1 => self.object(depth - 1).map(|()| true),
             b'[' if depth > 1 => self.array(depth - 1).map(|()| true),
             b'{' | b'[' => self.skip_nested().map(|()| false),
-            b'"' => {
-                let (string, is_plain) = self.string()?;
-                self.copy_string(string, is_plain)
-            }
+            b'"' => self.kept_string(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
             b'n' => self.word("null"),
@@ -135,16 +171,18 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Copies a string with its quotes, when it is short; escapes are written the one way.
-    fn copy_string(&mut self, string: &str, is_plain: bool) -> Option<bool> {
-        if is_plain && !string.bytes().any(|byte| byte < b' ') {
-            let is_short = string.len() <= EVIDENCE_TEXT_BYTES_MAX + 2;
-            if is_short {
-                self.out.push_str(string);
-            }
-            return Some(is_short);
+    /// Passes a string; whether it is short enough to be kept. Escapes are written the one way.
+    fn kept_string(&mut self) -> Option<bool> {
+        let start = self.at;
+        let (end, is_plain) = string_end(self.text.as_bytes(), start)?;
+        if is_plain && !has_control(&self.text.as_bytes()[start..end]) {
+            self.at = end;
+            return Some(end - start <= EVIDENCE_TEXT_BYTES_MAX + 2);
         }
-        let text: String = serde_json::from_str(string).ok()?;
+        self.copy();
+        self.at = end;
+        self.from = end;
+        let text: String = serde_json::from_str(self.text.get(start..end)?).ok()?;
         if text.len() > EVIDENCE_TEXT_BYTES_MAX {
             return Some(false);
         }
@@ -174,45 +212,56 @@ impl<'a> Scan<'a> {
             }
             number.parse::<serde_json::Number>().ok()?;
         }
-        self.out.push_str(number);
         Some(true)
     }
 
     fn object(&mut self, depth: usize) -> Option<()> {
+        let start = self.len();
         self.at += 1;
-        let start = self.out.len();
-        self.out.push('{');
         if self.take(b'}')? {
-            self.out.push('}');
             return Some(());
         }
+        let mut before = self.len();
         loop {
             self.peek().filter(|byte| *byte == b'"')?;
-            let before = self.out.len();
-            if before > start + 1 {
-                self.out.push(',');
-            }
-            let (name, is_plain) = self.string()?;
-            let is_named = self.copy_string(name, is_plain)?;
-            let named = self.out.len();
+            let is_named = self.kept_string()?;
+            self.peek()?;
+            let named = self.len();
             if !self.take(b':')? {
                 return None;
             }
-            self.out.push(':');
             if !(self.value(depth)? && is_named) {
                 // The last of several members of one name wins, even by being left out.
-                self.out.truncate(named);
+                self.drop_from(named);
                 if is_named && self.is_repeated(start, before) {
                     self.out.push_str(":null");
                 } else {
                     self.out.truncate(before);
                 }
             }
-            if !self.take(b',')? {
-                self.out.push('}');
-                return self.take(b'}')?.then_some(());
+            match self.comma_or(b'}', start)? {
+                Some(len) => before = len,
+                None => return Some(()),
             }
         }
+    }
+
+    /// What was kept before a comma that follows; `None` at the end. The comma is kept where something
+    /// stands before it.
+    fn comma_or(&mut self, end: u8, start: usize) -> Option<Option<usize>> {
+        let next = self.peek()?;
+        let before = self.len();
+        self.at += 1;
+        if next == end {
+            return Some(None);
+        }
+        if next != b',' {
+            return None;
+        }
+        if before == start + 1 {
+            self.drop_from(before);
+        }
+        Some(Some(before))
     }
 
     /// Whether the member's name written from `before` on stands earlier in its object too.
@@ -224,31 +273,23 @@ impl<'a> Scan<'a> {
     }
 
     fn array(&mut self, depth: usize) -> Option<()> {
+        let start = self.len();
         self.at += 1;
-        let start = self.out.len();
-        self.out.push('[');
         if self.take(b']')? {
-            self.out.push(']');
             return Some(());
         }
+        let mut before = self.len();
         let mut seen = 0;
         loop {
             seen += 1;
-            let before = self.out.len();
-            if before > start + 1 {
-                self.out.push(',');
+            let is_over = seen > EVIDENCE_OBJECTS_MAX;
+            let is_kept = self.value(if is_over { 1 } else { depth })?;
+            if !is_kept || is_over {
+                self.drop_from(before);
             }
-            let is_kept = self.value(if seen > EVIDENCE_OBJECTS_MAX {
-                1
-            } else {
-                depth
-            })?;
-            if !is_kept || seen > EVIDENCE_OBJECTS_MAX {
-                self.out.truncate(before);
-            }
-            if !self.take(b',')? {
-                self.out.push(']');
-                return self.take(b']')?.then_some(());
+            match self.comma_or(b']', start)? {
+                Some(len) => before = len,
+                None => return Some(()),
             }
         }
     }
@@ -256,23 +297,14 @@ impl<'a> Scan<'a> {
     fn word(&mut self, word: &str) -> Option<bool> {
         self.text.get(self.at..)?.strip_prefix(word)?;
         self.at += word.len();
-        self.out.push_str(word);
         Some(true)
-    }
-
-    /// A string with its quotes, and whether it has no escapes.
-    fn string(&mut self) -> Option<(&'a str, bool)> {
-        let start = self.at;
-        let (end, is_plain) = string_end(self.text.as_bytes(), start)?;
-        self.at = end;
-        Some((self.text.get(start..end)?, is_plain))
     }
 
     fn skip_nested(&mut self) -> Option<()> {
         let mut open = 0usize;
         loop {
             match self.peek()? {
-                b'"' => drop(self.string()?),
+                b'"' => (self.at, _) = string_end(self.text.as_bytes(), self.at)?,
                 b'{' | b'[' => {
                     open += 1;
                     self.at += 1;

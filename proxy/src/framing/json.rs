@@ -60,11 +60,11 @@ pub fn pick<'a, const N: usize>(json: &'a [u8], names: [&str; N]) -> Option<Pick
     picked.is_empty = false;
     loop {
         scan.skip_space();
-        let name = scan.string()?;
+        let (name, is_plain) = scan.string()?;
         scan.expect(b':')?;
         scan.skip_space();
         let value = scan.value()?;
-        if let Some(index) = index_of(name, &names) {
+        if let Some(index) = index_of(name, is_plain, &names) {
             picked.is_repeated |= picked.members[index].replace(Raw(value)).is_some();
         }
         match scan.peek()? {
@@ -108,7 +108,7 @@ pub fn members(json: &[u8]) -> Option<Vec<Member<'_>>> {
     loop {
         scan.skip_space();
         let begins = scan.at;
-        let name = text_of(Raw(scan.string()?))?;
+        let name = text_of(Raw(scan.string()?.0))?;
         scan.expect(b':')?;
         scan.skip_space();
         let value = Raw(scan.value()?);
@@ -152,10 +152,10 @@ pub fn text_of(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     Some(inner.into())
 }
 
-/// `name` stands between its quotes.
-fn index_of(name: &[u8], names: &[&str]) -> Option<usize> {
+/// `name` stands between its quotes, and is plain where it has no escapes.
+fn index_of(name: &[u8], is_plain: bool, names: &[&str]) -> Option<usize> {
     let inner = name.get(1..name.len() - 1)?;
-    if memchr::memchr(b'\\', inner).is_some() {
+    if !is_plain {
         let name: String = serde_json::from_slice(name).ok()?;
         return names.iter().position(|wanted| *wanted == name);
     }
@@ -192,43 +192,19 @@ impl<'a> Scan<'a> {
         self.peek().is_none()
     }
 
-    /// A string with its quotes.
-    fn string(&mut self) -> Option<&'a [u8]> {
+    /// A string with its quotes, and whether it has no escapes.
+    fn string(&mut self) -> Option<(&'a [u8], bool)> {
         let start = self.at;
-        if self.json.get(start) != Some(&b'"') {
-            return None;
-        }
-        let mut at = start + 1;
-        // Names and counts are short, a search pays only where a text is long.
-        for _ in 0..SHORT_WORDS {
-            let Some(word) = self.json.get(at..).and_then(|rest| rest.first_chunk()) else {
-                break;
-            };
-            match first_quote(u64::from_le_bytes(*word)) {
-                Some(offset) if self.json[at + offset] == b'"' => {
-                    self.at = at + offset + 1;
-                    return Some(&self.json[start..self.at]);
-                }
-                Some(offset) => at += offset + 2,
-                None => at += 8,
-            }
-        }
-        loop {
-            at += memchr2(b'"', b'\\', self.json.get(at..)?)?;
-            if self.json[at] == b'"' {
-                break;
-            }
-            at += 2;
-        }
-        self.at = at + 1;
-        Some(&self.json[start..self.at])
+        let (end, is_plain) = string_end(self.json, start)?;
+        self.at = end;
+        Some((&self.json[start..end], is_plain))
     }
 
     /// One value, to its end.
     fn value(&mut self) -> Option<&'a [u8]> {
         let start = self.at;
         match self.json.get(start)? {
-            b'"' => return self.string(),
+            b'"' => return self.string().map(|(string, _)| string),
             b'{' | b'[' => self.nested()?,
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => {
                 let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
@@ -248,21 +224,20 @@ impl<'a> Scan<'a> {
 
     /// To the end of an object or array; its brackets match, what is between is not looked at.
     fn nested(&mut self) -> Option<()> {
+        let mut at = self.at;
         // A bit for each open bracket: set for an array.
         let mut open: u128 = 0;
         let mut depth = 0;
         loop {
-            match self.json.get(self.at)? {
-                b'"' => {
-                    self.string()?;
-                    continue;
-                }
+            match self.json.get(at)? {
+                b'"' => (at, _) = string_end(self.json, at)?,
                 bracket @ (b'{' | b'[') => {
                     if depth == DEPTH_MAX {
                         return None;
                     }
                     open = open << 1 | u128::from(*bracket == b'[');
                     depth += 1;
+                    at += 1;
                 }
                 bracket @ (b'}' | b']') => {
                     if (open & 1 == 1) != (*bracket == b']') {
@@ -270,15 +245,48 @@ impl<'a> Scan<'a> {
                     }
                     open >>= 1;
                     depth -= 1;
+                    at += 1;
                     if depth == 0 {
-                        self.at += 1;
+                        self.at = at;
                         return Some(());
                     }
                 }
-                _ => {}
+                _ => at += 1,
             }
-            self.at += 1;
         }
+    }
+}
+
+/// Where the string that begins at `start` ends, its closing quote included; and whether it has no
+/// escapes.
+#[inline]
+fn string_end(json: &[u8], start: usize) -> Option<(usize, bool)> {
+    if json.get(start) != Some(&b'"') {
+        return None;
+    }
+    let mut at = start + 1;
+    let mut is_plain = true;
+    // Names and counts are short, a search pays only where a text is long.
+    for _ in 0..SHORT_WORDS {
+        let Some(word) = json.get(at..).and_then(|rest| rest.first_chunk()) else {
+            break;
+        };
+        match first_quote(u64::from_le_bytes(*word)) {
+            Some(offset) if json[at + offset] == b'"' => return Some((at + offset + 1, is_plain)),
+            Some(offset) => {
+                is_plain = false;
+                at += offset + 2;
+            }
+            None => at += 8,
+        }
+    }
+    loop {
+        at += memchr2(b'"', b'\\', json.get(at..)?)?;
+        if json[at] == b'"' {
+            return Some((at + 1, is_plain));
+        }
+        is_plain = false;
+        at += 2;
     }
 }
 

@@ -3,6 +3,7 @@
 //! Input holds cached, cache-written, audio and image tokens; output holds reasoning, audio and image
 //! tokens. Endpoints name the same counts differently, and servers of the dialect mix the names.
 
+use crate::framing::quotes::any_quote;
 use crate::provider::Asked;
 use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted};
 use farebox_pricing::evidence::{Evidence, Json};
@@ -132,7 +133,7 @@ pub(crate) fn note_unbounded_input(evidence: &mut Evidence, asked: &Asked<'_>) {
         matches!(rest, [b'i' | b'f' | b'p' | b'c' | b'w' | b'm', ..])
             && ELSEWHERE.iter().any(|name| rest.starts_with(name))
     };
-    if memchr::memchr_iter(b'"', body).any(is_named) {
+    if any_quote(body, is_named) {
         evidence.request.insert(UNBOUNDED_INPUT, true);
     }
 }
