@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::money::Decimal;
 
+/// Facts there is room for at first; most answers say no more.
+const ROOM: usize = 6;
+
 /// One fact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
@@ -140,7 +143,12 @@ impl Facts {
         let (name, fact) = (name.into(), fact.into());
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, old)) => *old = fact,
-            None => self.0.push((name, fact)),
+            None => {
+                if self.0.capacity() == 0 {
+                    self.0.reserve_exact(ROOM);
+                }
+                self.0.push((name, fact));
+            }
         }
     }
 
