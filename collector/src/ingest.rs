@@ -7,6 +7,7 @@
 //! transaction that booked the record has committed.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::event::{Charge, Pricing, RateCards};
@@ -28,6 +29,7 @@ pub mod months;
 mod record;
 pub(crate) mod row;
 
+use body::InvalidBody;
 use check::Checked;
 
 /// Most records one request may hold.
@@ -142,44 +144,69 @@ impl Priced {
     }
 }
 
+/// A request's records, read and priced.
+#[derive(Default)]
+pub struct Batch {
+    /// One for each record; what cannot be booked has its own already.
+    receipts: Vec<Option<Receipt>>,
+    priced: Vec<Priced>,
+    waiting: Vec<Unknown>,
+    /// Records whose id came before in this batch: their place, the first one's, and whether they are the same.
+    repeated: Vec<(usize, Uuid, usize, bool)>,
+}
+
+/// Reads a request's body, and prices its records by the revisions in memory.
+pub fn read(body: &[u8], cards: &Cards) -> Result<Batch, InvalidBody> {
+    let set = cards.in_force();
+    let mut batch = Batch::default();
+    let mut first_of: HashMap<Uuid, (usize, [u8; 32])> = HashMap::new();
+    body::records(body, |read| {
+        let position = batch.receipts.len();
+        batch.receipts.push(None);
+        let record = match read {
+            Ok(record) => record,
+            Err(refused) => {
+                batch.receipts[position] = Some(Receipt {
+                    event_id: refused.event_id,
+                    outcome: Outcome::Rejected,
+                    reason: Some(refused.reason),
+                });
+                return;
+            }
+        };
+        let event_id = record.event.event_id;
+        match first_of.entry(event_id) {
+            Entry::Occupied(first) => {
+                let (first, digest) = first.get();
+                let is_same = *digest == record.digest;
+                batch.repeated.push((position, event_id, *first, is_same));
+                return;
+            }
+            Entry::Vacant(entry) => entry.insert((position, record.digest)),
+        };
+        match price_again(position, record, &set) {
+            Ok(ready) => batch.priced.push(ready),
+            Err(unknown) => batch.waiting.push(*unknown),
+        }
+    })?;
+    Ok(batch)
+}
+
 /// Books a batch. An error means that nothing of it may be taken as stored, and that the same batch
 /// is to be sent again; what was stored of it then comes back as `duplicate`.
 pub async fn ingest(
     store: &Store,
     cards: &Cards,
     sender: &Sender,
-    records: &[&str],
+    batch: Batch,
     received_at: Timestamp,
 ) -> Result<Answer, StoreError> {
-    let mut receipts: Vec<Option<Receipt>> = vec![None; records.len()];
-    let mut first_of: HashMap<Uuid, (usize, [u8; 32])> = HashMap::with_capacity(records.len());
-    let mut repeated = Vec::new();
-    let mut priced = Vec::with_capacity(records.len());
-    let mut waiting = Vec::new();
-    let set = cards.in_force();
-    for (position, raw) in records.iter().enumerate() {
-        let record = match check::check(raw) {
-            Ok(record) => record,
-            Err(refused) => {
-                receipts[position] = Some(Receipt {
-                    event_id: refused.event_id,
-                    outcome: Outcome::Rejected,
-                    reason: Some(refused.reason),
-                });
-                continue;
-            }
-        };
-        let event_id = record.event.event_id;
-        if let Some((first, digest)) = first_of.get(&event_id) {
-            repeated.push((position, event_id, *first, *digest == record.digest));
-            continue;
-        }
-        first_of.insert(event_id, (position, record.digest));
-        match price_again(position, record, &set) {
-            Ok(ready) => priced.push(ready),
-            Err(unknown) => waiting.push(*unknown),
-        }
-    }
+    let Batch {
+        mut receipts,
+        mut priced,
+        waiting,
+        repeated,
+    } = batch;
     for unknown in learn(store, cards, waiting, &mut priced).await? {
         receipts[unknown.position] = Some(Receipt {
             event_id: Some(unknown.record.event.event_id),

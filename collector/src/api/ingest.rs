@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::api::App;
 use crate::error::{ApiError, ErrorBody};
-use crate::ingest::body::{self, InvalidBody};
+use crate::ingest::body::InvalidBody;
 use crate::ingest::{self, BATCH_BYTES_MAX, Outcome, Receipt, Sender};
 
 /// Seconds after which a node is asked to send again when too many batches are in flight.
@@ -113,13 +113,13 @@ async fn take(app: &App, headers: &HeaderMap, body: Body) -> Result<Vec<Receipt>
             .await
             .map_err(|cause| ApiError::internal(&cause))??,
     };
-    let records = body::records(&bytes).map_err(|invalid| match invalid {
+    let batch = ingest::read(&bytes, &app.cards).map_err(|invalid| match invalid {
         InvalidBody::TooMany => too_large(invalid.to_string()),
         InvalidBody::NotText | InvalidBody::NotAnArray(_) => {
             ApiError::malformed(invalid.to_string())
         }
     })?;
-    let answer = ingest::ingest(&app.store, &app.cards, &sender, &records, ingest::now())
+    let answer = ingest::ingest(&app.store, &app.cards, &sender, batch, ingest::now())
         .await
         .map_err(ApiError::from)?;
     for outcome in Outcome::ALL {

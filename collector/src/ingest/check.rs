@@ -30,8 +30,8 @@ const STARTED_AT_END: i64 = 4_102_444_800_000;
 /// A record that can be booked.
 #[derive(Debug)]
 pub struct Checked {
-    /// The event, without what the fields below hold.
-    pub event: Event,
+    /// The event, without what the fields below hold. It is large, and a record changes hands often.
+    pub event: Box<Event>,
     /// SHA-256 over what is compared when the same id comes again.
     pub digest: [u8; 32],
     /// The proxy's figure; never booked.
@@ -69,16 +69,42 @@ pub struct Refused {
 
 /// Reads and checks one record.
 pub fn check(raw: &str) -> Result<Checked, Refused> {
-    let refuse = |event_id, reason: &str| Refused {
-        event_id,
-        reason: reason.chars().take(REASON_CHARS_MAX).collect(),
-    };
     if raw.len() > RECORD_BYTES_MAX {
-        return Err(refuse(lenient_id(raw), "the record is too large"));
+        return Err(Refused::new(lenient_id(raw), "the record is too large"));
     }
-    let (mut event, evidence) =
-        record::read(raw).map_err(|error| refuse(lenient_id(raw), &error.to_string()))?;
+    let (event, evidence) =
+        record::read(raw).map_err(|error| Refused::new(lenient_id(raw), &error.to_string()))?;
+    checked(raw, event, evidence)
+}
+
+/// Reads and checks the record that a text begins with, and says what is behind it. Nothing: no record
+/// stands there, or none that can be told from what follows.
+pub(super) fn check_first(text: &str) -> Option<(Result<Checked, Refused>, &str)> {
+    let (event, evidence, end) = record::read_first(text)?;
+    let (raw, behind) = text.split_at_checked(end)?;
+    let read = if raw.len() > RECORD_BYTES_MAX {
+        Err(Refused::new(
+            Some(event.event_id),
+            "the record is too large",
+        ))
+    } else {
+        checked(raw, event, evidence)
+    };
+    Some((read, behind))
+}
+
+impl Refused {
+    fn new(event_id: Option<Uuid>, reason: &str) -> Self {
+        Self {
+            event_id,
+            reason: reason.chars().take(REASON_CHARS_MAX).collect(),
+        }
+    }
+}
+
+fn checked(raw: &str, mut event: Box<Event>, evidence: Option<&str>) -> Result<Checked, Refused> {
     let event_id = Some(event.event_id);
+    let refuse = Refused::new;
     check_event(&event).map_err(|reason| refuse(event_id, &reason))?;
     sanitise(&mut event);
 
@@ -384,7 +410,7 @@ fn lenient_id(raw: &str) -> Option<Uuid> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use serde_json::json;
 
     use super::*;
@@ -392,7 +418,7 @@ mod tests {
     /// 2026-11-22T10:00:00.123Z.
     const MILLIS: u64 = 1_795_341_600_123;
 
-    fn record() -> Value {
+    pub(in crate::ingest) fn record() -> Value {
         let mut id = [0; 16];
         id[..6].copy_from_slice(&MILLIS.to_be_bytes()[2..]);
         (id[6], id[8]) = (0x70, 0x80);

@@ -35,7 +35,7 @@ pub(crate) fn usage(out: &mut Vec<u8>, usage: &Usage) {
         if place > 0 {
             out.push(b',');
         }
-        string(out, meter.name());
+        name(out, meter.name());
         out.push(b':');
         decimal(out, quantity);
     }
@@ -49,7 +49,7 @@ pub(crate) fn charges(out: &mut Vec<u8>, charges: &[Charge]) {
         out.push(b'[');
         string(out, &charge.model);
         out.push(b',');
-        string(out, charge.meter.name());
+        name(out, charge.meter.name());
         out.push(b',');
         decimal(out, charge.quantity);
         for rate in [&charge.cost_rate, &charge.price_rate] {
@@ -107,6 +107,13 @@ fn optional<T>(out: &mut Vec<u8>, value: Option<T>, write: impl Fn(&mut Vec<u8>,
         Some(value) => write(out, value),
         None => out.extend_from_slice(b"null"),
     }
+}
+
+/// A name of ours, which holds nothing that is escaped.
+fn name(out: &mut Vec<u8>, name: &'static str) {
+    out.push(b'"');
+    out.extend_from_slice(name.as_bytes());
+    out.push(b'"');
 }
 
 fn string(out: &mut Vec<u8>, text: &str) {

@@ -7,7 +7,10 @@ use farebox_pricing::time::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use crate::store::copy::POSTGRES_EPOCH_MILLIS;
+
 const HOUR_MILLIS: i64 = 3_600_000;
+const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
 /// A month by its first day, as days since 2000-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,7 +21,7 @@ pub struct Month(pub i32);
 pub struct Calendar {
     zone: TimeZone,
     /// The zone that holds for days before the given first of a month.
-    before: Option<(TimeZone, Date)>,
+    before: Option<(TimeZone, Month)>,
 }
 
 impl Calendar {
@@ -37,7 +40,7 @@ impl Calendar {
         let find = |name: &str| TimeZone::get(name).unwrap_or(TimeZone::UTC);
         Self {
             zone: find(zone),
-            before: before.map(|(name, from)| (find(name), date_of(from.0))),
+            before: before.map(|(name, from)| (find(name), from)),
         }
     }
 
@@ -46,12 +49,15 @@ impl Calendar {
     pub fn day(&self, at: Timestamp) -> (i32, Month) {
         let instant = jiff::Timestamp::from_millisecond(at.as_millis())
             .unwrap_or(jiff::Timestamp::UNIX_EPOCH);
-        let day_in = |zone: &TimeZone| zone.to_datetime(instant).date();
+        let day_in = |zone: &TimeZone| {
+            let offset = i64::from(zone.to_offset(instant).seconds());
+            day_of_millis(instant.as_millisecond() + offset * 1_000)
+        };
         let day = match &self.before {
-            Some((before, from)) if day_in(before) < *from => day_in(before),
+            Some((before, from)) if day_in(before) < from.0 => day_in(before),
             _ => day_in(&self.zone),
         };
-        (number_of(day), Month(number_of(day.first_of_month())))
+        (day, month_of_day(day))
     }
 }
 
@@ -70,10 +76,24 @@ impl std::fmt::Display for Month {
     }
 }
 
-/// The month of a day since 2000-01-01.
+/// The month of a day since 2000-01-01. Every event asks a few times, so it is told by plain arithmetic:
+/// years and months are counted from March on, so that the day that leap years have is the last.
 #[must_use]
 pub fn month_of_day(day: i32) -> Month {
-    Month(number_of(date_of(day).first_of_month()))
+    const MARCH_OF_YEAR_ZERO: i64 = -730_425;
+    const FOUR_CENTURIES: i64 = 146_097;
+    let within = (i64::from(day) - MARCH_OF_YEAR_ZERO).rem_euclid(FOUR_CENTURIES);
+    let year = (within - within / 1_460 + within / 36_524 - within / 146_096) / 365;
+    let of_year = within - (365 * year + year / 4 - year / 100);
+    // Of five months from March on, the lengths sum up to 153 days.
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5;
+    Month(day - of_month as i32)
+}
+
+/// Days since 2000-01-01 of milliseconds since the Unix epoch.
+fn day_of_millis(millis: i64) -> i32 {
+    (millis - POSTGRES_EPOCH_MILLIS).div_euclid(DAY_MILLIS) as i32
 }
 
 /// Hours since the Unix epoch.
@@ -92,7 +112,7 @@ pub fn partition(month: Month) -> String {
 /// The UTC month of an instant: the partition's.
 #[must_use]
 pub fn utc_month(at: Timestamp) -> Month {
-    Calendar::utc().day(at).1
+    month_of_day(day_of_millis(at.as_millis()))
 }
 
 const EPOCH: Date = Date::constant(2000, 1, 1);
@@ -155,6 +175,19 @@ mod tests {
             text_of(calendar.day(at("2026-12-01T20:00:00Z"))),
             "2026-12-02 2026-12-01"
         );
+    }
+
+    #[test]
+    fn every_day_is_of_its_month() {
+        for day in
+            number_of(jiff::civil::date(1999, 1, 1))..number_of(jiff::civil::date(2101, 1, 1))
+        {
+            let first = date_of(day).first_of_month();
+            assert_eq!(month_of_day(day), Month(number_of(first)), "{day}");
+            let midnight = i64::from(day) * DAY_MILLIS + POSTGRES_EPOCH_MILLIS;
+            assert_eq!(day_of_millis(midnight), day);
+            assert_eq!(day_of_millis(midnight - 1), day - 1);
+        }
     }
 
     #[test]

@@ -17,23 +17,47 @@ const EVIDENCE: &str = "evidence";
 const UNICODE_ESCAPE: &str = "\\u";
 
 /// The event, and its evidence unless that stands in the event.
-pub(super) fn read(raw: &str) -> Result<(Event, Option<&str>), serde_json::Error> {
-    let mut evidence = None;
-    let mut reader = serde_json::Deserializer::from_str(raw);
-    let mut event = Event::deserialize(SetAside {
-        reader: &mut reader,
-        evidence: &mut evidence,
-    })?;
-    reader.end()?;
-    let evidence = evidence.map(RawValue::get).filter(|text| *text != "null");
-    let Some(text) = evidence else {
-        return Ok((event, None));
-    };
-    if text.starts_with('{') && !text.contains(UNICODE_ESCAPE) {
-        return Ok((event, Some(text)));
+pub(super) fn read(raw: &str) -> Result<(Box<Event>, Option<&str>), serde_json::Error> {
+    let record: Record<'_> = serde_json::from_str(raw)?;
+    record.parted()
+}
+
+/// The same of what a text begins with, and where it ends; nothing where no record stands there.
+pub(super) fn read_first(text: &str) -> Option<(Box<Event>, Option<&str>, usize)> {
+    let mut records = serde_json::Deserializer::from_str(text).into_iter::<Record<'_>>();
+    let (event, evidence) = records.next()?.ok()?.parted().ok()?;
+    Some((event, evidence, records.byte_offset()))
+}
+
+/// An event beside its evidence as it came.
+struct Record<'de> {
+    event: Box<Event>,
+    evidence: Option<&'de RawValue>,
+}
+
+impl<'de> Record<'de> {
+    fn parted(mut self) -> Result<(Box<Event>, Option<&'de str>), serde_json::Error> {
+        let evidence = self.evidence.map(RawValue::get);
+        let Some(text) = evidence.filter(|text| *text != "null") else {
+            return Ok((self.event, None));
+        };
+        if text.starts_with('{') && !text.contains(UNICODE_ESCAPE) {
+            return Ok((self.event, Some(text)));
+        }
+        self.event.evidence = Some(serde_json::from_str::<Evidence>(text)?);
+        Ok((self.event, None))
     }
-    event.evidence = Some(serde_json::from_str::<Evidence>(text)?);
-    Ok((event, None))
+}
+
+impl<'de> Deserialize<'de> for Record<'de> {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Self, D::Error> {
+        let mut evidence = None;
+        let event = Box::<Event>::deserialize(SetAside {
+            reader,
+            evidence: &mut evidence,
+        })?;
+        Ok(Self { event, evidence })
+    }
 }
 
 /// A reader of an object that keeps one member to itself.

@@ -1,7 +1,7 @@
 //! One transaction books a batch: claims on provider ids, `COPY` by `event_id`, roll-ups, the node's
 //! report, commit.
 //!
-//! Locks are taken in one order by every collector: tenants, customers, months, objects, claims, events by id,
+//! Locks are taken in one order by every collector: tenants, customers, months, answers, objects, claims, events by id,
 //! hours, days, activity, the node. A month stays open while its events are booked (`for share`; closing
 //! takes `for update`).
 
@@ -120,7 +120,14 @@ pub(crate) async fn book(
     let is_new = |ready: &&Priced| !booked_before.contains_key(&ready.record.event.event_id);
     let new: Vec<&Priced> = part.iter().copied().filter(is_new).collect();
     let calendars = tenants::calendars(&transaction, &new).await?;
-    let customers = tenants::customers(&transaction, &new).await?;
+    let references = tenants::customers(&transaction, &new).await?;
+    let customers: Vec<Option<&str>> = new
+        .iter()
+        .map(|ready| {
+            let customer = ready.record.event.customer_id.as_deref();
+            references.of(tenant_of(ready), customer)
+        })
+        .collect();
     let mut placements = place(&transaction, &new, &calendars).await?;
     claims::take(&transaction, &new, &mut placements, known).await?;
     events::insert(&transaction, batch, &new, &placements, &customers).await?;
@@ -155,14 +162,15 @@ async fn ensure_partitions(
     client: &deadpool_postgres::Client,
     part: &[&Priced],
 ) -> Result<(), BatchError> {
-    let months: BTreeSet<i32> = part
+    // Sorted by id, and so by time.
+    let mut months: Vec<i32> = part
         .iter()
         .map(|ready| utc_month(ready.record.event.started_at).0)
         .collect();
+    months.dedup();
     if months.is_empty() {
         return Ok(());
     }
-    let months: Vec<i32> = months.into_iter().collect();
     let statement = client
         .prepare_cached(
             "select farebox_private.ensure_partition(date '2000-01-01' + month)
@@ -193,10 +201,11 @@ async fn place(
             (tenant, day, month)
         })
         .collect();
-    let months: BTreeSet<(Option<&str>, Month)> = own
-        .iter()
-        .map(|(tenant, _, month)| (*tenant, *month))
-        .collect();
+    // One by one: few are different, and collecting would sort them all.
+    let mut months: BTreeSet<(Option<&str>, Month)> = BTreeSet::new();
+    for (tenant, _, month) in &own {
+        months.insert((*tenant, *month));
+    }
     let open = tenants::hold_open_months(transaction, months).await?;
     Ok(own
         .into_iter()

@@ -12,8 +12,7 @@ use farebox_pricing::money::Usd;
 use futures_util::SinkExt;
 use uuid::Uuid;
 
-use super::tenants::References;
-use super::{BatchError, Placement, tenant_of};
+use super::{BatchError, Placement};
 use crate::ingest::check::parse_sha256;
 use crate::ingest::months::{Month, partition, utc_month};
 use crate::ingest::row::{CONTENT_COLUMNS, CONTENT_COUNT};
@@ -37,15 +36,17 @@ pub(super) async fn insert(
     batch: &BatchContext<'_>,
     part: &[&Priced],
     placements: &[Placement],
-    customers: &References,
+    customers: &[Option<&str>],
 ) -> Result<(), BatchError> {
     let month_of = |ready: &Priced| utc_month(ready.record.event.started_at);
-    let mut rest = placements;
+    let (mut rest, mut customers) = (placements, customers);
     for of_month in part.chunk_by(|one, next| month_of(one) == month_of(next)) {
         let (placements, later) = rest.split_at(of_month.len());
         rest = later;
+        let (kept, later) = customers.split_at(of_month.len());
+        customers = later;
         let month = month_of(of_month[0]);
-        copy(transaction, batch, month, of_month, placements, customers).await?;
+        copy(transaction, batch, month, of_month, placements, kept).await?;
     }
     Ok(())
 }
@@ -56,7 +57,7 @@ async fn copy(
     month: Month,
     part: &[&Priced],
     placements: &[Placement],
-    customers: &References,
+    customers: &[Option<&str>],
 ) -> Result<(), BatchError> {
     let statement = format!(
         "copy farebox_private.{} ({CONTENT_COLUMNS}, {BOOKED_COLUMNS})
@@ -67,11 +68,10 @@ async fn copy(
     let sink = transaction.copy_in::<_, Bytes>(&statement).await?;
     let mut sink = std::pin::pin!(sink);
     let mut rows = Rows::new(CONTENT_COUNT + BOOKED_COUNT, SEND_BYTES + ROW_BYTES);
-    for (ready, placement) in part.iter().zip(placements) {
+    for ((ready, placement), customer) in part.iter().zip(placements).zip(customers) {
         let fields = rows.row();
         fields.append(&ready.record.content);
-        let customer = ready.record.event.customer_id.as_deref();
-        fields.optional_text(customers.of(tenant_of(ready), customer));
+        fields.optional_text(*customer);
         booked(fields, batch, ready, placement);
         if rows.len() >= SEND_BYTES {
             sink.send(rows.take()).await?;

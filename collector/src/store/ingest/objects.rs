@@ -17,12 +17,15 @@ pub(super) type Part<'a> = (usize, &'a str, &'a str);
 /// Where a vendor's ids are told apart: the credential, which rotation keeps; of a caller's own one we
 /// know no more than the tenant. No credential's name holds a slash.
 pub(super) fn account_of(event: &Event) -> Cow<'_, str> {
-    match &event.credential_id {
+    let tenant = event.tenant_id.as_ref().map(|id| id.as_str());
+    account_in(event.credential_id.as_deref(), tenant)
+}
+
+/// The same of an event's columns.
+pub(super) fn account_in<'a>(credential: Option<&'a str>, tenant: Option<&str>) -> Cow<'a, str> {
+    match credential {
         Some(credential) => Cow::Borrowed(credential),
-        None => {
-            let tenant = event.tenant_id.as_ref().map_or("", |id| id.as_str());
-            Cow::Owned(format!("tenant/{tenant}"))
-        }
+        None => Cow::Owned(format!("tenant/{}", tenant.unwrap_or_default())),
     }
 }
 
@@ -120,7 +123,7 @@ pub(super) async fn parts(
     let asking: Vec<(usize, &Event, &str)> = part
         .iter()
         .enumerate()
-        .map(|(place, ready)| (place, &ready.record.event))
+        .map(|(place, ready)| (place, &*ready.record.event))
         .filter(|(_, event)| event.endpoint == EndpointKind::Batch && !event.original)
         .filter_map(|(place, event)| Some((place, event, event.response_id.as_deref()?)))
         .collect();

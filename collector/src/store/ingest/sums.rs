@@ -4,8 +4,7 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::tenants::References;
-use super::{BatchError, Placement, tenant_of};
+use super::{BatchError, Placement};
 use crate::ingest::Priced;
 use crate::rollup::{self, Sums};
 
@@ -14,15 +13,14 @@ pub(super) async fn add(
     transaction: &Transaction<'_>,
     part: &[&Priced],
     placements: &[Placement],
-    customers: &References,
+    customers: &[Option<&str>],
 ) -> Result<(), BatchError> {
     let mut batch = rollup::Batch::default();
-    for (ready, placement) in part.iter().zip(placements) {
+    for ((ready, placement), customer) in part.iter().zip(placements).zip(customers) {
         let pricing = placement.pricing(ready);
         let (day, period) = (placement.day, placement.period);
         let event = &ready.record.event;
-        let customer = customers.of(tenant_of(ready), event.customer_id.as_deref());
-        batch.add(event, customer, &ready.charges, pricing, day, period)?;
+        batch.add(event, *customer, &ready.charges, pricing, day, period)?;
     }
     write(transaction, &batch).await
 }

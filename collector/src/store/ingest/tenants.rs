@@ -19,7 +19,11 @@ pub(super) async fn calendars<'a>(
     transaction: &Transaction<'_>,
     part: &[&'a Priced],
 ) -> Result<HashMap<&'a str, Calendar>, BatchError> {
-    let named: BTreeSet<&str> = part.iter().copied().filter_map(tenant_of).collect();
+    // One by one: few are different, and collecting would sort them all.
+    let mut named: BTreeSet<&str> = BTreeSet::new();
+    for tenant in part.iter().copied().filter_map(tenant_of) {
+        named.insert(tenant);
+    }
     let named: Vec<&str> = named.into_iter().collect();
     if named.is_empty() {
         return Ok(HashMap::new());
@@ -89,11 +93,14 @@ pub(super) async fn customers(
     transaction: &Transaction<'_>,
     part: &[&Priced],
 ) -> Result<References, BatchError> {
-    let pairs = part.iter().filter_map(|ready| {
-        let customer = ready.record.event.customer_id.as_deref()?;
-        Some((tenant_of(ready)?, customer))
-    });
-    references(transaction, pairs.collect()).await
+    let mut pairs: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for ready in part {
+        let customer = ready.record.event.customer_id.as_deref();
+        if let Some(pair) = tenant_of(ready).zip(customer) {
+            pairs.insert(pair);
+        }
+    }
+    references(transaction, pairs).await
 }
 
 /// What stands for these customers; those that nobody made yet are made here, in their order.
