@@ -103,11 +103,11 @@ soak: ## the long runs: KILL_CYCLES=2000 kills, a month of BOOKS_EVENTS=1000000 
 	FAREBOX_BOOKS_ROWS=$(BOOKS_ROWS) $(SUITE) -p farebox-tests --test e2e -- --nocapture scale::
 	@$(MAKE) --no-print-directory mutants
 
-ingest: ## events a second that one collector and Postgres take, sender included; BOOKS_EVENTS=1000000
+ingest: ## what one collector and Postgres take for three minutes: events a second, CPU an event, memory. ARGS="--seconds 60"
 	@deploy/bootstrap.sh bench
-	$(CARGO) build --release --locked -p farebox
-	$(CARGO) test --release --locked -p farebox-tests --test e2e --no-run
-	FAREBOX_BOOKS_EVENTS=$(BOOKS_EVENTS) $(CARGO) test --release --locked -p farebox-tests --test e2e -- --nocapture books::a_seeded_month
+	$(CARGO) build --profile dist --locked -p farebox
+	$(CARGO) build --release --locked -p farebox-tests --bin farebox-load
+	FAREBOX_BIN=$(TARGET)/dist/farebox $(TARGET)/release/farebox-load ingest $(ARGS)
 
 bench: ## CPU, memory and latency beside nginx; prints the table
 	@deploy/bootstrap.sh bench

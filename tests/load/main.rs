@@ -14,6 +14,7 @@ use farebox_tests::Result;
 mod bench;
 mod client;
 mod figures;
+mod ingest;
 mod nginx;
 mod ours;
 mod rounds;
@@ -83,6 +84,8 @@ enum Command {
     },
     /// Puts the proxy beside nginx and prints the table.
     Bench(bench::Options),
+    /// Ships events to a collector as fast as it takes them, and prints what it and Postgres use.
+    Ingest(ingest::Options),
 }
 
 fn main() -> Result<()> {
@@ -139,6 +142,7 @@ fn main() -> Result<()> {
                 Ok(())
             }
             Command::Bench(options) => bench::run(options).await,
+            Command::Ingest(options) => ingest::run(options).await,
         }
     })
 }

@@ -33,7 +33,8 @@ impl Table {
     }
 }
 
-fn machine() -> String {
+/// What it runs on.
+pub(crate) fn machine() -> String {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo
