@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use farebox_collector::cards::Cards;
-use farebox_collector::ingest::{Answer, Outcome, Sender, ingest};
+use farebox_collector::ingest::{Answer, Outcome, Sender, ingest, read};
 use farebox_collector::migrate::{ROLE_PREFIX, migrate};
 use farebox_collector::store::{Store, StoreError};
 use farebox_pricing::time::Timestamp;
@@ -132,8 +132,9 @@ async fn send(
         sent_at: now,
         open_since: now,
     };
-    let raw: Vec<&str> = texts.iter().map(String::as_str).collect();
-    ingest(store, &Cards::built_in(), &sender, &raw, now).await
+    let cards = Cards::built_in();
+    let batch = read(texts.join("\n").as_bytes(), &cards).expect("the test sends a batch");
+    ingest(store, &cards, &sender, batch, now).await
 }
 
 async fn back(cluster: &Cluster) -> Result {

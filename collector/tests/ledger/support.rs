@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use farebox_collector::cards::Cards;
-use farebox_collector::ingest::{Answer, Outcome, Sender, ingest};
+use farebox_collector::ingest::{Answer, Outcome, Sender, ingest, read};
 use farebox_collector::migrate::{ROLE_PREFIX, migrate};
 use farebox_collector::store::Store;
 use farebox_pricing::time::Timestamp;
@@ -127,7 +127,8 @@ impl Ledger {
     }
 
     pub(crate) async fn ship_texts(&self, texts: &[String]) -> Result<Answer> {
-        let raw: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let cards = Cards::built_in();
+        let batch = read(texts.join("\n").as_bytes(), &cards)?;
         let now: Timestamp = "2026-11-22T12:00:00Z".parse()?;
         let sender = Sender {
             node: "node-1".into(),
@@ -135,7 +136,7 @@ impl Ledger {
             sent_at: now,
             open_since: now,
         };
-        Ok(ingest(&self.store, &Cards::built_in(), &sender, &raw, now).await?)
+        Ok(ingest(&self.store, &cards, &sender, batch, now).await?)
     }
 
     pub(crate) async fn one<T>(&self, sql: &str) -> Result<T>
