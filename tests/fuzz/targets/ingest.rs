@@ -27,13 +27,10 @@ fn bodies() {
         seeds.map(String::into_bytes).into(),
         |input, _| {
             let (seen, grown) = peak(|| {
-                let Ok(records) = records(input) else {
-                    return None;
-                };
-                assert!(records.len() <= BATCH_RECORDS_MAX);
-                let mut reasons = Vec::new();
-                for record in records {
-                    match check(record) {
+                let (mut count, mut reasons) = (0, Vec::new());
+                let whole = records(input, |read| {
+                    count += 1;
+                    match read {
                         Ok(checked) => {
                             for (_, quantity) in checked.event.usage.iter() {
                                 assert!(!quantity.is_negative());
@@ -56,6 +53,10 @@ fn bodies() {
                             );
                         }
                     }
+                });
+                assert!(count <= BATCH_RECORDS_MAX);
+                if whole.is_err() {
+                    return None;
                 }
                 reasons.sort();
                 reasons.dedup();
