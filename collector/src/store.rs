@@ -2,14 +2,14 @@
 //!
 //! Connections are given back as they are (no `discard all`), so that prepared statements and the
 //! staging table of ingest stay with their session. Nothing here relies on a session setting, so a
-//! transaction pooler may stand between.
+//! transaction pooler may stand between: the one that is made, [`SETTINGS`], is about time only.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use farebox_database::Address;
 
 // What callers of the store name of its packages, from its one home.
@@ -30,6 +30,11 @@ use ingest::Known;
 const CAUTIOUS_BATCHES: u32 = 32;
 /// Longest wait for a free connection, and for a new one to be made.
 const CONNECTION_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Said once to each connection. Compiling a statement takes seconds where it has many parts, and is done
+/// because of what the planner fears that it reads; a page stops long before. Not in the address: poolers refuse
+/// options there.
+const SETTINGS: &str = "set jit = off";
 
 /// A pool of connections to the ledger.
 #[derive(Clone)]
@@ -139,6 +144,14 @@ impl Store {
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
+            .post_create(Hook::async_fn(|client, _| {
+                Box::pin(async move {
+                    client
+                        .batch_execute(SETTINGS)
+                        .await
+                        .map_err(HookError::Backend)
+                })
+            }))
             .build()
             .map_err(|error| StoreError::Address(error.to_string()))?;
         Ok(Self {
