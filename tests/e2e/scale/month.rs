@@ -31,8 +31,10 @@ pub(super) async fn fill(client: &Client, rows: i64) -> Result {
              select farebox_private.ensure_partition('2026-10-01')"
         ))
         .await?;
-    // Compiling these takes longer than what it saves.
-    client.batch_execute("set jit = off").await?;
+    // Compiling these takes longer than what it saves, and so does sorting on disk.
+    client
+        .batch_execute("set jit = off; set work_mem = '128MB'")
+        .await?;
     let statement = statement(client, rows).await?;
     for first in (1..=rows).step_by(usize::try_from(CHUNK)?) {
         let last = rows.min(first + CHUNK - 1);
