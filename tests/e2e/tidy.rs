@@ -58,7 +58,11 @@ fn sources(folder: &str, ending: &str) -> Result<Vec<(String, String)>> {
 
 /// Code without comments and without the tests at a file's end.
 fn code(text: &str) -> String {
-    let product = text
+    let product = text.replace(
+        "#[cfg(test)]\npub(super) mod tests",
+        "#[cfg(test)]\nmod tests",
+    );
+    let product = product
         .split("#[cfg(test)]\nmod tests")
         .next()
         .unwrap_or_default();
