@@ -3,7 +3,7 @@
 
 use farebox_pricing::event::EndpointKind as Kind;
 use farebox_pricing::evidence::{Evidence, Json};
-use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
+use farebox_pricing::usage::{Meter, Usage, UsageDraft};
 use memchr::memmem;
 
 use crate::framing::json::{Raw, pick, pick_in, text_of};
@@ -243,17 +243,7 @@ fn reported(evidence: &Evidence) -> Option<UsageDraft> {
         (None, Some(usage)) => (usage, Some("billed_units_absent")),
         (None, None) => return facts::refused(evidence),
     };
-    Some(UsageDraft {
-        lines: vec![Line {
-            model: facts::model(evidence),
-            usage,
-            ..Line::default()
-        }],
-        source: UsageSource::Reported,
-        reason,
-        low: None,
-        high: None,
-    })
+    Some(facts::reported(evidence, usage, reason))
 }
 
 fn units(object: Json<'_>) -> Usage {

@@ -323,6 +323,22 @@ pub fn text_tokens(input: u64, output: u64) -> Usage {
     usage
 }
 
+/// What a provider reports of its one model.
+#[must_use]
+pub fn reported(evidence: &Evidence, usage: Usage, reason: Option<&'static str>) -> UsageDraft {
+    UsageDraft {
+        lines: vec![Line {
+            model: model(evidence),
+            usage,
+            ..Line::default()
+        }],
+        source: UsageSource::Reported,
+        reason,
+        low: None,
+        high: None,
+    }
+}
+
 /// Nothing is known but bounds.
 #[must_use]
 pub fn missing(reason: &'static str, low: Option<Usage>, high: Option<Usage>) -> UsageDraft {

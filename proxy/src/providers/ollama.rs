@@ -3,7 +3,7 @@
 
 use farebox_pricing::event::EndpointKind as Kind;
 use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::{Line, Meter, Usage, UsageDraft, UsageSource};
+use farebox_pricing::usage::{Meter, Usage, UsageDraft};
 use memchr::memmem;
 
 use crate::framing::json::{Raw, pick};
@@ -147,15 +147,5 @@ fn reported<const N: usize>(
         .into_iter()
         .filter_map(|(meter, count)| Some((meter, count?.into())))
         .collect();
-    UsageDraft {
-        lines: vec![Line {
-            model: facts::model(evidence),
-            usage,
-            ..Line::default()
-        }],
-        source: UsageSource::Reported,
-        reason,
-        low: None,
-        high: None,
-    }
+    facts::reported(evidence, usage, reason)
 }
