@@ -5766,7 +5766,7 @@ CREATE TABLE farebox_private.response_claims (
 
 ALTER TABLE ONLY farebox_private.response_claims FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE farebox_private.response_claims IS 'Which event was charged for an answer of a provider, so that it is charged once.';
+COMMENT ON TABLE farebox_private.response_claims IS 'Which event was charged for an answer of a provider, so that it is charged once. Calls that made their answers and said all of it have no row until somebody asks for the answer; they are looked up in usage_events.';
 
 COMMENT ON COLUMN farebox_private.response_claims.claim IS 'First half of the SHA-256 over provider, account and response id.';
 

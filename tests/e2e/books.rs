@@ -44,7 +44,7 @@ fn record(number: usize, events: usize) -> Value {
             "input_tokens": (number % 977).to_string(), "output_tokens": (number % 61).to_string()}}],
         "usage": {"input_tokens": (number % 977).to_string(), "output_tokens": (number % 61).to_string()},
         "usage_source": "reported", "pricing": "priced",
-        "response_id": format!("seeded-{number}"), "node": "seeder", "epoch": 1, "seq": number + 1,
+        "response_id": format!("seeded-{number}"), "original": true, "node": "seeder", "epoch": 1, "seq": number + 1,
     })
 }
 

@@ -73,6 +73,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0017_moved_sessions.sql",
         include_str!("../../../sql/migrations/0017_moved_sessions.sql"),
     ),
+    (
+        "0018_ingest.sql",
+        include_str!("../../../sql/migrations/0018_ingest.sql"),
+    ),
 ];
 
 /// Made anew each time.

@@ -76,6 +76,13 @@ fn fetch(number: u64, at: &str) -> Value {
     fetch
 }
 
+/// The call that made the answer.
+fn original(number: u64) -> Value {
+    let mut call = fetch(number, AT);
+    call["original"] = true.into();
+    call
+}
+
 const STANDING: &str =
     "select array(select concat_ws(' ', pricing, billed_usd, repeats = other.event_id)
      from farebox.usage_events
@@ -89,19 +96,26 @@ async fn two_collectors_that_meet_charge_once() -> Result {
     let ledger = Ledger::new().await?;
     // The first one's tenant, month and node are there, so that nothing else keeps the two apart.
     ledger.ship(&[record(Some("acme"), AT, 9)]).await?;
-    ledger
-        .sql()
-        .await?
-        .batch_execute(
-            "delete from farebox_private.usage_events; delete from farebox_private.response_claims",
-        )
-        .await?;
+    ledger.sql().await?.batch_execute(CLEARED).await?;
+    let fetches = [fetch(1, AT), fetch(2, AT)];
+    let standing = ["priced 0.00021", "repeat 0 t"];
+    assert_eq!(meet(&ledger, fetches).await?, standing);
+    // The call that made the answer claims nothing, and is kept apart from who asks for it.
+    ledger.sql().await?.batch_execute(CLEARED).await?;
+    assert_eq!(meet(&ledger, [original(3), fetch(4, AT)]).await?, standing);
+    ledger.drop_database().await
+}
+
+const CLEARED: &str =
+    "delete from farebox_private.usage_events; delete from farebox_private.response_claims";
+
+/// Ships two records at the same time, and says how they stand.
+async fn meet(ledger: &Ledger, [one, two]: [Value; 2]) -> Result<Vec<String>> {
     // Both have booked, neither has committed: the node's row is the last that is touched.
     let mut keeper = ledger.sql().await?;
     let held = keeper.transaction().await?;
     held.batch_execute("select from farebox_private.nodes for update")
         .await?;
-    let (one, two) = ([fetch(1, AT)], [fetch(2, AT)]);
     let waiting = async || -> Result {
         eventually("both collectors wait", MEETING_MAX, || async {
             let waiting: i64 = ledger
@@ -120,15 +134,12 @@ async fn two_collectors_that_meet_charge_once() -> Result {
         held.rollback().await?;
         Ok(())
     };
+    let (one, two) = ([one], [two]);
     let (one, two, waited) = tokio::join!(ledger.ship(&one), ledger.ship(&two), waiting());
     waited?;
     assert_eq!(outcomes(&one?), [Accepted]);
     assert_eq!(outcomes(&two?), [Accepted]);
-    assert_eq!(
-        ledger.one::<Vec<String>>(STANDING).await?,
-        ["priced 0.00021", "repeat 0 t"]
-    );
-    ledger.drop_database().await
+    ledger.one(STANDING).await
 }
 
 #[tokio::test]
@@ -210,11 +221,6 @@ async fn an_old_answer_is_no_longer_known() -> Result {
 #[tokio::test]
 async fn calls_that_made_their_answers_are_no_repeats_of_each_other() -> Result {
     let ledger = Ledger::new().await?;
-    let original = |number: u64| {
-        let mut call = fetch(number, AT);
-        call["original"] = true.into();
-        call
-    };
     // In one batch, in another; a fetch of either is a repeat, whichever call came first.
     ledger
         .ship(&[original(1), original(2), fetch(3, AT)])
@@ -244,6 +250,36 @@ async fn calls_that_made_their_answers_are_no_repeats_of_each_other() -> Result 
             "6 priced",
             "7 repeat 6"
         ]
+    );
+    ledger.drop_database().await
+}
+
+/// A call that made its answer has no claim: who asks for the answer finds it among the events.
+#[tokio::test]
+async fn what_made_its_answer_is_found_when_it_is_asked_for() -> Result {
+    let ledger = Ledger::new().await?;
+    let mut old = original(1);
+    let mut stranger = original(2);
+    stranger["tenant_id"] = "globex".into();
+    ledger.ship(&[stranger, original(4)]).await?;
+    let claims = "select count(*) from farebox_private.response_claims";
+    assert_eq!(ledger.one::<i64>(claims).await?, 0);
+    // In a later month; another tenant's own answer of that id is none of it.
+    ledger.ship(&[fetch(5, "2026-12-03T00:00:00Z")]).await?;
+    assert_eq!(ledger.one::<i64>(claims).await?, 1);
+    // Too old, and of another id.
+    ledger.ship(&[fetch(6, "2027-01-10T00:00:00Z")]).await?;
+    old["response_id"] = "chatcmpl-unasked".into();
+    ledger.ship(&[old]).await?;
+    let rows: Vec<String> = ledger
+        .one(
+            "select array(select concat_ws(' ', seq, pricing, right(repeats::text, 1))
+                 from farebox.usage_events order by seq)",
+        )
+        .await?;
+    assert_eq!(
+        rows,
+        ["1 priced", "2 priced", "4 priced", "5 repeat 4", "6 priced"]
     );
     ledger.drop_database().await
 }

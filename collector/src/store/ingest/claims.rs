@@ -1,7 +1,8 @@
 //! One charge for one answer of a provider, however often and through whichever proxy it is fetched.
 //!
-//! Each answer has one row in `response_claims`: the event that was charged for it, and the one that
-//! waits for its usage. Two collectors that book the same answer at the same time meet in the row's
+//! An answer that may be told of twice has one row in `response_claims`: the event that was charged for it,
+//! and the one that waits for its usage. A call that made its answer and said all of it has none until
+//! somebody asks for the answer (`meetings`). Two collectors that book the same answer at the same time meet in the row's
 //! primary key; the second waits for the first to commit and then sees whom it charged. Rows are
 //! taken in the order of their keys. Attempts and parts of one call are never each other's repeats, nor
 //! are two calls that each made an answer, whatever id the vendor gave both. A file of a batch's results
@@ -19,6 +20,8 @@ use uuid::Uuid;
 
 use super::{BatchError, Known, Placement, objects, tenant_of};
 use crate::ingest::Priced;
+
+mod meetings;
 
 /// How long after a call its result may be fetched again and still be known as the same: vendors keep
 /// stored answers for thirty days.
@@ -87,24 +90,33 @@ pub(super) async fn take(
     placements: &mut [Placement],
     known: Known,
 ) -> Result<(), BatchError> {
+    meetings::attend(transaction, part).await?;
     adopt(transaction, part, objects::note(transaction, part).await?).await?;
     let parts = objects::parts(transaction, part).await?;
     // In the order of the keys; the places of one key in the order of the events.
     let mut answers: BTreeMap<Uuid, Vec<usize>> = BTreeMap::new();
+    let mut ids: HashMap<Uuid, &str> = HashMap::new();
     for (place, ready) in part.iter().enumerate() {
         let whole = parts.get(&place).map(String::as_str);
-        let id = whole.or(ready.record.event.response_id.as_deref());
-        if let Some(claim) = id.and_then(|id| claim_of(ready, id)) {
+        let Some(id) = whole.or(ready.record.event.response_id.as_deref()) else {
+            continue;
+        };
+        if let Some(claim) = claim_of(ready, id) {
             answers.entry(claim).or_default().push(place);
+            if !meetings::is_whole(&ready.record.event) {
+                ids.insert(claim, id);
+            }
         }
     }
+    meetings::leave_alone(transaction, &mut answers, &ids).await?;
     if answers.is_empty() {
         return Ok(());
     }
+    let told = meetings::told(transaction, part, &answers, &ids).await?;
     let mut wanted = Vec::with_capacity(answers.len());
     let mut late = Vec::new();
     for (claim, places) in &answers {
-        let mut new = Claim::default();
+        let mut new = Claim::default().or_told(told.get(claim), part, places);
         stand(&mut new, part, placements, places, &mut late);
         if new != Claim::default() {
             wanted.push((*claim, new));
@@ -124,7 +136,8 @@ pub(super) async fn take(
         for place in places {
             (placements[*place].settles, placements[*place].repeats) = (None, None);
         }
-        let mut after = before.still_holds(part, places);
+        let still = before.still_holds(part, places);
+        let mut after = still.or_told(told.get(claim), part, places);
         stand(&mut after, part, placements, places, &mut late);
         if after != *before {
             update(transaction, *claim, after).await?;
@@ -136,9 +149,12 @@ pub(super) async fn take(
 /// The first half of a SHA-256 over who answered whom with what.
 fn claim_of(ready: &Priced, id: &str) -> Option<Uuid> {
     let event = &ready.record.event;
-    let account = objects::account_of(event);
+    claim(&event.provider, &objects::account_of(event), id)
+}
+
+fn claim(provider: &str, account: &str, id: &str) -> Option<Uuid> {
     let mut hash = Sha256::new();
-    for text in [event.provider.as_str(), &account, id] {
+    for text in [provider, account, id] {
         hash.update((text.len() as u64).to_be_bytes());
         hash.update(text);
     }
@@ -208,6 +224,18 @@ fn is_charged(pricing: Pricing) -> bool {
 }
 
 impl Claim {
+    /// With the event that was charged before anybody claimed it.
+    fn or_told(self, told: Option<&Owner>, part: &[&Priced], places: &[usize]) -> Self {
+        let told = Self {
+            charged: told.copied(),
+            pending: None,
+        };
+        Self {
+            charged: self.charged.or(told.still_holds(part, places).charged),
+            ..self
+        }
+    }
+
     /// Without owners that are so old that the same id means another answer.
     fn still_holds(self, part: &[&Priced], places: &[usize]) -> Self {
         let started_at = places
