@@ -2012,7 +2012,7 @@ COMMENT ON COLUMN farebox.unpriced_usage.billed_usd IS 'What the operator charge
 
 COMMENT ON COLUMN farebox.unpriced_usage.response_id IS 'The id in the answer''s body.';
 
-CREATE TABLE farebox_private.usage_daily (
+CREATE TABLE farebox_private.daily_sums (
     day date NOT NULL,
     period date NOT NULL,
     tenant_id text,
@@ -2035,9 +2035,158 @@ CREATE TABLE farebox_private.usage_daily (
 )
 WITH (fillfactor='50');
 
-ALTER TABLE ONLY farebox_private.usage_daily FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY farebox_private.daily_sums FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE farebox_private.usage_daily IS 'Sums of the ledger by tenant-local day; can be rebuilt from usage_events and adjustments.';
+COMMENT ON TABLE farebox_private.daily_sums IS 'Sums of the ledger by tenant-local day, but for what is in new_sums; can be rebuilt from usage_events and adjustments.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.daily_sums.utc_day IS 'The day in UTC: of the events of a day in the tenant''s zone, those of this one.';
+
+CREATE TABLE farebox_private.new_sums (
+    hour timestamp with time zone NOT NULL,
+    day date NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    pricing text NOT NULL,
+    models text[] NOT NULL,
+    meters text[] NOT NULL,
+    quantities numeric[] NOT NULL,
+    costs_usd numeric[] NOT NULL,
+    billed_usd numeric[] NOT NULL,
+    events bigint[] NOT NULL,
+    unpriced_events bigint[] NOT NULL
+)
+PARTITION BY LIST (environment);
+
+ALTER TABLE ONLY farebox_private.new_sums FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.new_sums IS 'What batches add to hourly_sums and daily_sums, until it is merged into them; a row has the meters of one hour, day and set of dimensions, one after the other.';
+
+COMMENT ON COLUMN farebox_private.new_sums.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox_private.new_sums.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.new_sums.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.new_sums.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.new_sums.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.new_sums.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.new_sums.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.new_sums.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.new_sums.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.new_sums.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.new_sums.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.new_sums.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums.models IS 'The model of each line; of the events where the meter is calls.';
+
+COMMENT ON COLUMN farebox_private.new_sums.meters IS 'What is counted.';
+
+COMMENT ON COLUMN farebox_private.new_sums.quantities IS 'Sum of each meter.';
+
+COMMENT ON COLUMN farebox_private.new_sums.costs_usd IS 'What the provider charges for each, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums.billed_usd IS 'What the operator charges for each, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums.events IS 'Events, where the meter is calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.new_sums.unpriced_events IS 'Events with pricing unpriced or partial, where the meter is calls; 0 elsewhere.';
+
+CREATE VIEW farebox_private.usage_daily AS
+ SELECT daily_sums.day,
+    daily_sums.period,
+    daily_sums.tenant_id,
+    daily_sums.customer_id,
+    daily_sums.project,
+    daily_sums.key_id,
+    daily_sums.environment,
+    daily_sums.paid_by,
+    daily_sums.provider,
+    daily_sums.endpoint,
+    daily_sums.model,
+    daily_sums.pricing,
+    daily_sums.meter,
+    daily_sums.quantity,
+    daily_sums.cost_usd,
+    daily_sums.billed_usd,
+    daily_sums.events,
+    daily_sums.unpriced_events,
+    daily_sums.utc_day
+   FROM farebox_private.daily_sums
+UNION ALL
+ SELECT added.day,
+    added.period,
+    added.tenant_id,
+    added.customer_id,
+    added.project,
+    added.key_id,
+    added.environment,
+    added.paid_by,
+    added.provider,
+    added.endpoint,
+    part.model,
+    added.pricing,
+    part.meter,
+    part.quantity,
+    (part.cost_usd)::farebox_private.usd AS cost_usd,
+    (part.billed_usd)::farebox_private.usd AS billed_usd,
+    part.events,
+    part.unpriced_events,
+    ((added.hour AT TIME ZONE 'UTC'::text))::date AS utc_day
+   FROM (farebox_private.new_sums added
+     CROSS JOIN LATERAL UNNEST(added.models, added.meters, added.quantities, added.costs_usd, added.billed_usd, added.events, added.unpriced_events) part(model, meter, quantity, cost_usd, billed_usd, events, unpriced_events));
+
+COMMENT ON VIEW farebox_private.usage_daily IS 'Sums of the ledger by tenant-local day. What is not merged yet has rows of its own.';
 
 COMMENT ON COLUMN farebox_private.usage_daily.day IS 'The day in the tenant''s zone at ingest.';
 
@@ -2435,7 +2584,7 @@ END;
 
 COMMENT ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) IS 'What each event and adjustment around these days adds to the sums, not added up.';
 
-CREATE TABLE farebox_private.usage_hourly (
+CREATE TABLE farebox_private.hourly_sums (
     hour timestamp with time zone NOT NULL,
     period date NOT NULL,
     tenant_id text,
@@ -2457,9 +2606,89 @@ CREATE TABLE farebox_private.usage_hourly (
 )
 WITH (fillfactor='50');
 
-ALTER TABLE ONLY farebox_private.usage_hourly FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY farebox_private.hourly_sums FORCE ROW LEVEL SECURITY;
 
-COMMENT ON TABLE farebox_private.usage_hourly IS 'Sums of the ledger by UTC hour; can be rebuilt from usage_events and adjustments.';
+COMMENT ON TABLE farebox_private.hourly_sums IS 'Sums of the ledger by UTC hour, but for what is in new_sums; can be rebuilt from usage_events and adjustments.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.hourly_sums.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
+CREATE VIEW farebox_private.usage_hourly AS
+ SELECT hourly_sums.hour,
+    hourly_sums.period,
+    hourly_sums.tenant_id,
+    hourly_sums.customer_id,
+    hourly_sums.project,
+    hourly_sums.key_id,
+    hourly_sums.environment,
+    hourly_sums.paid_by,
+    hourly_sums.provider,
+    hourly_sums.endpoint,
+    hourly_sums.model,
+    hourly_sums.pricing,
+    hourly_sums.meter,
+    hourly_sums.quantity,
+    hourly_sums.cost_usd,
+    hourly_sums.billed_usd,
+    hourly_sums.events,
+    hourly_sums.unpriced_events
+   FROM farebox_private.hourly_sums
+UNION ALL
+ SELECT added.hour,
+    added.period,
+    added.tenant_id,
+    added.customer_id,
+    added.project,
+    added.key_id,
+    added.environment,
+    added.paid_by,
+    added.provider,
+    added.endpoint,
+    part.model,
+    added.pricing,
+    part.meter,
+    part.quantity,
+    (part.cost_usd)::farebox_private.usd AS cost_usd,
+    (part.billed_usd)::farebox_private.usd AS billed_usd,
+    part.events,
+    part.unpriced_events
+   FROM (farebox_private.new_sums added
+     CROSS JOIN LATERAL UNNEST(added.models, added.meters, added.quantities, added.costs_usd, added.billed_usd, added.events, added.unpriced_events) part(model, meter, quantity, cost_usd, billed_usd, events, unpriced_events));
+
+COMMENT ON VIEW farebox_private.usage_hourly IS 'Sums of the ledger by UTC hour. What is not merged yet has rows of its own.';
 
 COMMENT ON COLUMN farebox_private.usage_hourly.hour IS 'The hour''s begin, UTC.';
 
@@ -2585,13 +2814,14 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              usage_hourly.model,
              usage_hourly.pricing,
              usage_hourly.meter,
-             usage_hourly.quantity,
-             (usage_hourly.cost_usd)::numeric AS cost_usd,
-             (usage_hourly.billed_usd)::numeric AS billed_usd,
-             usage_hourly.events,
-             usage_hourly.unpriced_events
+             sum(usage_hourly.quantity) AS quantity,
+             sum((usage_hourly.cost_usd)::numeric) AS cost_usd,
+             sum((usage_hourly.billed_usd)::numeric) AS billed_usd,
+             (sum(usage_hourly.events))::bigint AS events,
+             (sum(usage_hourly.unpriced_events))::bigint AS unpriced_events
             FROM farebox_private.usage_hourly
            WHERE ((usage_hourly.hour >= ((check_rollups.from_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (usage_hourly.hour < ((check_rollups.to_day)::timestamp without time zone AT TIME ZONE 'UTC'::text)))
+           GROUP BY 'usage_hourly'::text, (to_char((usage_hourly.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text)), (((usage_hourly.hour AT TIME ZONE 'UTC'::text))::date), usage_hourly.period, usage_hourly.tenant_id, usage_hourly.customer_id, usage_hourly.project, usage_hourly.key_id, usage_hourly.environment, usage_hourly.paid_by, usage_hourly.provider, usage_hourly.endpoint, usage_hourly.model, usage_hourly.pricing, usage_hourly.meter
          UNION ALL
           SELECT 'usage_daily'::text,
              (usage_daily.day)::text AS day,
@@ -2608,13 +2838,14 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
              usage_daily.model,
              usage_daily.pricing,
              usage_daily.meter,
-             usage_daily.quantity,
-             (usage_daily.cost_usd)::numeric AS cost_usd,
-             (usage_daily.billed_usd)::numeric AS billed_usd,
-             usage_daily.events,
-             usage_daily.unpriced_events
+             sum(usage_daily.quantity) AS sum,
+             sum((usage_daily.cost_usd)::numeric) AS sum,
+             sum((usage_daily.billed_usd)::numeric) AS sum,
+             (sum(usage_daily.events))::bigint AS sum,
+             (sum(usage_daily.unpriced_events))::bigint AS sum
             FROM farebox_private.usage_daily
            WHERE ((usage_daily.day >= check_rollups.from_day) AND (usage_daily.day < check_rollups.to_day))
+           GROUP BY 'usage_daily'::text, (usage_daily.day)::text, usage_daily.utc_day, usage_daily.period, usage_daily.tenant_id, usage_daily.customer_id, usage_daily.project, usage_daily.key_id, usage_daily.environment, usage_daily.paid_by, usage_daily.provider, usage_daily.endpoint, usage_daily.model, usage_daily.pricing, usage_daily.meter
          ), differing AS (
           SELECT 'not kept'::text AS difference,
              missing.roll_up,
@@ -2966,6 +3197,131 @@ CREATE FUNCTION farebox_private.may_see(tenant_id text) RETURNS boolean
 
 COMMENT ON FUNCTION farebox_private.may_see(tenant_id text) IS 'Whether the current user may see rows of this tenant; unattributed rows (null) are for the operator.';
 
+CREATE FUNCTION farebox_private.merge_sums() RETURNS bigint
+    LANGUAGE sql
+    SET work_mem TO '64MB'
+    SET jit TO 'off'
+    BEGIN ATOMIC
+ WITH taken AS (
+          DELETE FROM farebox_private.new_sums
+           RETURNING new_sums.hour,
+             new_sums.day,
+             new_sums.period,
+             new_sums.tenant_id,
+             new_sums.customer_id,
+             new_sums.project,
+             new_sums.key_id,
+             new_sums.environment,
+             new_sums.paid_by,
+             new_sums.provider,
+             new_sums.endpoint,
+             new_sums.pricing,
+             new_sums.models,
+             new_sums.meters,
+             new_sums.quantities,
+             new_sums.costs_usd,
+             new_sums.billed_usd,
+             new_sums.events,
+             new_sums.unpriced_events
+         ), grown AS MATERIALIZED (
+          SELECT taken.hour,
+             taken.day,
+             taken.period,
+             taken.tenant_id,
+             taken.customer_id,
+             taken.project,
+             taken.key_id,
+             taken.environment,
+             taken.paid_by,
+             taken.provider,
+             taken.endpoint,
+             part.model,
+             taken.pricing,
+             part.meter,
+             sum(part.quantity) AS quantity,
+             sum(part.cost_usd) AS cost_usd,
+             sum(part.billed_usd) AS billed_usd,
+             (sum(part.events))::bigint AS events,
+             (sum(part.unpriced_events))::bigint AS unpriced_events
+            FROM (taken
+              CROSS JOIN LATERAL UNNEST(taken.models, taken.meters, taken.quantities, taken.costs_usd, taken.billed_usd, taken.events, taken.unpriced_events) part(model, meter, quantity, cost_usd, billed_usd, events, unpriced_events))
+           GROUP BY taken.hour, taken.day, taken.period, taken.tenant_id, taken.customer_id, taken.project, taken.key_id, taken.environment, taken.paid_by, taken.provider, taken.endpoint, part.model, taken.pricing, part.meter
+         ), hours AS (
+          INSERT INTO farebox_private.hourly_sums AS sums (hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)  SELECT grown.hour,
+                     grown.period,
+                     grown.tenant_id,
+                     grown.customer_id,
+                     grown.project,
+                     grown.key_id,
+                     grown.environment,
+                     grown.paid_by,
+                     grown.provider,
+                     grown.endpoint,
+                     grown.model,
+                     grown.pricing,
+                     grown.meter,
+                     sum(grown.quantity) AS sum,
+                     sum(grown.cost_usd) AS sum,
+                     sum(grown.billed_usd) AS sum,
+                     (sum(grown.events))::bigint AS sum,
+                     (sum(grown.unpriced_events))::bigint AS sum
+                    FROM grown
+                   GROUP BY grown.hour, grown.period, grown.tenant_id, grown.customer_id, grown.project, grown.key_id, grown.environment, grown.paid_by, grown.provider, grown.endpoint, grown.model, grown.pricing, grown.meter
+                   ORDER BY grown.hour, (grown.tenant_id COLLATE "C") NULLS FIRST, grown.period, (grown.customer_id COLLATE "C") NULLS FIRST, (grown.project COLLATE "C") NULLS FIRST, grown.key_id NULLS FIRST, (grown.environment COLLATE "C"), (grown.paid_by COLLATE "C"), (grown.provider COLLATE "C"), (grown.endpoint COLLATE "C"), (grown.pricing COLLATE "C"), (grown.model COLLATE "C") NULLS FIRST, (grown.meter COLLATE "C") ON CONFLICT(tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing) DO UPDATE SET quantity = (sums.quantity + excluded.quantity), cost_usd = ((sums.cost_usd)::numeric + (excluded.cost_usd)::numeric), billed_usd = ((sums.billed_usd)::numeric + (excluded.billed_usd)::numeric), events = (sums.events + excluded.events), unpriced_events = (sums.unpriced_events + excluded.unpriced_events)
+           RETURNING 1 AS "?column?"
+         ), days AS (
+          INSERT INTO farebox_private.daily_sums AS sums (day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events, utc_day)  SELECT grown.day,
+                     grown.period,
+                     grown.tenant_id,
+                     grown.customer_id,
+                     grown.project,
+                     grown.key_id,
+                     grown.environment,
+                     grown.paid_by,
+                     grown.provider,
+                     grown.endpoint,
+                     grown.model,
+                     grown.pricing,
+                     grown.meter,
+                     sum(grown.quantity) AS sum,
+                     sum(grown.cost_usd) AS sum,
+                     sum(grown.billed_usd) AS sum,
+                     (sum(grown.events))::bigint AS sum,
+                     (sum(grown.unpriced_events))::bigint AS sum,
+                     grown.utc_day
+                    FROM ( SELECT grown_1.hour,
+                             grown_1.day,
+                             grown_1.period,
+                             grown_1.tenant_id,
+                             grown_1.customer_id,
+                             grown_1.project,
+                             grown_1.key_id,
+                             grown_1.environment,
+                             grown_1.paid_by,
+                             grown_1.provider,
+                             grown_1.endpoint,
+                             grown_1.model,
+                             grown_1.pricing,
+                             grown_1.meter,
+                             grown_1.quantity,
+                             grown_1.cost_usd,
+                             grown_1.billed_usd,
+                             grown_1.events,
+                             grown_1.unpriced_events,
+                             ((grown_1.hour AT TIME ZONE 'UTC'::text))::date AS utc_day
+                            FROM (grown grown_1
+                              CROSS JOIN ( SELECT count(*) AS count
+                                    FROM hours) behind_hours)) grown
+                   GROUP BY grown.day, grown.period, grown.tenant_id, grown.customer_id, grown.project, grown.key_id, grown.environment, grown.paid_by, grown.provider, grown.endpoint, grown.model, grown.pricing, grown.meter, grown.utc_day
+                   ORDER BY grown.day, (grown.tenant_id COLLATE "C") NULLS FIRST, grown.period, (grown.customer_id COLLATE "C") NULLS FIRST, (grown.project COLLATE "C") NULLS FIRST, grown.key_id NULLS FIRST, (grown.environment COLLATE "C"), (grown.paid_by COLLATE "C"), (grown.provider COLLATE "C"), (grown.endpoint COLLATE "C"), (grown.pricing COLLATE "C"), (grown.model COLLATE "C") NULLS FIRST, (grown.meter COLLATE "C"), grown.utc_day ON CONFLICT(tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing, utc_day) DO UPDATE SET quantity = (sums.quantity + excluded.quantity), cost_usd = ((sums.cost_usd)::numeric + (excluded.cost_usd)::numeric), billed_usd = ((sums.billed_usd)::numeric + (excluded.billed_usd)::numeric), events = (sums.events + excluded.events), unpriced_events = (sums.unpriced_events + excluded.unpriced_events)
+           RETURNING 1 AS "?column?"
+         )
+  SELECT count(*) AS count
+    FROM days;
+END;
+
+COMMENT ON FUNCTION farebox_private.merge_sums() IS 'Adds what is in new_sums to hourly_sums and daily_sums, and takes it out there; how many rows of days grew.';
+
 CREATE FUNCTION farebox_private.modality(endpoint text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN CASE WHEN (endpoint = ANY (ARRAY['transcription'::text, 'listen'::text])) THEN 'speech_to_text'::text WHEN (endpoint = ANY (ARRAY['speech'::text, 'speak'::text])) THEN 'text_to_speech'::text WHEN (endpoint = ANY (ARRAY['realtime'::text, 'agent'::text])) THEN 'voice'::text WHEN (endpoint = ANY (ARRAY['image'::text, 'video'::text, 'ocr'::text, 'batch'::text, 'other'::text])) THEN endpoint WHEN (endpoint = ANY (ARRAY['embeddings'::text, 'rerank'::text])) THEN 'retrieval'::text ELSE 'text'::text END;
@@ -3008,7 +3364,9 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     -- Nobody books meanwhile; reading goes on.
-    lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    lock table farebox_private.new_sums, farebox_private.hourly_sums, farebox_private.daily_sums
+        in share row exclusive mode;
+    perform farebox_private.merge_sums();
     -- Added up by both slots at once, so that what is put aside is no larger than the sums themselves.
     create temporary table parts on commit drop as
     select
@@ -3017,13 +3375,13 @@ begin
         sum(billed_usd) as billed_usd, sum(events) as events, sum(unpriced_events) as unpriced_events
     from farebox_private.ledger_parts(from_day, to_day)
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
-    delete from farebox_private.usage_hourly
+    delete from farebox_private.hourly_sums
     where hour >= from_day::timestamp at time zone 'UTC'
         and hour < to_day::timestamp at time zone 'UTC';
-    delete from farebox_private.usage_daily
+    delete from farebox_private.daily_sums
     where day >= from_day
         and day < to_day;
-    insert into farebox_private.usage_hourly
+    insert into farebox_private.hourly_sums
     select
         hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
@@ -3033,7 +3391,7 @@ begin
         and hour < to_day::timestamp at time zone 'UTC'
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
     get diagnostics rows_made = row_count;
-    insert into farebox_private.usage_daily (
+    insert into farebox_private.daily_sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, utc_day, quantity, cost_usd, billed_usd, events, unpriced_events
     )
@@ -5704,6 +6062,69 @@ COMMENT ON COLUMN farebox_private.ingest_tokens.created_by IS 'Who made it.';
 
 COMMENT ON COLUMN farebox_private.ingest_tokens.revoked_at IS 'When it was revoked.';
 
+CREATE TABLE farebox_private.new_sums_rows (
+    hour timestamp with time zone NOT NULL,
+    day date NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    customer_id text,
+    project text,
+    key_id uuid,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    pricing text NOT NULL,
+    models text[] NOT NULL,
+    meters text[] NOT NULL,
+    quantities numeric[] NOT NULL,
+    costs_usd numeric[] NOT NULL,
+    billed_usd numeric[] NOT NULL,
+    events bigint[] NOT NULL,
+    unpriced_events bigint[] NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+
+COMMENT ON TABLE farebox_private.new_sums_rows IS 'The one partition of new_sums.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.hour IS 'The hour''s begin, UTC.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.customer_id IS 'The tenant''s end customer.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.project IS 'A project of the tenant.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.key_id IS 'The virtual key.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.models IS 'The model of each line; of the events where the meter is calls.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.meters IS 'What is counted.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.quantities IS 'Sum of each meter.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.costs_usd IS 'What the provider charges for each, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.billed_usd IS 'What the operator charges for each, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.events IS 'Events, where the meter is calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.new_sums_rows.unpriced_events IS 'Events with pricing unpriced or partial, where the meter is calls; 0 elsewhere.';
+
 CREATE TABLE farebox_private.objects (
     provider text NOT NULL,
     account text NOT NULL,
@@ -5808,6 +6229,8 @@ COMMENT ON COLUMN farebox_private.schema_migrations.name IS 'The subject in the 
 COMMENT ON COLUMN farebox_private.schema_migrations.checksum IS 'SHA-256 of the file as released; a changed file is refused.';
 
 COMMENT ON COLUMN farebox_private.schema_migrations.applied_at IS 'When it ran here.';
+
+ALTER TABLE ONLY farebox_private.new_sums ATTACH PARTITION farebox_private.new_sums_rows DEFAULT;
 
 ALTER TABLE ONLY farebox_private.adjustments
     ADD CONSTRAINT adjustments_pkey PRIMARY KEY (adjustment_id);
@@ -5938,13 +6361,13 @@ ALTER TABLE ONLY farebox_private.tenants
 ALTER TABLE ONLY farebox_private.ingest_tokens
     ADD CONSTRAINT token_is_unique UNIQUE (token_sha256);
 
-ALTER TABLE ONLY farebox_private.usage_daily
+ALTER TABLE ONLY farebox_private.daily_sums
     ADD CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing, utc_day);
 
 ALTER TABLE ONLY farebox_private.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (event_id);
 
-ALTER TABLE ONLY farebox_private.usage_hourly
+ALTER TABLE ONLY farebox_private.hourly_sums
     ADD CONSTRAINT usage_hourly_key UNIQUE NULLS NOT DISTINCT (tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing);
 
 ALTER TABLE ONLY farebox_private.virtual_keys
@@ -5986,9 +6409,9 @@ CREATE INDEX reconciliations_of_provider ON farebox_private.reconciliations USIN
 
 CREATE INDEX session_attributions_changed ON farebox_private.session_attributions USING btree (changed_xid);
 
-CREATE INDEX usage_daily_period ON farebox_private.usage_daily USING btree (tenant_id, period);
+CREATE INDEX usage_daily_period ON farebox_private.daily_sums USING btree (tenant_id, period);
 
-CREATE INDEX usage_daily_utc_day ON farebox_private.usage_daily USING btree (utc_day);
+CREATE INDEX usage_daily_utc_day ON farebox_private.daily_sums USING btree (utc_day);
 
 CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
 
@@ -6006,7 +6429,7 @@ CREATE INDEX usage_events_without_cost ON ONLY farebox_private.usage_events USIN
 
 CREATE INDEX usage_events_without_price ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE (pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text]));
 
-CREATE INDEX usage_hourly_hour ON farebox_private.usage_hourly USING btree (hour);
+CREATE INDEX usage_hourly_hour ON farebox_private.hourly_sums USING btree (hour);
 
 CREATE INDEX virtual_keys_of_tenant ON farebox_private.virtual_keys USING btree (tenant_id);
 
@@ -6066,11 +6489,15 @@ ALTER TABLE farebox_private.credentials ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.customers ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.daily_sums ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.deployment ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.directory_changes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.event_links ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.hourly_sums ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.idempotency_keys ENABLE ROW LEVEL SECURITY;
 
@@ -6091,6 +6518,8 @@ ALTER TABLE farebox_private.limit_nodes ENABLE ROW LEVEL SECURITY;
 ALTER TABLE farebox_private.limit_usage ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.limits ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.new_sums ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.nodes ENABLE ROW LEVEL SECURITY;
 
@@ -6138,7 +6567,11 @@ CREATE POLICY own_rows ON farebox_private.corrections USING ((( SELECT farebox_p
 
 CREATE POLICY own_rows ON farebox_private.customers USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.daily_sums USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
 CREATE POLICY own_rows ON farebox_private.event_links USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.hourly_sums USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.invoice_lines USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -6156,17 +6589,15 @@ CREATE POLICY own_rows ON farebox_private.limit_usage USING ((( SELECT farebox_p
 
 CREATE POLICY own_rows ON farebox_private.limits USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.new_sums USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
 CREATE POLICY own_rows ON farebox_private.periods USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.tenant_activity USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.tenants USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
-CREATE POLICY own_rows ON farebox_private.usage_daily USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
-
 CREATE POLICY own_rows ON farebox_private.usage_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
-
-CREATE POLICY own_rows ON farebox_private.usage_hourly USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.virtual_keys USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -6194,11 +6625,7 @@ ALTER TABLE farebox_private.tenant_logins ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.tenants ENABLE ROW LEVEL SECURITY;
 
-ALTER TABLE farebox_private.usage_daily ENABLE ROW LEVEL SECURITY;
-
 ALTER TABLE farebox_private.usage_events ENABLE ROW LEVEL SECURITY;
-
-ALTER TABLE farebox_private.usage_hourly ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.virtual_keys ENABLE ROW LEVEL SECURITY;
 
@@ -6294,7 +6721,13 @@ GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_reader;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_collector;
 GRANT SELECT ON TABLE farebox.unpriced_usage TO farebox_tenant;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_daily TO farebox_collector;
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.daily_sums TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.daily_sums TO farebox_retention;
+
+GRANT SELECT,DELETE ON TABLE farebox_private.new_sums TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.new_sums TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.usage_daily TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.usage_daily TO farebox_retention;
 
 GRANT SELECT ON TABLE farebox.usage_daily TO farebox_reader;
@@ -6309,7 +6742,10 @@ GRANT ALL ON FUNCTION farebox.invoice_preview(tenant text, month date) TO farebo
 REVOKE ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) TO farebox_collector;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.usage_hourly TO farebox_collector;
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.hourly_sums TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.hourly_sums TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_retention;
 
 REVOKE ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) FROM PUBLIC;
@@ -6326,6 +6762,9 @@ GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_reader;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_proxy;
 GRANT SELECT ON TABLE farebox_private.tenant_logins TO farebox_retention;
+
+REVOKE ALL ON FUNCTION farebox_private.merge_sums() FROM PUBLIC;
+GRANT ALL ON FUNCTION farebox_private.merge_sums() TO farebox_collector;
 
 GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_reader;
 GRANT ALL ON FUNCTION farebox_private.modality(endpoint text) TO farebox_collector;
@@ -6485,6 +6924,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE farebox_private.idempotency_keys TO f
 GRANT DELETE ON TABLE farebox_private.idempotency_keys TO farebox_retention;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.ingest_tokens TO farebox_collector;
+
+GRANT INSERT ON TABLE farebox_private.new_sums_rows TO farebox_collector;
 
 GRANT SELECT,INSERT ON TABLE farebox_private.objects TO farebox_collector;
 GRANT SELECT,DELETE ON TABLE farebox_private.objects TO farebox_retention;

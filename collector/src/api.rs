@@ -124,6 +124,11 @@ impl Shared {
         self.retention.as_ref()
     }
 
+    /// The database as the collector's role.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A connection, or 503.
     pub(crate) async fn client(&self) -> Result<Client, ApiError> {
         Ok(self.store.client().await?)

@@ -13,6 +13,7 @@ pub mod config;
 mod error;
 mod export;
 pub mod keys;
+mod merging;
 mod metrics;
 pub mod migrate;
 mod principal;
@@ -156,6 +157,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
         config.retention_days,
         shutdown.clone(),
     ));
+    let merging = tokio::spawn(merging::run(app.clone(), shutdown.clone()));
     let following = tokio::spawn(api::follow_cards(app.clone(), shutdown.clone()));
     let router = api::router(app);
     let is_tls = tls.is_some();
@@ -167,6 +169,7 @@ pub async fn run(config: CollectorConfig, shutdown: CancellationToken) -> Result
         server::serve(listener, router, metrics, tls, shutdown, drain).await;
         watching.abort();
         removing.abort();
+        merging.abort();
         following.abort();
     });
     tracing::info!(%address, is_tls, "collector listens");

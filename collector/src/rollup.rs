@@ -15,6 +15,8 @@ use uuid::Uuid;
 use crate::ingest::months::{Month, hour};
 
 const HOURS_A_DAY: i64 = 24;
+/// Milliseconds of an hour.
+pub(crate) const HOUR_MILLIS: i64 = 3_600_000;
 /// The meter that only roll-ups have.
 pub const CALLS: &str = "calls";
 
@@ -107,7 +109,18 @@ impl Sign {
 /// Sums of a batch, by row.
 pub(crate) type Sums<'a> = BTreeMap<Key<'a>, Sum>;
 
-type Meters<'a> = BTreeMap<(Option<&'a str>, &'static str), Sum>;
+/// Sums by model and meter.
+pub(crate) type Meters<'a> = BTreeMap<(Option<&'a str>, &'static str), Sum>;
+
+/// What a batch adds to one hour, day and set of dimensions.
+pub(crate) struct Set<'b, 'a> {
+    pub(crate) group: Group<'a>,
+    /// Since the Unix epoch.
+    pub(crate) hour: i64,
+    /// Since 2000-01-01.
+    pub(crate) day: i64,
+    pub(crate) meters: &'b Meters<'a>,
+}
 
 /// A batch added up by what its events share, hour and day: an event looks its group up once.
 #[derive(Default)]
@@ -204,6 +217,22 @@ impl<'a> Batch<'a> {
             .entry((group, hour, i64::from(day)))
             .or_default();
         meters.entry((model, meter)).or_default().grow(by)
+    }
+
+    /// How many rows it has by hour.
+    pub(crate) fn len(&self) -> usize {
+        self.groups.values().map(BTreeMap::len).sum()
+    }
+
+    /// What it adds, not parted into rows.
+    pub(crate) fn sets(&self) -> impl Iterator<Item = Set<'_, 'a>> {
+        let groups = self.groups.iter();
+        groups.map(|((group, hour, day), meters)| Set {
+            group: *group,
+            hour: *hour,
+            day: *day,
+            meters,
+        })
     }
 
     /// The rows by hour.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use farebox_database::Address;
+use tokio::sync::Notify;
 
 // What callers of the store name of its packages, from its one home.
 pub use deadpool_postgres::{Client, PoolError};
@@ -41,6 +42,7 @@ const SETTINGS: &str = "set jit = off";
 pub struct Store {
     pool: Pool,
     caution: Arc<Caution>,
+    new_sums: Arc<Notify>,
 }
 
 /// How many of the next batches the ledger is asked about first, because records came again lately.
@@ -157,11 +159,17 @@ impl Store {
         Ok(Self {
             pool,
             caution: Arc::default(),
+            new_sums: Arc::default(),
         })
     }
 
     pub(crate) fn caution(&self) -> &Caution {
         &self.caution
+    }
+
+    /// Told when a batch left sums that are to be merged.
+    pub(crate) fn new_sums(&self) -> &Notify {
+        &self.new_sums
     }
 
     /// A connection, given back when dropped.

@@ -46,22 +46,25 @@ begin atomic
             usage_hourly.period, usage_hourly.tenant_id, usage_hourly.customer_id, usage_hourly.project,
             usage_hourly.key_id, usage_hourly.environment, usage_hourly.paid_by, usage_hourly.provider,
             usage_hourly.endpoint, usage_hourly.model, usage_hourly.pricing, usage_hourly.meter,
-            usage_hourly.quantity, usage_hourly.cost_usd::numeric as cost_usd,
-            usage_hourly.billed_usd::numeric as billed_usd, usage_hourly.events, usage_hourly.unpriced_events
+            sum(usage_hourly.quantity) as quantity, sum(usage_hourly.cost_usd) as cost_usd,
+            sum(usage_hourly.billed_usd) as billed_usd, sum(usage_hourly.events)::bigint as events,
+            sum(usage_hourly.unpriced_events)::bigint as unpriced_events
         from farebox_private.usage_hourly
         where usage_hourly.hour >= check_rollups.from_day::timestamp at time zone 'UTC'
             and usage_hourly.hour < check_rollups.to_day::timestamp at time zone 'UTC'
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
         union all
         select
             'usage_daily', usage_daily.day::text, usage_daily.utc_day,
             usage_daily.period, usage_daily.tenant_id, usage_daily.customer_id, usage_daily.project,
             usage_daily.key_id, usage_daily.environment, usage_daily.paid_by, usage_daily.provider,
             usage_daily.endpoint, usage_daily.model, usage_daily.pricing, usage_daily.meter,
-            usage_daily.quantity, usage_daily.cost_usd::numeric, usage_daily.billed_usd::numeric,
-            usage_daily.events, usage_daily.unpriced_events
+            sum(usage_daily.quantity), sum(usage_daily.cost_usd), sum(usage_daily.billed_usd),
+            sum(usage_daily.events)::bigint, sum(usage_daily.unpriced_events)::bigint
         from farebox_private.usage_daily
         where usage_daily.day >= check_rollups.from_day
             and usage_daily.day < check_rollups.to_day
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
     ),
     -- A row of nothing but zeros says the same as none.
     differing as (

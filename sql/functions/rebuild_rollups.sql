@@ -16,7 +16,9 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     -- Nobody books meanwhile; reading goes on.
-    lock table farebox_private.usage_hourly, farebox_private.usage_daily in share row exclusive mode;
+    lock table farebox_private.new_sums, farebox_private.hourly_sums, farebox_private.daily_sums
+        in share row exclusive mode;
+    perform farebox_private.merge_sums();
     -- Added up by both slots at once, so that what is put aside is no larger than the sums themselves.
     create temporary table parts on commit drop as
     select
@@ -25,13 +27,13 @@ begin
         sum(billed_usd) as billed_usd, sum(events) as events, sum(unpriced_events) as unpriced_events
     from farebox_private.ledger_parts(from_day, to_day)
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
-    delete from farebox_private.usage_hourly
+    delete from farebox_private.hourly_sums
     where hour >= from_day::timestamp at time zone 'UTC'
         and hour < to_day::timestamp at time zone 'UTC';
-    delete from farebox_private.usage_daily
+    delete from farebox_private.daily_sums
     where day >= from_day
         and day < to_day;
-    insert into farebox_private.usage_hourly
+    insert into farebox_private.hourly_sums
     select
         hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events),
@@ -41,7 +43,7 @@ begin
         and hour < to_day::timestamp at time zone 'UTC'
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
     get diagnostics rows_made = row_count;
-    insert into farebox_private.usage_daily (
+    insert into farebox_private.daily_sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, utc_day, quantity, cost_usd, billed_usd, events, unpriced_events
     )

@@ -178,7 +178,7 @@ async fn plans(client: &Client) -> Result {
             "{query}\n{plan}"
         );
         // Empty months are read as they are; the full one never.
-        for table in ["usage_events_202609", "usage_hourly", "usage_daily"] {
+        for table in ["usage_events_202609", "hourly_sums", "daily_sums"] {
             assert!(
                 !plan.contains(&format!("Seq Scan on {table}")),
                 "{query}\n{plan}"
@@ -331,7 +331,7 @@ async fn plans_of_answers(stack: &Stack) -> Result {
                     .iter()
                     .any(|plan| plan.contains(&format!(" on {table}")))
             };
-            if read("usage_daily") || read("usage_events_202609") {
+            if read("daily_sums") || read("usage_events_202609") {
                 Ok(said)
             } else {
                 Err(said)
@@ -343,7 +343,7 @@ async fn plans_of_answers(stack: &Stack) -> Result {
             !plan.contains("Seq Scan on usage_events_202609"),
             "{what}\n{plan}"
         );
-        assert!(!reads("usage_hourly"), "{what}\n{plan}");
+        assert!(!reads("hourly_sums"), "{what}\n{plan}");
         // Compiling one of these takes longer than answering it.
         assert!(!plan.contains("JIT:"), "{what}\n{plan}");
         // An invoice looks for what has no price, by an index that has nothing else.
@@ -351,7 +351,7 @@ async fn plans_of_answers(stack: &Stack) -> Result {
             assert!(!reads("usage_events_202609"), "{what}\n{plan}");
         }
         if path.contains("tenant=") {
-            assert!(!plan.contains("Seq Scan on usage_daily"), "{what}\n{plan}");
+            assert!(!plan.contains("Seq Scan on daily_sums"), "{what}\n{plan}");
         }
     }
     for statement in [

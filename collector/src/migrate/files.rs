@@ -90,6 +90,10 @@ pub(super) const FUNCTIONS: &[(&str, &str)] = &[
         include_str!("../../../sql/functions/check_rollups.sql"),
     ),
     (
+        "merge_sums.sql",
+        include_str!("../../../sql/functions/merge_sums.sql"),
+    ),
+    (
         "rebuild_rollups.sql",
         include_str!("../../../sql/functions/rebuild_rollups.sql"),
     ),

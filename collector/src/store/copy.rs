@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::time::Timestamp;
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 /// Milliseconds between the Unix epoch and that of Postgres, 2000-01-01.
@@ -193,6 +194,35 @@ impl Fields {
             Some(value) => self.usd(value),
             None => self.null(),
         }
+    }
+
+    /// An array of one dimension; `put` writes an element as a field of its type.
+    pub(crate) fn array<T>(
+        &mut self,
+        of: &Type,
+        elements: impl ExactSizeIterator<Item = T>,
+        mut put: impl FnMut(&mut Self, T),
+    ) {
+        const DIMENSIONS: i32 = 1;
+        const MAY_HOLD_NULL: i32 = 1;
+        const FIRST_SUBSCRIPT: i32 = 1;
+        let before = self.buffer.len();
+        self.length(0);
+        let start = self.buffer.len();
+        for word in [
+            DIMENSIONS.to_be_bytes(),
+            MAY_HOLD_NULL.to_be_bytes(),
+            of.oid().to_be_bytes(),
+            (elements.len() as i32).to_be_bytes(),
+            FIRST_SUBSCRIPT.to_be_bytes(),
+        ] {
+            self.buffer.extend_from_slice(&word);
+        }
+        for element in elements {
+            put(self, element);
+        }
+        let length = (self.buffer.len() - start) as i32;
+        self.buffer[before..start].copy_from_slice(&length.to_be_bytes());
     }
 
     /// Without trailing zeros, so that the amount reads the same wherever it is printed.

@@ -131,7 +131,7 @@ pub(crate) async fn book(
     let mut placements = place(&transaction, &new, &calendars).await?;
     claims::take(&transaction, &new, &mut placements, known).await?;
     events::insert(&transaction, batch, &new, &placements, &customers).await?;
-    sums::add(&transaction, &new, &placements, &customers).await?;
+    let is_aside = sums::add(&transaction, &new, &placements, &customers).await?;
     tenants::note_activity(&transaction, batch, &new).await?;
     tenants::note_keys(&transaction, &new).await?;
     let booked = outcomes(part, &booked_before, &placements);
@@ -140,6 +140,9 @@ pub(crate) async fn book(
     reports::note(&transaction, batch, received.map(|(ready, _)| *ready)).await?;
     outlast_crash(&transaction).await?;
     transaction.commit().await?;
+    if is_aside {
+        batch.store.new_sums().notify_one();
+    }
     Ok(booked)
 }
 

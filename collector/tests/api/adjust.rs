@@ -271,7 +271,7 @@ async fn reread_and_reprice_book_the_difference_once() -> Result {
     let before = sums(&served).await?;
     let client = served.ledger.sql().await?;
     client
-        .batch_execute("update farebox_private.usage_daily set billed_usd = billed_usd + 1")
+        .batch_execute("update farebox_private.daily_sums set billed_usd = billed_usd + 1")
         .await?;
     assert_ne!(sums(&served).await?, before);
     client

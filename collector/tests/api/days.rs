@@ -135,7 +135,7 @@ async fn whole_days_are_answered_while_nobody_can_read_hours() -> Result {
     let served = shipped().await?;
     let client = served.ledger.sql().await?;
     client
-        .batch_execute("begin; lock table farebox_private.usage_hourly in access exclusive mode")
+        .batch_execute("begin; lock table farebox_private.hourly_sums in access exclusive mode")
         .await?;
     for path in [
         "/api/v1/usage?group_by=model&from=2026-10-01&to=2026-11-01",

@@ -16,6 +16,9 @@ use crate::support::{Ledger, Result, record};
 /// Longest time until a changed certificate is served.
 const CERTIFICATE_MAX: Duration = Duration::from_secs(30);
 
+/// Longest time until sums that were set aside are merged.
+const MERGED_MAX: Duration = Duration::from_secs(60);
+
 /// Paid by the operator, by the tenant, and two that nothing prices.
 fn mixed() -> Vec<Value> {
     let mut own = record(Some("acme"), AT, 2);
@@ -177,6 +180,40 @@ async fn a_list_of_tenants_loses_and_repeats_nobody_while_they_call() -> Result 
         .done("GET", "/api/v1/tenants?limit=2", &Value::Null)
         .await?;
     assert_eq!(first["items"][0]["last_seen"], "2026-11-22T11:00:00.000Z");
+    served.stop().await
+}
+
+#[tokio::test]
+async fn what_batches_set_aside_is_merged_by_itself() -> Result {
+    let served = Served::new().await?;
+    let token = served
+        .done("POST", "/api/v1/ingest-tokens", &json!({"name": "n"}))
+        .await?;
+    let batch: Vec<Value> = (1..=90)
+        .map(|number| {
+            let mut record = record(Some("acme"), AT, number);
+            record["customer_id"] = format!("customer-{number}").into();
+            record["response_id"] = format!("answer-{number}").into();
+            record
+        })
+        .collect();
+    ship(&served, &text(&token, "secret"), &batch).await?;
+    let usage = "/api/v1/usage?group_by=customer,meter&tenant=acme";
+    let before = served.done("GET", usage, &Value::Null).await?;
+    assert_eq!(before["total"]["calls"], "90");
+    eventually("the sums are merged", MERGED_MAX, || async {
+        let standing = "select (select count(*) from farebox_private.new_sums)
+            || ' aside, ' || (select coalesce(sum(events), 0) from farebox_private.hourly_sums) || ' merged'";
+        let standing: String = served
+            .ledger
+            .one(standing)
+            .await
+            .map_err(|error| error.to_string())?;
+        holds(standing == "0 aside, 90 merged", &standing)
+    })
+    .await?;
+    let after = served.done("GET", usage, &Value::Null).await?;
+    assert_eq!(after, before);
     served.stop().await
 }
 

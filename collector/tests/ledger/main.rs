@@ -4,6 +4,7 @@ mod claims;
 mod encrypted;
 mod faults;
 mod intake;
+mod merging;
 mod periods;
 mod prices;
 mod schema;

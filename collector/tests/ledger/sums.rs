@@ -36,9 +36,10 @@ const DIFFERENCE: &str = "
     ),
     kept as (
         select {column}, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
-            endpoint, model, pricing, meter, quantity, cost_usd::numeric, billed_usd::numeric, events,
-            unpriced_events
+            endpoint, model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events)::bigint,
+            sum(unpriced_events)::bigint
         from farebox_private.{table}
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
     )
     select (select count(*) from made) || ' rows, '
         || (select count(*) from (select * from made except select * from kept) as missing) || ' missing, '

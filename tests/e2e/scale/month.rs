@@ -56,7 +56,7 @@ pub(super) async fn fill(client: &Client, rows: i64) -> Result {
             .await?;
     }
     // What autovacuum does within the hour.
-    for table in ["usage_events", "usage_daily", "usage_hourly"] {
+    for table in ["usage_events", "daily_sums", "hourly_sums", "new_sums"] {
         client
             .batch_execute(&format!("vacuum (analyze) farebox_private.{table}"))
             .await?;

@@ -1,4 +1,4 @@
-//! Adds a batch's sums to the roll-up tables.
+//! Adds a batch's sums to the roll-up tables: few of them at once, many by way of `new_sums`.
 
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
@@ -8,13 +8,20 @@ use super::{BatchError, Placement};
 use crate::ingest::Priced;
 use crate::rollup::{self, Sums};
 
-/// Adds the hours and days of the events that were booked.
+mod aside;
+
+pub(crate) use aside::merge;
+
+/// Most hourly sums that a batch grows by itself. One takes some 70,000 instructions, and as much for its day.
+const GROWN_AT_ONCE_MAX: usize = 64;
+
+/// Adds the hours and days of the events that were booked; whether they were set aside.
 pub(super) async fn add(
     transaction: &Transaction<'_>,
     part: &[&Priced],
     placements: &[Placement],
     customers: &[Option<&str>],
-) -> Result<(), BatchError> {
+) -> Result<bool, BatchError> {
     let mut batch = rollup::Batch::default();
     for ((ready, placement), customer) in part.iter().zip(placements).zip(customers) {
         let pricing = placement.pricing(ready);
@@ -22,7 +29,12 @@ pub(super) async fn add(
         let event = &ready.record.event;
         batch.add(event, *customer, &ready.charges, pricing, day, period)?;
     }
-    write(transaction, &batch).await
+    let is_aside = batch.len() > GROWN_AT_ONCE_MAX;
+    match is_aside {
+        true => aside::set(transaction, &batch).await?,
+        false => write(transaction, &batch).await?,
+    }
+    Ok(is_aside)
 }
 
 /// Adds a batch's sums, hours before days, each in the order of its keys.
@@ -34,7 +46,7 @@ pub(crate) async fn write(
     upsert(transaction, DAILY, &batch.daily()?).await
 }
 
-const HOURLY: &str = "insert into farebox_private.usage_hourly as sums (
+const HOURLY: &str = "insert into farebox_private.hourly_sums as sums (
         hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
         endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
     select
@@ -57,7 +69,7 @@ const HOURLY: &str = "insert into farebox_private.usage_hourly as sums (
         events = sums.events + excluded.events,
         unpriced_events = sums.unpriced_events + excluded.unpriced_events";
 
-const DAILY: &str = "insert into farebox_private.usage_daily as sums (
+const DAILY: &str = "insert into farebox_private.daily_sums as sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
         endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events,
         utc_day)
