@@ -16,9 +16,96 @@ pub use charge::{ChargeError, charge};
 /// point. Always in lowest form (no trailing zeros behind the point), so that equal values are equal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Decimal {
-    mantissa: i128,
-    scale: u8,
+    mantissa: Wide,
+    scale: Scale,
 }
+
+/// An `i128` that asks for no more alignment than a word: a charge holds ten of them, and is a third
+/// smaller so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Wide {
+    high: i64,
+    low: u64,
+}
+
+impl Wide {
+    const fn of(value: i128) -> Self {
+        Self {
+            high: (value >> 64) as i64,
+            low: value as u64,
+        }
+    }
+
+    const fn get(self) -> i128 {
+        (self.high as i128) << 64 | self.low as i128
+    }
+
+    /// Where it fits one.
+    fn word(self) -> Option<i64> {
+        let word = self.low as i64;
+        (self.high == word >> 63).then_some(word)
+    }
+}
+
+/// Digits behind the point. Its own type, because the values that no scale has make room for an
+/// absent decimal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+enum Scale {
+    #[default]
+    Of0,
+    Of1,
+    Of2,
+    Of3,
+    Of4,
+    Of5,
+    Of6,
+    Of7,
+    Of8,
+    Of9,
+    Of10,
+    Of11,
+    Of12,
+    Of13,
+    Of14,
+    Of15,
+    Of16,
+    Of17,
+    Of18,
+}
+
+impl Scale {
+    const ALL: [Self; SCALE_MAX as usize + 1] = [
+        Self::Of0,
+        Self::Of1,
+        Self::Of2,
+        Self::Of3,
+        Self::Of4,
+        Self::Of5,
+        Self::Of6,
+        Self::Of7,
+        Self::Of8,
+        Self::Of9,
+        Self::Of10,
+        Self::Of11,
+        Self::Of12,
+        Self::Of13,
+        Self::Of14,
+        Self::Of15,
+        Self::Of16,
+        Self::Of17,
+        Self::Of18,
+    ];
+
+    fn of(digits: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(digits)).copied()
+    }
+}
+
+const _: () = assert!(
+    size_of::<Option<Decimal>>() == 24,
+    "an absent decimal takes no room"
+);
 
 /// The text is no plain or exponent decimal, or does not fit the bounds of [`Decimal`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,51 +130,55 @@ const MANTISSA_END: u128 = 10u128.pow(DIGITS_MAX);
 impl Decimal {
     /// Nothing.
     pub const ZERO: Self = Self {
-        mantissa: 0,
-        scale: 0,
+        mantissa: Wide::of(0),
+        scale: Scale::Of0,
     };
 
     /// `mantissa × 10^-scale`, reduced; an error outside the bounds.
     pub fn new(mantissa: i128, scale: u8) -> Result<Self, InvalidDecimal> {
         let (mantissa, scale) = reduced(mantissa, scale);
-        if scale > SCALE_MAX || mantissa.unsigned_abs() >= MANTISSA_END {
+        let scale = Scale::of(scale).ok_or(InvalidDecimal)?;
+        if mantissa.unsigned_abs() >= MANTISSA_END {
             return Err(InvalidDecimal);
         }
-        Ok(Self { mantissa, scale })
+        Ok(Self {
+            mantissa: Wide::of(mantissa),
+            scale,
+        })
     }
 
     /// The digits without the point.
     #[must_use]
     pub fn mantissa(self) -> i128 {
-        self.mantissa
+        self.mantissa.get()
     }
 
     /// How many of the digits stand behind the point.
     #[must_use]
     pub fn scale(self) -> u8 {
-        self.scale
+        self.scale as u8
     }
 
     /// Below zero.
     #[must_use]
     pub fn is_negative(self) -> bool {
-        self.mantissa < 0
+        self.mantissa.high < 0
     }
 
     /// Exactly zero.
     #[must_use]
     pub fn is_zero(self) -> bool {
-        self.mantissa == 0
+        self.mantissa == Wide::of(0)
     }
 
     /// The exact sum; `None` outside the bounds.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
         if self.scale == other.scale {
-            let mantissa = self.mantissa.checked_add(other.mantissa)?;
-            return Self::new(mantissa, self.scale).ok();
+            let mantissa = self.mantissa().checked_add(other.mantissa())?;
+            return Self::new(mantissa, self.scale()).ok();
         }
-        let scale = self.scale.max(other.scale);
+        let scale = self.scale().max(other.scale());
         let left = self.at_scale(scale)?;
         let right = other.at_scale(scale)?;
         Self::new(left.checked_add(right)?, scale).ok()
@@ -97,7 +188,7 @@ impl Decimal {
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         self.checked_add(Self {
-            mantissa: -other.mantissa,
+            mantissa: Wide::of(-other.mantissa()),
             scale: other.scale,
         })
     }
@@ -105,11 +196,12 @@ impl Decimal {
     /// The exact product; `None` outside the bounds.
     #[must_use]
     pub fn checked_mul(self, other: Self) -> Option<Self> {
-        Self::new(
-            self.mantissa.checked_mul(other.mantissa)?,
-            self.scale.checked_add(other.scale)?,
-        )
-        .ok()
+        let mantissa = match (self.mantissa.word(), other.mantissa.word()) {
+            // Of two words the product fits, and needs no looking after.
+            (Some(left), Some(right)) => i128::from(left) * i128::from(right),
+            _ => self.mantissa().checked_mul(other.mantissa())?,
+        };
+        Self::new(mantissa, self.scale() + other.scale()).ok()
     }
 
     /// The exact sum of any number; `None` outside the bounds.
@@ -120,8 +212,8 @@ impl Decimal {
 
     /// The mantissa of the same value with more digits behind the point.
     fn at_scale(self, scale: u8) -> Option<i128> {
-        let shift = scale.checked_sub(self.scale)?;
-        self.mantissa.checked_mul(10i128.pow(u32::from(shift)))
+        let shift = scale.checked_sub(self.scale())?;
+        self.mantissa().checked_mul(10i128.pow(u32::from(shift)))
     }
 }
 
@@ -138,9 +230,9 @@ impl Ord for Decimal {
             return self.mantissa.cmp(&other.mantissa);
         }
         let parts = |value: &Self| {
-            let unit = 10i128.pow(u32::from(value.scale));
-            let fill = 10i128.pow(u32::from(SCALE_MAX - value.scale));
-            (value.mantissa / unit, value.mantissa % unit * fill)
+            let unit = 10i128.pow(u32::from(value.scale()));
+            let fill = 10i128.pow(u32::from(SCALE_MAX - value.scale()));
+            (value.mantissa() / unit, value.mantissa() % unit * fill)
         };
         parts(self).cmp(&parts(other))
     }
@@ -171,15 +263,15 @@ fn reduced(mut mantissa: i128, mut scale: u8) -> (i128, u8) {
 impl From<u64> for Decimal {
     fn from(value: u64) -> Self {
         Self {
-            mantissa: i128::from(value),
-            scale: 0,
+            mantissa: Wide::of(i128::from(value)),
+            scale: Scale::Of0,
         }
     }
 }
 
 impl Decimal {
     pub(crate) fn digits(self) -> Digits {
-        Digits::of(self.mantissa, self.scale)
+        Digits::of(self.mantissa(), self.scale())
     }
 }
 
@@ -237,30 +329,31 @@ impl FromStr for Decimal {
 
 /// An amount of US dollars in whole units of 1e-12 USD, as the ledger keeps it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Usd(i128);
+pub struct Usd(Wide);
 
 impl Usd {
     /// Digits behind the point that an amount keeps.
     pub const SCALE: u8 = 12;
     /// Nothing owed.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(Wide::of(0));
 
     /// From units of 1e-12 USD.
     #[must_use]
     pub fn from_pico(pico: i128) -> Self {
-        Self(pico)
+        Self(Wide::of(pico))
     }
 
     /// In units of 1e-12 USD.
     #[must_use]
     pub fn as_pico(self) -> i128 {
-        self.0
+        self.0.get()
     }
 
     /// The sum; `None` past 1.7e26 USD.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        self.0.checked_add(other.0).map(Self)
+        let sum = self.as_pico().checked_add(other.as_pico());
+        sum.map(Self::from_pico)
     }
 
     /// The sum of any number of amounts; `None` past 1.7e26 USD.
@@ -272,7 +365,7 @@ impl Usd {
 
 impl Usd {
     pub(crate) fn digits(self) -> Digits {
-        let (mantissa, scale) = reduced(self.0, Self::SCALE);
+        let (mantissa, scale) = reduced(self.as_pico(), Self::SCALE);
         Digits::of(mantissa, scale)
     }
 }
@@ -295,7 +388,7 @@ impl FromStr for Usd {
         decimal
             .mantissa()
             .checked_mul(10i128.pow(u32::from(shift)))
-            .map(Self)
+            .map(Self::from_pico)
             .ok_or(InvalidDecimal)
     }
 }
