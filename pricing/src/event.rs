@@ -3,8 +3,8 @@
 //! Fields and names are fixed by the public contract; they only grow. An intent in the spool is the
 //! same record in the form it keeps if nothing else is ever said of it (`ending = interrupted`).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -205,6 +205,50 @@ pub struct Rate {
     pub per: Decimal,
 }
 
+/// The name of a selling rule.
+#[derive(Clone, Debug, Eq)]
+pub enum PriceRule {
+    /// What holds where no rule is written.
+    Own(&'static str),
+    /// A rule of the operator's; charges of one event share its name.
+    Named(Arc<str>),
+}
+
+impl Deref for PriceRule {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Own(name) => name,
+            Self::Named(name) => name,
+        }
+    }
+}
+
+impl PartialEq for PriceRule {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl From<&str> for PriceRule {
+    fn from(name: &str) -> Self {
+        Self::Named(Arc::from(name))
+    }
+}
+
+impl Serialize for PriceRule {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PriceRule {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Arc::deserialize(deserializer).map(Self::Named)
+    }
+}
+
 /// One meter of one model, priced: quantity × rate, rounded once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charge {
@@ -225,7 +269,7 @@ pub struct Charge {
     /// Which rate of which card.
     pub cost_rule: Option<String>,
     /// Which selling rule.
-    pub price_rule: Option<Cow<'static, str>>,
+    pub price_rule: Option<PriceRule>,
     /// The quantity that the selling rule makes of what was counted, where it has steps or a minimum of
     /// its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

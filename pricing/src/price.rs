@@ -5,9 +5,8 @@
 //! them: texts are most of what a charge costs.
 
 use std::fmt;
-use std::sync::Arc;
 
-use self::quantity::{Quantity, Sale};
+use self::quantity::{Names, Quantity, Sale};
 use crate::event::{Charge, Event, Pricing, RateCards};
 use crate::money::{Decimal, Usd};
 use crate::rate_card::selling::{ALL_PROVIDERS, Buyer, ForSale, Offer, SellingPrice, SellingRules};
@@ -283,11 +282,11 @@ fn price_by(
     let mut sums = Sums::default();
     let mut charges = Vec::with_capacity(quantities(lines));
     for line in lines {
-        let mut model = None;
+        let mut names = None;
         each_quantity(by, call, line, missing, |quantity| {
             sums.add(quantity);
-            let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
-            charges.push(quantity.charge(model));
+            let names = names.get_or_insert_with(|| Names::of(&line.model));
+            charges.push(quantity.charge(names));
         });
     }
     Priced::new(charges, sums.amounts(by, lines))
@@ -306,12 +305,12 @@ fn quantities(lines: &[Line]) -> usize {
 }
 
 /// Calls `take` with each quantity of a line that is charged for, or should be.
-fn each_quantity(
-    by: &By<'_>,
-    call: &Call<'_>,
-    line: &Line,
+fn each_quantity<'a>(
+    by: &By<'a>,
+    call: &Call<'a>,
+    line: &'a Line,
     missing: &mut Option<UnknownRevision>,
-    mut take: impl FnMut(&Quantity<'_>),
+    mut take: impl FnMut(&Quantity<'_, 'a>),
 ) {
     let input = whole_input(line);
     let rates = by.card.map_or(Rates::None, |card| {
@@ -443,7 +442,7 @@ impl Default for Sums {
 }
 
 impl Sums {
-    fn add(&mut self, quantity: &Quantity<'_>) {
+    fn add(&mut self, quantity: &Quantity<'_, '_>) {
         self.quantities += 1;
         let cost = self.cost.zip(quantity.cost_usd);
         self.cost = cost.and_then(|(sum, by)| sum.checked_add(by));

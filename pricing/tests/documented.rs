@@ -170,7 +170,7 @@ fn the_rules_of_the_page_hold_as_it_says() {
         };
         let priced = price("openai", &[line], &cards, buyer, at.parse().unwrap());
         let charge = &priced.charges[0];
-        charge.price_rule.clone().unwrap().into_owned()
+        charge.price_rule.as_deref().unwrap().to_owned()
     };
     let (before, after) = ("2026-11-30T23:59:59Z", "2026-12-01T00:00:00Z");
     let operator = PaidBy::Operator;

@@ -4,10 +4,10 @@
 #![expect(clippy::unwrap_used, reason = "what cannot be set up fails")]
 
 use std::alloc::System;
-use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Mutex;
 
-use farebox_pricing::event::Event;
+use farebox_pricing::event::{Event, PriceRule};
 use farebox_pricing::price::{Priced, event_amounts, price_event};
 use farebox_pricing::rate_card::selling::SellingRules;
 use farebox_pricing::rate_card::{CardSet, RateCard};
@@ -36,15 +36,19 @@ fn event(lines: Value) -> Event {
 }
 
 /// What the answer itself holds: its list, a model for each line, the rules of each charge, and the
-/// revisions. Rules that are ours are in the program.
+/// revisions. Rules that are ours are in the program, and charges share the names of others.
 fn parts(priced: &Priced, lines: usize) -> usize {
-    let texts = priced.charges.iter().map(|charge| {
-        let has_own_price_rule = matches!(charge.price_rule, Some(Cow::Owned(_)));
-        usize::from(charge.cost_rule.is_some()) + usize::from(has_own_price_rule)
+    let cost_rules = priced.charges.iter();
+    let cost_rules = cost_rules.filter(|charge| charge.cost_rule.is_some());
+    let names = priced.charges.iter();
+    let names = names.filter_map(|charge| match &charge.price_rule {
+        Some(PriceRule::Named(name)) => Some(name.as_ptr()),
+        _ => None,
     });
     let cards = &priced.rate_cards;
     1 + lines
-        + texts.sum::<usize>()
+        + cost_rules.count()
+        + names.collect::<HashSet<_>>().len()
         + usize::from(cards.cost.is_some())
         + usize::from(cards.price.is_some())
 }

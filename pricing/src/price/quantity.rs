@@ -1,21 +1,47 @@
 //! One quantity of a line: what it costs, how it is sold, and the charge that says so.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::{PRICE_RULE_COST, PRICE_RULE_COVERED, PRICE_RULE_PAID_ELSEWHERE};
-use crate::event::{Charge, PaidBy, Rate};
+use crate::event::{Charge, PaidBy, PriceRule, Rate};
 use crate::money::{Decimal, Usd, charge};
 use crate::rate_card::Price;
 use crate::rate_card::selling::{Offer, SellingPrice};
 use crate::usage::Meter;
 
 /// How a line is sold.
-pub(super) struct Sale<'a> {
-    pub(super) offer: Option<&'a Offer<'a>>,
+pub(super) struct Sale<'s, 'a> {
+    pub(super) offer: Option<&'s Offer<'a>>,
     pub(super) paid_by: PaidBy,
     /// Fixed prices stand for the vendor's own amount.
     pub(super) is_covered: bool,
+}
+
+/// Names that the charges of a line share.
+pub(super) struct Names<'a> {
+    model: Arc<str>,
+    /// The selling rule of the charge before.
+    rule: Option<(&'a str, Arc<str>)>,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn of(model: &str) -> Self {
+        Self {
+            model: Arc::from(model),
+            rule: None,
+        }
+    }
+
+    fn rule(&mut self, name: &'a str) -> Arc<str> {
+        match &self.rule {
+            Some((last, shared)) if std::ptr::eq(*last, name) => Arc::clone(shared),
+            _ => {
+                let shared = Arc::from(name);
+                self.rule = Some((name, Arc::clone(&shared)));
+                shared
+            }
+        }
+    }
 }
 
 /// Which selling rule.
@@ -35,7 +61,7 @@ pub(super) struct Sold<'a> {
     quantity: Option<Decimal>,
 }
 
-impl<'a> Sale<'a> {
+impl<'a> Sale<'_, 'a> {
     /// `quantity` as it was counted, `stepped` as the vendor bills it.
     fn sell(
         &self,
@@ -103,21 +129,21 @@ impl Sold<'_> {
 }
 
 /// A quantity of a line with its price, before anything of it is written down.
-pub(super) struct Quantity<'a> {
+pub(super) struct Quantity<'p, 'a> {
     meter: Meter,
     /// As the vendor bills it.
     quantity: Decimal,
-    price: Option<&'a Price<'a>>,
+    price: Option<&'p Price<'a>>,
     pub(super) cost_usd: Option<Usd>,
     pub(super) sold: Sold<'a>,
 }
 
-impl<'a> Quantity<'a> {
+impl<'p, 'a> Quantity<'p, 'a> {
     pub(super) fn priced(
         meter: Meter,
         quantity: Decimal,
-        price: Option<&'a Price<'a>>,
-        sale: &Sale<'a>,
+        price: Option<&'p Price<'a>>,
+        sale: &Sale<'_, 'a>,
     ) -> Self {
         let stepped = match price {
             Some(price) => price.billed(quantity),
@@ -139,9 +165,9 @@ impl<'a> Quantity<'a> {
         }
     }
 
-    pub(super) fn charge(&self, model: &Arc<str>) -> Charge {
+    pub(super) fn charge(&self, names: &mut Names<'a>) -> Charge {
         Charge {
-            model: Arc::clone(model),
+            model: Arc::clone(&names.model),
             meter: self.meter,
             quantity: self.quantity,
             cost_rate: self.price.map(|price| price.rate),
@@ -150,8 +176,8 @@ impl<'a> Quantity<'a> {
             billed_usd: self.sold.usd,
             cost_rule: self.price.map(Price::rule),
             price_rule: self.sold.rule.map(|rule| match rule {
-                SoldBy::Rule(name) => Cow::Owned(name.to_owned()),
-                SoldBy::Own(name) => Cow::Borrowed(name),
+                SoldBy::Rule(name) => PriceRule::Named(names.rule(name)),
+                SoldBy::Own(name) => PriceRule::Own(name),
             }),
             billed_quantity: self.sold.quantity,
         }

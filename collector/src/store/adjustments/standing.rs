@@ -1,10 +1,9 @@
 //! How events stand: as booked, or as their latest correction left them.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use deadpool_postgres::GenericClient;
-use farebox_pricing::event::{Charge, Event, Rate};
+use farebox_pricing::event::{Charge, Event, PriceRule, Rate};
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::usage::Meter;
 use serde::Deserialize;
@@ -27,7 +26,7 @@ struct Kept(
     Option<Usd>,
     Option<Usd>,
     Option<String>,
-    Option<String>,
+    Option<PriceRule>,
     #[serde(default)] Option<Decimal>,
 );
 
@@ -141,7 +140,7 @@ fn charge(kept: Kept) -> Charge {
         cost_usd,
         billed_usd,
         cost_rule,
-        price_rule: price_rule.map(Cow::Owned),
+        price_rule,
         billed_quantity,
     }
 }
