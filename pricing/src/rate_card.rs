@@ -125,6 +125,8 @@ pub struct RateCard {
 #[derive(Debug)]
 struct CompiledModel {
     name: Box<str>,
+    /// `openai/gpt-6-sol/`.
+    rule_start: Box<str>,
     revisions: Box<[Compiled]>,
 }
 

@@ -121,6 +121,7 @@ impl Shared<'_> {
         let revisions = model.revisions.iter();
         CompiledModel {
             name: model.model.as_str().into(),
+            rule_start: format!("{}/{}/", self.file.provider, model.model).into(),
             revisions: revisions
                 .map(|revision| self.revision(revision, &place))
                 .collect(),

@@ -3,6 +3,7 @@
 //! Conditions that a line names are words `name=value`, kept once a card and known by their number,
 //! so that asking compares numbers.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::grammar::{INPUT_ABOVE, INPUT_AT_LEAST, Synonym, UTC_HOURS};
@@ -20,9 +21,16 @@ pub(super) type WordId = u16;
 /// All words of a card, and which of them mean another.
 #[derive(Debug, Default)]
 pub(super) struct Words {
-    /// In order, so that a word is found by halving.
+    /// Names and values, in the order of [`order`], so that a word is found by halving.
     words: Box<[(Box<str>, Box<str>)]>,
     means: Box<[WordId]>,
+}
+
+/// Words by what tells most of them apart soonest: many have one name, few one value, fewer a value of
+/// one length.
+fn order((name, value): (&str, &str), (other, its): (&str, &str)) -> Ordering {
+    let by_value = (value.len(), value).cmp(&(its.len(), its));
+    by_value.then_with(|| name.cmp(other))
 }
 
 impl Words {
@@ -36,7 +44,7 @@ impl Words {
             .iter()
             .flat_map(|synonym| [&synonym.said, &synonym.means]);
         words.extend(sides.filter_map(|side| side.split_once('=')));
-        words.sort_unstable();
+        words.sort_unstable_by(|left, right| order(*left, *right));
         words.dedup();
         WordId::try_from(words.len()).ok()?;
         let words = words
@@ -64,7 +72,7 @@ impl Words {
     pub(super) fn id(&self, name: &str, value: &str) -> Option<WordId> {
         let place = self
             .words
-            .binary_search_by(|(n, v)| (n.as_ref(), v.as_ref()).cmp(&(name, value)));
+            .binary_search_by(|(n, v)| order((n, v), (name, value)));
         place.ok().and_then(|place| WordId::try_from(place).ok())
     }
 

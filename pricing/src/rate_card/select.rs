@@ -95,13 +95,12 @@ impl<'a> Price<'a> {
     pub fn rule(&self) -> String {
         let card = self.card;
         let mut rule = String::with_capacity(RULE_BYTES);
-        rule.push_str(&card.provider);
-        rule.push('/');
         let (source, when, addons, factors) = match self.came {
             Came::Reported(meter) => {
+                rule.push_str(&card.provider);
                 rule.push_str(match self.of == meter {
-                    true => "reported/",
-                    false => "covered_by/",
+                    true => "/reported/",
+                    false => "/covered_by/",
                 });
                 rule.push_str(meter.name());
                 return rule;
@@ -113,8 +112,7 @@ impl<'a> Price<'a> {
                 factors,
             } => (source, when, addons, factors),
         };
-        rule.push_str(&source.model.name);
-        rule.push('/');
+        rule.push_str(&source.model.rule_start);
         rule.push_str(self.of.name());
         let addons = bits(addons).map(|place| source.revision.addons[place].when);
         let factors = bits(factors).map(|place| {
