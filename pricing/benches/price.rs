@@ -16,9 +16,13 @@ use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::rate_card::selling::SellingRules;
 use serde_json::{Value, json};
 
-/// The program's own: a third of an event's time are small allocations.
+// The program's own: a third of an event's time are small allocations.
+#[allow(dead_code, unused_imports, reason = "its tests are run where it lives")]
+#[path = "../../cli/src/allocator.rs"]
+mod allocator;
+
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Allocator = allocator::Allocator;
 
 fn event(provider: &str, line: Value) -> Event {
     let id = "019aa9a8-6f00-7000-8000-000000000001";
