@@ -1,5 +1,7 @@
 //! What a wide batch adds is set aside and merged later: nobody who reads sums can tell.
 
+use std::cell::Cell;
+
 use farebox_collector::ingest::Outcome;
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -26,11 +28,9 @@ fn wide(first: u64) -> Vec<Value> {
         .collect()
 }
 
-fn narrow(number: u64) -> Vec<Value> {
-    let mut record = record(Some("acme"), AT, number);
-    record["customer_id"] = format!("customer-{}", number % 20).into();
-    record["response_id"] = format!("answer-{number}").into();
-    vec![record]
+/// Few enough sums to be grown at once.
+fn narrow(first: u64) -> Vec<Value> {
+    wide(first).into_iter().take(10).collect()
 }
 
 async fn told(client: &Client) -> Result<Vec<String>> {
@@ -60,7 +60,7 @@ async fn what_is_set_aside_is_read_and_then_merged() -> Result {
     let stranger = ledger.login("initech").await?;
     // What is merged into: rows that are there, and rows that are not.
     for round in 0..2 {
-        ledger.ship(&narrow(900 + round)).await?;
+        ledger.ship(&narrow(900 + round * 10)).await?;
         ledger.ship(&wide(1 + round * 100)).await?;
         assert!(ledger.one::<i64>(ASIDE).await? > 0);
         assert_eq!(ledger.one::<i64>(DIFFERING).await?, 0, "set aside");
@@ -106,34 +106,39 @@ async fn nobody_blocks_another_for_good() -> Result {
         Ok(())
     };
     let narrowly = async |first: u64| -> Result {
-        for number in first..first + 40 {
-            let answer = ledger.ship(&narrow(number)).await?;
-            assert_eq!(outcomes(&answer), [Outcome::Accepted]);
+        for round in 0..40 {
+            let answer = ledger.ship(&narrow(first + round * 10)).await?;
+            assert_eq!(outcomes(&answer), [Outcome::Accepted; 10]);
         }
         Ok(())
     };
+    let is_shipped = Cell::new(false);
     let merging = async || -> Result {
         let collector = ledger.sql_as("farebox_collector").await?;
-        for _ in 0..40 {
+        while !is_shipped.get() {
             collector.query_one(MERGE, &[]).await?;
         }
+        collector.query_one(MERGE, &[]).await?;
         Ok(())
     };
-    let (a, b, c, d, e, f) = tokio::join!(
-        widely(1_000),
-        widely(2_000),
-        narrowly(3_000),
-        narrowly(4_000),
-        merging(),
-        merging(),
-    );
-    for done in [a, b, c, d, e, f] {
-        done?;
-    }
-    merging().await?;
+    let shipping = async || -> Result {
+        let (a, b, c, d) = tokio::join!(
+            widely(1_000),
+            widely(2_000),
+            narrowly(3_000),
+            narrowly(4_000)
+        );
+        is_shipped.set(true);
+        a.and(b).and(c).and(d)
+    };
+    let (shipped, one, other) = tokio::join!(shipping(), merging(), merging());
+    shipped.and(one).and(other)?;
+    // One that is broken off comes again unseen.
+    let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
+    assert_eq!(ledger.one::<i64>(deadlocks).await?, 0);
     assert_eq!(ledger.one::<i64>(ASIDE).await?, 0);
     assert_eq!(ledger.one::<i64>(DIFFERING).await?, 0);
     let events = "select sum(events)::bigint from farebox.usage_daily";
-    assert_eq!(ledger.one::<i64>(events).await?, 2 * 8 * 90 + 2 * 40);
+    assert_eq!(ledger.one::<i64>(events).await?, 2 * 8 * 90 + 2 * 40 * 10);
     ledger.drop_database().await
 }
