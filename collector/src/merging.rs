@@ -18,7 +18,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(30);
 pub(crate) async fn run(app: App, shutdown: CancellationToken) {
     loop {
         if let Err(cause) = pass(&app).await {
-            tracing::debug!(%cause, "sums wait to be merged");
+            tracing::warn!(%cause, "sums that batches set aside wait to be merged; they count, and reading sums takes longer");
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
