@@ -165,7 +165,7 @@ fn json_row(text: &mut String, columns: &[(&'static str, Kind)], cells: &[Option
         text.push_str("\":");
         match (cell, kind) {
             (None, _) => text.push_str("null"),
-            (Some(cell), Kind::Raw) => text.push_str(cell),
+            (Some(cell), Kind::Raw | Kind::Charges) => text.push_str(cell),
             (Some(cell), Kind::Text) => {
                 text.push_str(&serde_json::Value::from(*cell).to_string());
             }

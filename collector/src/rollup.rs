@@ -245,6 +245,21 @@ impl<'a> Batch<'a> {
         self.by(|_, day| day)
     }
 
+    /// The rows by the tenants' days, over all customers, projects and keys.
+    pub(crate) fn totals(&self) -> Result<Sums<'a>, Overflow> {
+        let mut sums = Sums::new();
+        for (key, sum) in self.daily()? {
+            let group = Group {
+                customer_id: None,
+                project: None,
+                key_id: None,
+                ..key.group
+            };
+            sums.entry(Key { group, ..key }).or_default().grow(&sum)?;
+        }
+        Ok(sums)
+    }
+
     fn by(&self, slot: impl Fn(i64, i64) -> i64) -> Result<Sums<'a>, Overflow> {
         let mut sums = Sums::new();
         for ((group, hour, day), meters) in &self.groups {

@@ -38,6 +38,17 @@ begin atomic
         where parts.day >= check_rollups.from_day
             and parts.day < check_rollups.to_day
         group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        union all
+        select
+            'usage_totals', parts.day::text, (parts.hour at time zone 'UTC')::date,
+            parts.period, parts.tenant_id, null, null, null,
+            parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing,
+            parts.meter, sum(parts.quantity), sum(parts.cost_usd), sum(parts.billed_usd),
+            sum(parts.events)::bigint, sum(parts.unpriced_events)::bigint
+        from parts
+        where parts.day >= check_rollups.from_day
+            and parts.day < check_rollups.to_day
+        group by 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15
     ),
     kept as (
         select
@@ -65,6 +76,18 @@ begin atomic
         where usage_daily.day >= check_rollups.from_day
             and usage_daily.day < check_rollups.to_day
         group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        union all
+        select
+            'usage_totals', usage_totals.day::text, usage_totals.utc_day,
+            usage_totals.period, usage_totals.tenant_id, null, null, null,
+            usage_totals.environment, usage_totals.paid_by, usage_totals.provider, usage_totals.endpoint,
+            usage_totals.model, usage_totals.pricing, usage_totals.meter,
+            sum(usage_totals.quantity), sum(usage_totals.cost_usd), sum(usage_totals.billed_usd),
+            sum(usage_totals.events)::bigint, sum(usage_totals.unpriced_events)::bigint
+        from farebox_private.usage_totals
+        where usage_totals.day >= check_rollups.from_day
+            and usage_totals.day < check_rollups.to_day
+        group by 2, 3, 4, 5, 9, 10, 11, 12, 13, 14, 15
     ),
     -- A row of nothing but zeros says the same as none.
     differing as (

@@ -1,4 +1,4 @@
--- Merges what batches left in new_sums into the sums: hours before days, each in the order in which batches grow
+-- Merges what batches left in new_sums into the sums: hours before days before totals, each in the order in which batches grow
 -- them by themselves, so that nobody blocks another for good.
 create or replace function farebox_private.merge_sums() returns bigint
     language sql
@@ -82,12 +82,42 @@ begin atomic
             events = sums.events + excluded.events,
             unpriced_events = sums.unpriced_events + excluded.unpriced_events
         returning 1
+    ),
+    totals as (
+        insert into farebox_private.total_sums as sums (
+            day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity,
+            cost_usd, billed_usd, events, unpriced_events, utc_day
+        )
+        select
+            day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+            sum(quantity), sum(cost_usd), sum(billed_usd), sum(events)::bigint, sum(unpriced_events)::bigint,
+            utc_day
+        from (
+            select grown.*, (grown.hour at time zone 'UTC')::date as utc_day
+            from grown
+            -- All days are grown when this is sorted.
+            cross join (select count(*) from days) as behind_days
+        ) as grown
+        group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, utc_day
+        order by
+            day, tenant_id collate "C" nulls first, period, environment collate "C", paid_by collate "C",
+            provider collate "C", endpoint collate "C", pricing collate "C", model collate "C" nulls first,
+            meter collate "C", utc_day
+        on conflict (
+            tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day
+        ) do update
+        set quantity = sums.quantity + excluded.quantity,
+            cost_usd = sums.cost_usd + excluded.cost_usd,
+            billed_usd = sums.billed_usd + excluded.billed_usd,
+            events = sums.events + excluded.events,
+            unpriced_events = sums.unpriced_events + excluded.unpriced_events
+        returning 1
     )
-    select count(*)
-    from days;
+    select (select count(*) from days)
+    from (select count(*) from totals) as behind_totals;
 end;
 
 revoke execute on function farebox_private.merge_sums() from public;
 grant execute on function farebox_private.merge_sums() to farebox_collector;
 comment on function farebox_private.merge_sums() is
-    'Adds what is in new_sums to hourly_sums and daily_sums, and takes it out there; how many rows of days grew.';
+    'Adds what is in new_sums to hourly_sums, daily_sums and total_sums, and takes it out there; how many rows of days grew.';

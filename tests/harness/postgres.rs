@@ -22,6 +22,8 @@ full_page_writes = off
 max_connections = 200
 shared_buffers = 128MB
 max_wal_size = 2GB
+wal_level = minimal
+max_wal_senders = 0
 log_min_messages = warning
 ";
 

@@ -69,30 +69,34 @@ pub(crate) async fn list(
                     and ($4::text is null or (tenant_id, customer_id) > ($4, $5::text))
                 order by tenant_id, customer_id
                 limit $6
+            ),
+            -- Each tenant's days once, however many of its customers are on the page.
+            totals as (
+                select
+                    daily.tenant_id,
+                    daily.customer_id as reference,
+                    coalesce(sum(daily.quantity) filter (where daily.meter = 'calls'), 0)::bigint
+                        as request_count,
+                    trim_scale(
+                        sum(daily.cost_usd) filter (where not $1::boolean or daily.paid_by <> 'operator')
+                    ) as cost_usd,
+                    trim_scale(sum(daily.billed_usd)) as billed_usd
+                from farebox_private.usage_daily as daily
+                where daily.tenant_id = any (array(select page.tenant_id from page))
+                    and daily.customer_id = any (array(select page.reference from page))
+                group by 1, 2
             )
             select
                 page.tenant_id,
                 page.customer_id,
                 page.name,
                 to_char(page.created_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"'),
-                totals.request_count,
-                totals.cost_usd::text,
-                totals.billed_usd::text
+                coalesce(totals.request_count, 0),
+                (case when $1::boolean then totals.cost_usd else coalesce(totals.cost_usd, 0) end)::text,
+                coalesce(totals.billed_usd, 0)::text
             from page
-            cross join lateral (
-                select
-                    coalesce(sum(daily.quantity) filter (where daily.meter = 'calls'), 0)::bigint
-                        as request_count,
-                    case
-                        when $1::boolean
-                        then trim_scale(sum(daily.cost_usd) filter (where daily.paid_by <> 'operator'))
-                        else trim_scale(coalesce(sum(daily.cost_usd), 0))
-                    end as cost_usd,
-                    trim_scale(coalesce(sum(daily.billed_usd), 0)) as billed_usd
-                from farebox_private.usage_daily as daily
-                where daily.tenant_id = page.tenant_id
-                    and daily.customer_id = page.reference
-            ) as totals
+            left join totals
+                on totals.tenant_id = page.tenant_id and totals.reference = page.reference
             order by page.tenant_id, page.customer_id"#,
             &[
                 &filter.is_tenant,

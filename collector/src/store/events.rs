@@ -13,8 +13,14 @@ use uuid::Uuid;
 
 use super::exports::Kind;
 
+mod charges;
+mod seek;
+
+use charges::Charges;
+pub(crate) use charges::shown as shown_charges;
+
 macro_rules! event {
-    ($($(#[$doc:meta])* $field:ident: $type:ty = $column:literal,)+) => {
+    ($($(#[$doc:meta])* $field:ident: $type:ty = $column:expr,)+) => {
         /// One event of the ledger. Fields are those of the event as shipped, and what was booked.
         #[derive(Clone, Debug, Serialize, ToSchema)]
         pub(crate) struct UsageEvent {
@@ -203,7 +209,7 @@ event! {
     evidence: Option<Box<RawValue>> = "case when not $1 or paid_by <> 'operator' then evidence end::text",
     /// Quantity by rate; for a tenant without the cost half where the operator pays.
     #[schema(value_type = Option<Vec<Object>>)]
-    charges: Option<Box<RawValue>> = "farebox_private.charges_of(charges, not $1 or paid_by <> 'operator')::text",
+    charges: Option<Charges> = charges::COLUMN,
     /// What the provider charges; null when unpriced, and for a tenant where the operator pays.
     cost_usd: Option<String> = "trim_scale(case when not $1 or paid_by <> 'operator' then cost_usd end)::text",
     /// What the operator charges; null when unpriced.
@@ -366,70 +372,140 @@ pub(crate) async fn list(
     client: &impl GenericClient,
     filter: &Filter<'_>,
 ) -> Result<Vec<UsageEvent>, Error> {
-    // Only what is asked for becomes a condition, so that the planner sees which index serves it.
-    let mut conditions = vec!["true".to_owned()];
-    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&filter.is_tenant];
-    for (column, value) in filter.equal {
-        if value.is_some() {
-            values.push(value);
-            let place = values.len();
-            conditions.push(match column {
+    match seek::leads(filter) {
+        true => seek::page(client, filter).await,
+        false => page(client, filter, None).await,
+    }
+}
+
+/// What events are asked for by: conditions, and their values from the second parameter on.
+struct Conditions<'a> {
+    texts: Vec<String>,
+    values: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+}
+
+impl<'a> Conditions<'a> {
+    fn none() -> Self {
+        Self {
+            texts: vec!["true".to_owned()],
+            values: Vec::new(),
+        }
+    }
+
+    /// Only what is asked for becomes a condition, so that the planner sees which index serves it.
+    fn of(filter: &Filter<'a>) -> Self {
+        let mut all = Self {
+            texts: vec!["true".to_owned()],
+            values: vec![Box::new(filter.is_tenant)],
+        };
+        all.equal(filter, |_| true);
+        // The index of a tenant's events, or nobody's, is by time. Ids begin with it; they choose the months, and
+        // would only make the planner expect less of that index if they said more.
+        let is_by_time = filter.is_by_time();
+        for (bound, comparison) in [(filter.from, ">="), (filter.to, "<")] {
+            let Some(at) = bound else { continue };
+            let place = all.place(at.to_string());
+            let time = format!("${place}::text::timestamptz");
+            if !is_by_time {
+                all.texts.push(format!(
+                    "usage_events.event_id {comparison} farebox_private.first_event_id({time})"
+                ));
+                continue;
+            }
+            let month = format!("date_trunc('month', {time}, 'UTC')");
+            let month = match comparison {
+                ">=" => month,
+                _ => format!("({month} + interval '32 days')"),
+            };
+            all.texts.push(format!(
+                "usage_events.event_id {comparison} farebox_private.first_event_id({month})
+                 and usage_events.started_at {comparison} {time}"
+            ));
+        }
+        if let Some(after) = filter.after {
+            let place = all.place(after);
+            all.texts.push(format!("usage_events.event_id < ${place}"));
+            if is_by_time {
+                let place = all.place(started_at(after).to_string());
+                all.texts.push(format!(
+                    "usage_events.started_at <= ${place}::text::timestamptz"
+                ));
+            }
+        }
+        all
+    }
+
+    /// What a filter says of columns of this kind.
+    fn equal(&mut self, filter: &Filter<'a>, of: impl Fn(FilterColumn) -> bool) {
+        for (column, value) in filter.equal {
+            let Some(value) = value.filter(|_| of(*column)) else {
+                continue;
+            };
+            let place = self.place(value);
+            self.texts.push(match column {
                 FilterColumn::Customer => of_customer(place),
                 _ => format!("{} = ${place}{}", column.name(), column.cast()),
             });
         }
-    }
-    if filter.unattributed {
-        conditions.push("usage_events.tenant_id is null".to_owned());
-    }
-    let (from, to) = (
-        filter.from.map(|at| at.to_string()),
-        filter.to.map(|at| at.to_string()),
-    );
-    // A tenant's index is by time, which its ids begin with: the same order.
-    let is_of_tenant = (filter.equal.iter())
-        .any(|(column, value)| *column == FilterColumn::Tenant && value.is_some());
-    for (bound, comparison) in [(&from, ">="), (&to, "<")] {
-        if bound.is_some() {
-            values.push(bound);
-            let place = values.len();
-            // Ids begin with the millisecond, and partitions go by ids.
-            conditions.push(format!(
-                "usage_events.event_id {comparison} farebox_private.first_event_id(${place}::text::timestamptz)"
-            ));
-            if is_of_tenant {
-                conditions.push(format!(
-                    "usage_events.started_at {comparison} ${place}::text::timestamptz"
-                ));
-            }
+        if filter.unattributed {
+            self.texts.push("usage_events.tenant_id is null".to_owned());
         }
     }
-    let after_at = filter.after.map(|after| started_at(after).to_string());
-    if filter.after.is_some() {
-        values.push(&filter.after);
-        conditions.push(format!("usage_events.event_id < ${}", values.len()));
-        if is_of_tenant {
-            values.push(&after_at);
-            conditions.push(format!(
-                "usage_events.started_at <= ${}::text::timestamptz",
-                values.len()
-            ));
-        }
+
+    fn place(&mut self, value: impl ToSql + Sync + Send + 'a) -> usize {
+        self.values.push(Box::new(value));
+        self.values.len()
     }
-    let limit = i64::from(filter.limit) + 1;
-    values.push(&limit);
-    let time = if is_of_tenant {
-        "usage_events.started_at desc, "
-    } else {
-        ""
+
+    fn text(&self) -> String {
+        self.texts.join(" and ")
+    }
+
+    async fn ask(&self, client: &impl GenericClient, sql: &str) -> Result<Vec<Row>, Error> {
+        let values: Vec<&(dyn ToSql + Sync)> = (self.values.iter())
+            .map(|value| &**value as &(dyn ToSql + Sync))
+            .collect();
+        client.query(sql, &values).await
+    }
+}
+
+impl Filter<'_> {
+    fn value(&self, of: FilterColumn) -> Option<&str> {
+        let mut equal = self.equal.iter();
+        equal.find(|(column, _)| *column == of)?.1
+    }
+
+    /// Whether it is held to one tenant, or to nobody: there is an index of these by time.
+    fn is_by_time(&self) -> bool {
+        self.unattributed || self.value(FilterColumn::Tenant).is_some()
+    }
+}
+
+/// The latest events that a filter lets pass, `only` among these where there are any. One more than a page says
+/// that there is a next one.
+async fn page(
+    client: &impl GenericClient,
+    filter: &Filter<'_>,
+    only: Option<&[Uuid]>,
+) -> Result<Vec<UsageEvent>, Error> {
+    let mut conditions = Conditions::of(filter);
+    if let Some(only) = only {
+        let place = conditions.place(only);
+        conditions
+            .texts
+            .push(format!("usage_events.event_id = any(${place})"));
+    }
+    let limit = conditions.place(i64::from(filter.limit) + 1);
+    let time = match filter.is_by_time() && only.is_none() {
+        true => "usage_events.started_at desc, ",
+        false => "",
     };
     let sql = format!(
-        "{} where {} order by {time}usage_events.event_id desc limit ${}",
+        "{} where {} order by {time}usage_events.event_id desc limit ${limit}",
         select(),
-        conditions.join(" and "),
-        values.len()
+        conditions.text(),
     );
-    let rows = client.query(&sql, &values).await?;
+    let rows = conditions.ask(client, &sql).await?;
     rows.iter().map(read).collect()
 }
 

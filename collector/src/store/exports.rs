@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     Text,
     /// A number, a boolean or JSON: as Postgres prints it.
     Raw,
+    /// JSON whose members have lost their names on the way.
+    Charges,
 }
 
 /// A file's shape.
@@ -91,12 +93,19 @@ pub(crate) async fn read(
         &question.environment,
     ];
     let portal = snapshot.bind(&statement, &parameters).await?;
+    let charges = columns(shape)
+        .iter()
+        .position(|(_, kind)| *kind == Kind::Charges);
     loop {
         let rows = snapshot.query_portal(&portal, ROWS_AT_ONCE).await?;
         for row in &rows {
-            let cells = (0..row.len())
+            let mut cells = (0..row.len())
                 .map(|index| row.try_get::<_, Option<&str>>(index))
                 .collect::<Result<Vec<_>, _>>()?;
+            let shown = charges.and_then(|index| cells[index].map(events::shown_charges));
+            if let (Some(index), Some(shown)) = (charges, &shown) {
+                cells[index] = Some(shown);
+            }
             sink.row(&cells);
         }
         let is_last = rows.len() < usize::try_from(ROWS_AT_ONCE).unwrap_or_default();

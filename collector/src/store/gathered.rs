@@ -71,9 +71,18 @@ impl<'a> Conditions<'a> {
         for (bound, comparison) in [(filter.from, ">="), (filter.to, "<")] {
             if let Some(at) = bound {
                 let place = all.place(at.to_string());
+                let time = format!("${place}::text::timestamptz");
+                // Ids choose the months; what they said beyond would only make the planner expect less of a
+                // tenant's index, which is by time.
+                let month = format!("date_trunc('month', {time}, 'UTC')");
+                let id = match (filter.tenant.is_some(), comparison) {
+                    (false, _) => time.clone(),
+                    (true, ">=") => month,
+                    (true, _) => format!("({month} + interval '32 days')"),
+                };
                 all.listed(&format!(
-                    " and {{}}.event_id {comparison} farebox_private.first_event_id(${place}::text::timestamptz)
-                      and {{}}.started_at {comparison} ${place}::text::timestamptz"
+                    " and {{}}.event_id {comparison} farebox_private.first_event_id({id})
+                      and {{}}.started_at {comparison} {time}"
                 ));
             }
         }

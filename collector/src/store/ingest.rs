@@ -2,7 +2,7 @@
 //! report, commit.
 //!
 //! Locks are taken in one order by every collector: tenants, customers, months, answers, objects, claims, events by id,
-//! hours, days, activity, the node. A month stays open while its events are booked (`for share`; closing
+//! hours, days, totals, sessions, activity, the node. A month stays open while its events are booked (`for share`; closing
 //! takes `for update`).
 
 use std::collections::{BTreeSet, HashMap};
@@ -132,6 +132,7 @@ pub(crate) async fn book(
     claims::take(&transaction, &new, &mut placements, known).await?;
     events::insert(&transaction, batch, &new, &placements, &customers).await?;
     let is_aside = sums::add(&transaction, &new, &placements, &customers).await?;
+    tenants::note_sessions(&transaction, &new).await?;
     tenants::note_activity(&transaction, batch, &new).await?;
     tenants::note_keys(&transaction, &new).await?;
     let booked = outcomes(part, &booked_before, &placements);

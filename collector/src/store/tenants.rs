@@ -103,35 +103,50 @@ const SELECT: &str = r#"
         page.status_reason
     from page
     cross join lateral (
-        select count(*) as session_count
-        from (
-            select there.session_id
+        select (
+            select count(*)
+            from farebox_private.tenant_sessions as sessions
+            where sessions.tenant_id = page.tenant_id
+        ) + (
+            -- Of those that a correction moved here or away: whether anything of it is here, and whether it is counted.
+            select coalesce(sum(
+                (0 < (
+                    select count(*)
+                    from farebox_private.usage_events as events
+                    where events.tenant_id = page.tenant_id and events.session_id = moved.session_id
+                ) + (
+                    select coalesce(sum(adjustments.events), 0)
+                    from farebox_private.adjustments
+                    where adjustments.tenant_id = page.tenant_id and adjustments.session_id = moved.session_id
+                ))::integer
+                - (exists (
+                    select
+                    from farebox_private.tenant_sessions as sessions
+                    where sessions.tenant_id = page.tenant_id
+                        and sessions.session = farebox_private.session_digest(moved.session_id)
+                ))::integer
+            ), 0)
             from (
-                select usage_events.session_id, 1 as events
-                from farebox_private.usage_events
-                where usage_events.tenant_id = page.tenant_id
-                union all
-                select adjustments.session_id, adjustments.events
+                select distinct adjustments.session_id
                 from farebox_private.adjustments
-                where adjustments.tenant_id = page.tenant_id and adjustments.events <> 0
-            ) as there
-            where there.session_id is not null
-            group by there.session_id
-            having sum(there.events) > 0
-        ) as sessions_here
+                where adjustments.tenant_id = page.tenant_id
+                    and adjustments.events <> 0
+                    and adjustments.session_id is not null
+            ) as moved
+        ) as session_count
     ) as sessions
     cross join lateral (
         select
-            coalesce(sum(usage_daily.quantity) filter (where usage_daily.meter = 'calls'), 0)::bigint
+            coalesce(sum(usage_totals.quantity) filter (where usage_totals.meter = 'calls'), 0)::bigint
                 as request_count,
             case
                 when $1::boolean
-                then trim_scale(sum(usage_daily.cost_usd) filter (where usage_daily.paid_by <> 'operator'))
-                else trim_scale(coalesce(sum(usage_daily.cost_usd), 0))
+                then trim_scale(sum(usage_totals.cost_usd) filter (where usage_totals.paid_by <> 'operator'))
+                else trim_scale(coalesce(sum(usage_totals.cost_usd), 0))
             end as cost_usd,
-            trim_scale(coalesce(sum(usage_daily.billed_usd), 0)) as billed_usd
-        from farebox_private.usage_daily
-        where usage_daily.tenant_id = page.tenant_id
+            trim_scale(coalesce(sum(usage_totals.billed_usd), 0)) as billed_usd
+        from farebox_private.usage_totals
+        where usage_totals.tenant_id = page.tenant_id
     ) as totals
     order by coalesce(page.place, '-infinity') desc, page.tenant_id"#;
 
@@ -252,7 +267,7 @@ pub(crate) async fn unattributed(client: &impl GenericClient) -> Result<Unattrib
                 coalesce(sum(quantity) filter (where meter = 'calls'), 0)::bigint,
                 trim_scale(coalesce(sum(cost_usd), 0))::text,
                 trim_scale(coalesce(sum(billed_usd), 0))::text
-             from farebox_private.usage_daily
+             from farebox_private.usage_totals
              where tenant_id is null",
             &[],
         )

@@ -195,6 +195,7 @@ fn is_midnight(at: Timestamp) -> bool {
 /// after them where there are any. A tenant's day is at most one day beside that of UTC, which leads a
 /// tenant's rows through its index.
 fn days_and_edges(question: &Question<'_>) -> String {
+    let days = daily(question);
     let edge = |from: &str, to: &str| {
         format!(
             "
@@ -210,7 +211,7 @@ fn days_and_edges(question: &Question<'_>) -> String {
     let mut rows = format!(
         "
     select {SUMMED}
-    from farebox_private.usage_daily
+    from {days} as days
     where ($4::integer is null
             or (utc_day >= date 'epoch' + $4::integer and day >= date 'epoch' + $4::integer - 1))
         and ($5::integer is null
@@ -224,6 +225,36 @@ fn days_and_edges(question: &Question<'_>) -> String {
     }
     format!("({rows}\n) as counted_events")
 }
+
+/// Daily sums: those over all customers, projects and keys where the question parts none of them.
+fn daily(question: &Question<'_>) -> &'static str {
+    let fine = [Dimension::Customer, Dimension::Project, Dimension::Key];
+    match fine.iter().any(|dimension| parts(question, *dimension)) {
+        true => "farebox_private.usage_daily",
+        false => TOTALS,
+    }
+}
+
+/// Whether a question groups or filters by a dimension.
+fn parts(question: &Question<'_>, dimension: Dimension) -> bool {
+    let mut filters = question.filters.iter();
+    question.group_by.contains(&dimension)
+        || filters.any(|(of, value)| *of == dimension && value.is_some())
+}
+
+/// End customers by what they are kept as.
+const NAMED_CUSTOMERS: &str = "left join (
+                select tenant_id as owner, reference, customer_id as name
+                from farebox_private.customers
+            ) as named
+                on named.owner = counted_events.tenant_id
+                and named.reference = counted_events.customer_id";
+
+/// With the columns of the daily sums.
+const TOTALS: &str = "(
+        select *, null::text as customer_id, null::text as project, null::uuid as key_id
+        from farebox_private.usage_totals
+    )";
 
 /// Columns that the hourly and the daily sums have in common.
 const SUMMED: &str =
@@ -239,7 +270,7 @@ fn sql(question: &Question<'_>) -> String {
         ),
         Source::Utc => (days_and_edges(question), None),
         Source::Daily => (
-            "farebox_private.usage_daily as counted_events".to_owned(),
+            format!("{} as counted_events", daily(question)),
             Some(("day", "date")),
         ),
         Source::Events => (
@@ -272,9 +303,15 @@ fn sql(question: &Question<'_>) -> String {
     }
     for (index, (dimension, _)) in question.filters.iter().enumerate() {
         let place = index + FIRST_FILTER;
-        let is_there = !matches!(dimension, Dimension::Agent | Dimension::Section)
-            || matches!(question.source, Source::Events | Source::EventsByDay);
-        // No roll-up has the column; who asks for a value of it asks the events.
+        let is_there = match dimension {
+            Dimension::Agent | Dimension::Section => {
+                matches!(question.source, Source::Events | Source::EventsByDay)
+            }
+            Dimension::Customer => parts(question, Dimension::Customer),
+            _ => true,
+        };
+        // No roll-up has an agent or a section: who asks for a value of them asks the events. Customers are named where
+        // somebody asks for them.
         conditions.push(match is_there {
             true => format!(
                 "(${place}::text is null or {} = ${place})",
@@ -326,6 +363,7 @@ fn sql(question: &Question<'_>) -> String {
                 sum(events) as events,
                 sum(unpriced_events) as unpriced_events
             from {table}
+            {customers}
             where {conditions}
             group by {named} meter
         ), grouped as (
@@ -359,6 +397,10 @@ fn sql(question: &Question<'_>) -> String {
         from total
         where events is not null",
         dimensions = listed(&dimensions),
+        customers = match parts(question, Dimension::Customer) {
+            true => NAMED_CUSTOMERS,
+            false => "",
+        },
         conditions = conditions.join(" and "),
         named = listed(&names),
         none = listed(&none),
@@ -484,7 +526,7 @@ mod tests {
     fn nothing_a_caller_says_is_in_the_statement() {
         let group_by = [Dimension::Tenant, Dimension::Meter];
         let hostile = sql(&question(&group_by, Some("'; drop table x; --")));
-        assert_eq!(hostile, sql(&question(&group_by, None)));
+        assert_eq!(hostile, sql(&question(&group_by, Some("other"))));
         assert!(
             hostile.contains("tenant_id as d0, meter as d1, "),
             "{hostile}"
@@ -503,10 +545,33 @@ mod tests {
         asked.source = Source::Daily;
         let daily = sql(&asked);
         assert!(
-            daily.contains("from farebox_private.usage_daily"),
+            daily.contains("from farebox_private.usage_totals"),
             "{daily}"
         );
         assert!(daily.contains("day >= $2::text::date"), "{daily}");
+    }
+
+    #[test]
+    fn what_parts_customers_projects_or_keys_is_read_where_they_are_parted() {
+        let check = |group_by: &[Dimension], filtered: Option<Dimension>, is_fine: bool| {
+            for source in [Source::Daily, Source::Utc] {
+                let mut asked = question(group_by, None);
+                asked.source = source;
+                for (dimension, value) in &mut asked.filters {
+                    *value = (Some(*dimension) == filtered).then_some("some");
+                }
+                let sql = sql(&asked);
+                let read = ["usage_daily", "usage_totals"].map(|table| sql.contains(table));
+                assert_eq!(read, [is_fine, !is_fine], "{sql}");
+            }
+        };
+        use Dimension::{Customer, Endpoint, Key, Meter, Model, Month, Project, Tenant};
+        check(&[Model, Month, Tenant, Meter, Endpoint], None, false);
+        check(&[Model], Some(Tenant), false);
+        for fine in [Customer, Project, Key] {
+            check(&[Model, fine], None, true);
+            check(&[Model], Some(fine), true);
+        }
     }
 
     #[test]

@@ -37,13 +37,14 @@ pub(super) async fn add(
     Ok(is_aside)
 }
 
-/// Adds a batch's sums, hours before days, each in the order of its keys.
+/// Adds a batch's sums, hours before days before their totals, each in the order of its keys.
 pub(crate) async fn write(
     transaction: &Transaction<'_>,
     batch: &rollup::Batch<'_>,
 ) -> Result<(), BatchError> {
     upsert(transaction, HOURLY, &batch.hourly()?).await?;
-    upsert(transaction, DAILY, &batch.daily()?).await
+    upsert(transaction, DAILY, &batch.daily()?).await?;
+    upsert(transaction, TOTALS, &batch.totals()?).await
 }
 
 const HOURLY: &str = "insert into farebox_private.hourly_sums as sums (
@@ -88,6 +89,28 @@ const DAILY: &str = "insert into farebox_private.daily_sums as sums (
     on conflict (
         tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period,
         environment, paid_by, pricing, utc_day) do update
+    set quantity = sums.quantity + excluded.quantity,
+        cost_usd = sums.cost_usd + excluded.cost_usd,
+        billed_usd = sums.billed_usd + excluded.billed_usd,
+        events = sums.events + excluded.events,
+        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+
+const TOTALS: &str = "insert into farebox_private.total_sums as sums (
+        day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events,
+        utc_day)
+    select
+        date '2000-01-01' + slot::integer, date '2000-01-01' + period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events,
+        date 'epoch' + utc_day::integer
+    from unnest(
+        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[])
+        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
+            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
+            unpriced_events, utc_day)
+    on conflict (
+        tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day) do update
     set quantity = sums.quantity + excluded.quantity,
         cost_usd = sums.cost_usd + excluded.cost_usd,
         billed_usd = sums.billed_usd + excluded.billed_usd,

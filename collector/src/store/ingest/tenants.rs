@@ -269,6 +269,37 @@ async fn select_for_share(
         .collect())
 }
 
+/// The sessions that the tenants had, each once.
+pub(super) async fn note_sessions(
+    transaction: &Transaction<'_>,
+    new: &[&Priced],
+) -> Result<(), BatchError> {
+    // In one order for all collectors, as every row that two of them may make.
+    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for ready in new {
+        let session = ready.record.event.session_id.as_deref();
+        if let Some(pair) = tenant_of(ready).zip(session) {
+            seen.insert(pair);
+        }
+    }
+    if seen.is_empty() {
+        return Ok(());
+    }
+    let (tenants, sessions): (Vec<&str>, Vec<&str>) = seen.into_iter().unzip();
+    let statement = transaction
+        .prepare_cached(
+            "insert into farebox_private.tenant_sessions (tenant_id, session)
+             select tenant_id, farebox_private.session_digest(session_id)
+             from unnest($1::text[], $2::text[]) as seen (tenant_id, session_id)
+             on conflict do nothing",
+        )
+        .await?;
+    transaction
+        .execute(&statement, &[&tenants, &sessions])
+        .await?;
+    Ok(())
+}
+
 /// When the tenants were seen first and last.
 pub(super) async fn note_activity(
     transaction: &Transaction<'_>,

@@ -62,14 +62,7 @@ impl Dimension {
     pub(super) fn column(self) -> &'static str {
         match self {
             Self::Tenant => "tenant_id",
-            Self::Customer => {
-                "coalesce((
-                    select customers.customer_id
-                    from farebox_private.customers
-                    where customers.tenant_id = counted_events.tenant_id
-                        and customers.reference = counted_events.customer_id
-                ), counted_events.customer_id)"
-            }
+            Self::Customer => "coalesce(named.name, counted_events.customer_id)",
             Self::Project => "project",
             Self::Key => "key_id::text",
             Self::Environment => "environment",
