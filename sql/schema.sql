@@ -2646,6 +2646,62 @@ COMMENT ON COLUMN farebox_private.hourly_sums.events IS 'Events, on the row of t
 
 COMMENT ON COLUMN farebox_private.hourly_sums.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
+CREATE TABLE farebox_private.total_sums (
+    day date NOT NULL,
+    utc_day date NOT NULL,
+    period date NOT NULL,
+    tenant_id text,
+    environment text NOT NULL,
+    paid_by text NOT NULL,
+    provider text NOT NULL,
+    endpoint text NOT NULL,
+    model text,
+    pricing text NOT NULL,
+    meter text NOT NULL,
+    quantity numeric DEFAULT 0 NOT NULL,
+    cost_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    billed_usd farebox_private.usd DEFAULT 0 NOT NULL,
+    events bigint DEFAULT 0 NOT NULL,
+    unpriced_events bigint DEFAULT 0 NOT NULL
+)
+WITH (fillfactor='50');
+
+ALTER TABLE ONLY farebox_private.total_sums FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.total_sums IS 'The sums of daily_sums over all customers, projects and keys.';
+
+COMMENT ON COLUMN farebox_private.total_sums.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.total_sums.utc_day IS 'The day in UTC: of the events of a day in the tenant''s zone, those of this one.';
+
+COMMENT ON COLUMN farebox_private.total_sums.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.total_sums.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.total_sums.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.total_sums.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.total_sums.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.total_sums.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.total_sums.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.total_sums.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.total_sums.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.total_sums.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.total_sums.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.total_sums.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.total_sums.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.total_sums.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
 CREATE VIEW farebox_private.usage_hourly AS
  SELECT hourly_sums.hour,
     hourly_sums.period,
@@ -2726,6 +2782,78 @@ COMMENT ON COLUMN farebox_private.usage_hourly.events IS 'Events, on the row of 
 
 COMMENT ON COLUMN farebox_private.usage_hourly.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
 
+CREATE VIEW farebox_private.usage_totals AS
+ SELECT total_sums.day,
+    total_sums.utc_day,
+    total_sums.period,
+    total_sums.tenant_id,
+    total_sums.environment,
+    total_sums.paid_by,
+    total_sums.provider,
+    total_sums.endpoint,
+    total_sums.model,
+    total_sums.pricing,
+    total_sums.meter,
+    total_sums.quantity,
+    total_sums.cost_usd,
+    total_sums.billed_usd,
+    total_sums.events,
+    total_sums.unpriced_events
+   FROM farebox_private.total_sums
+UNION ALL
+ SELECT added.day,
+    ((added.hour AT TIME ZONE 'UTC'::text))::date AS utc_day,
+    added.period,
+    added.tenant_id,
+    added.environment,
+    added.paid_by,
+    added.provider,
+    added.endpoint,
+    part.model,
+    added.pricing,
+    part.meter,
+    part.quantity,
+    (part.cost_usd)::farebox_private.usd AS cost_usd,
+    (part.billed_usd)::farebox_private.usd AS billed_usd,
+    part.events,
+    part.unpriced_events
+   FROM (farebox_private.new_sums added
+     CROSS JOIN LATERAL UNNEST(added.models, added.meters, added.quantities, added.costs_usd, added.billed_usd, added.events, added.unpriced_events) part(model, meter, quantity, cost_usd, billed_usd, events, unpriced_events));
+
+COMMENT ON VIEW farebox_private.usage_totals IS 'The sums of usage_daily over all customers, projects and keys: what is asked of a month of everybody is read from here. What is not merged yet has rows of its own.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.day IS 'The day in the tenant''s zone at ingest.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.utc_day IS 'The day in UTC: of the events of a day in the tenant''s zone, those of this one.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.period IS 'Month it is invoiced in, by its first day.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.tenant_id IS 'The tenant; null: unattributed.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.environment IS 'live or test.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.paid_by IS 'Who the provider bills: operator, tenant, caller.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.provider IS 'The vendor.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.endpoint IS 'The kind of call.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.model IS 'The model of the line; of the event on the row of the meter calls.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.pricing IS 'How far the events are priced.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.meter IS 'What is counted; calls is a meter of the roll-ups only.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.quantity IS 'Sum of the meter.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.cost_usd IS 'What the provider charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.billed_usd IS 'What the operator charges, as far as priced.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.events IS 'Events, on the row of the meter calls; 0 elsewhere.';
+
+COMMENT ON COLUMN farebox_private.usage_totals.unpriced_events IS 'Events with pricing unpriced or partial, on the row of the meter calls; 0 elsewhere.';
+
 CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURNS TABLE(roll_up text, slot text, tenant_id text, period date, model text, meter text, difference text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -2798,6 +2926,30 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
             FROM parts
            WHERE ((parts.day >= check_rollups.from_day) AND (parts.day < check_rollups.to_day))
            GROUP BY 'usage_daily'::text, (parts.day)::text, (((parts.hour AT TIME ZONE 'UTC'::text))::date), parts.period, parts.tenant_id, parts.customer_id, parts.project, parts.key_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
+         UNION ALL
+          SELECT 'usage_totals'::text,
+             (parts.day)::text AS day,
+             ((parts.hour AT TIME ZONE 'UTC'::text))::date AS timezone,
+             parts.period,
+             parts.tenant_id,
+             NULL::text,
+             NULL::text,
+             NULL::uuid,
+             parts.environment,
+             parts.paid_by,
+             parts.provider,
+             parts.endpoint,
+             parts.model,
+             parts.pricing,
+             parts.meter,
+             sum(parts.quantity) AS sum,
+             sum(parts.cost_usd) AS sum,
+             sum(parts.billed_usd) AS sum,
+             (sum(parts.events))::bigint AS sum,
+             (sum(parts.unpriced_events))::bigint AS sum
+            FROM parts
+           WHERE ((parts.day >= check_rollups.from_day) AND (parts.day < check_rollups.to_day))
+           GROUP BY (parts.day)::text, (((parts.hour AT TIME ZONE 'UTC'::text))::date), parts.period, parts.tenant_id, parts.environment, parts.paid_by, parts.provider, parts.endpoint, parts.model, parts.pricing, parts.meter
          ), kept AS (
           SELECT 'usage_hourly'::text AS roll_up,
              to_char((usage_hourly.hour AT TIME ZONE 'UTC'::text), 'YYYY-MM-DD HH24'::text) AS slot,
@@ -2846,6 +2998,30 @@ CREATE FUNCTION farebox_private.check_rollups(from_day date, to_day date) RETURN
             FROM farebox_private.usage_daily
            WHERE ((usage_daily.day >= check_rollups.from_day) AND (usage_daily.day < check_rollups.to_day))
            GROUP BY 'usage_daily'::text, (usage_daily.day)::text, usage_daily.utc_day, usage_daily.period, usage_daily.tenant_id, usage_daily.customer_id, usage_daily.project, usage_daily.key_id, usage_daily.environment, usage_daily.paid_by, usage_daily.provider, usage_daily.endpoint, usage_daily.model, usage_daily.pricing, usage_daily.meter
+         UNION ALL
+          SELECT 'usage_totals'::text,
+             (usage_totals.day)::text AS day,
+             usage_totals.utc_day,
+             usage_totals.period,
+             usage_totals.tenant_id,
+             NULL::text,
+             NULL::text,
+             NULL::uuid,
+             usage_totals.environment,
+             usage_totals.paid_by,
+             usage_totals.provider,
+             usage_totals.endpoint,
+             usage_totals.model,
+             usage_totals.pricing,
+             usage_totals.meter,
+             sum(usage_totals.quantity) AS sum,
+             sum((usage_totals.cost_usd)::numeric) AS sum,
+             sum((usage_totals.billed_usd)::numeric) AS sum,
+             (sum(usage_totals.events))::bigint AS sum,
+             (sum(usage_totals.unpriced_events))::bigint AS sum
+            FROM farebox_private.usage_totals
+           WHERE ((usage_totals.day >= check_rollups.from_day) AND (usage_totals.day < check_rollups.to_day))
+           GROUP BY (usage_totals.day)::text, usage_totals.utc_day, usage_totals.period, usage_totals.tenant_id, usage_totals.environment, usage_totals.paid_by, usage_totals.provider, usage_totals.endpoint, usage_totals.model, usage_totals.pricing, usage_totals.meter
          ), differing AS (
           SELECT 'not kept'::text AS difference,
              missing.roll_up,
@@ -3315,12 +3491,57 @@ CREATE FUNCTION farebox_private.merge_sums() RETURNS bigint
                    GROUP BY grown.day, grown.period, grown.tenant_id, grown.customer_id, grown.project, grown.key_id, grown.environment, grown.paid_by, grown.provider, grown.endpoint, grown.model, grown.pricing, grown.meter, grown.utc_day
                    ORDER BY grown.day, (grown.tenant_id COLLATE "C") NULLS FIRST, grown.period, (grown.customer_id COLLATE "C") NULLS FIRST, (grown.project COLLATE "C") NULLS FIRST, grown.key_id NULLS FIRST, (grown.environment COLLATE "C"), (grown.paid_by COLLATE "C"), (grown.provider COLLATE "C"), (grown.endpoint COLLATE "C"), (grown.pricing COLLATE "C"), (grown.model COLLATE "C") NULLS FIRST, (grown.meter COLLATE "C"), grown.utc_day ON CONFLICT(tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing, utc_day) DO UPDATE SET quantity = (sums.quantity + excluded.quantity), cost_usd = ((sums.cost_usd)::numeric + (excluded.cost_usd)::numeric), billed_usd = ((sums.billed_usd)::numeric + (excluded.billed_usd)::numeric), events = (sums.events + excluded.events), unpriced_events = (sums.unpriced_events + excluded.unpriced_events)
            RETURNING 1 AS "?column?"
+         ), totals AS (
+          INSERT INTO farebox_private.total_sums AS sums (day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events, utc_day)  SELECT grown.day,
+                     grown.period,
+                     grown.tenant_id,
+                     grown.environment,
+                     grown.paid_by,
+                     grown.provider,
+                     grown.endpoint,
+                     grown.model,
+                     grown.pricing,
+                     grown.meter,
+                     sum(grown.quantity) AS sum,
+                     sum(grown.cost_usd) AS sum,
+                     sum(grown.billed_usd) AS sum,
+                     (sum(grown.events))::bigint AS sum,
+                     (sum(grown.unpriced_events))::bigint AS sum,
+                     grown.utc_day
+                    FROM ( SELECT grown_1.hour,
+                             grown_1.day,
+                             grown_1.period,
+                             grown_1.tenant_id,
+                             grown_1.customer_id,
+                             grown_1.project,
+                             grown_1.key_id,
+                             grown_1.environment,
+                             grown_1.paid_by,
+                             grown_1.provider,
+                             grown_1.endpoint,
+                             grown_1.model,
+                             grown_1.pricing,
+                             grown_1.meter,
+                             grown_1.quantity,
+                             grown_1.cost_usd,
+                             grown_1.billed_usd,
+                             grown_1.events,
+                             grown_1.unpriced_events,
+                             ((grown_1.hour AT TIME ZONE 'UTC'::text))::date AS utc_day
+                            FROM (grown grown_1
+                              CROSS JOIN ( SELECT count(*) AS count
+                                    FROM days) behind_days)) grown
+                   GROUP BY grown.day, grown.period, grown.tenant_id, grown.environment, grown.paid_by, grown.provider, grown.endpoint, grown.model, grown.pricing, grown.meter, grown.utc_day
+                   ORDER BY grown.day, (grown.tenant_id COLLATE "C") NULLS FIRST, grown.period, (grown.environment COLLATE "C"), (grown.paid_by COLLATE "C"), (grown.provider COLLATE "C"), (grown.endpoint COLLATE "C"), (grown.pricing COLLATE "C"), (grown.model COLLATE "C") NULLS FIRST, (grown.meter COLLATE "C"), grown.utc_day ON CONFLICT(tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day) DO UPDATE SET quantity = (sums.quantity + excluded.quantity), cost_usd = ((sums.cost_usd)::numeric + (excluded.cost_usd)::numeric), billed_usd = ((sums.billed_usd)::numeric + (excluded.billed_usd)::numeric), events = (sums.events + excluded.events), unpriced_events = (sums.unpriced_events + excluded.unpriced_events)
+           RETURNING 1 AS "?column?"
          )
-  SELECT count(*) AS count
-    FROM days;
+  SELECT ( SELECT count(*) AS count
+            FROM days) AS count
+    FROM ( SELECT count(*) AS count
+            FROM totals) behind_totals;
 END;
 
-COMMENT ON FUNCTION farebox_private.merge_sums() IS 'Adds what is in new_sums to hourly_sums and daily_sums, and takes it out there; how many rows of days grew.';
+COMMENT ON FUNCTION farebox_private.merge_sums() IS 'Adds what is in new_sums to hourly_sums, daily_sums and total_sums, and takes it out there; how many rows of days grew.';
 
 CREATE FUNCTION farebox_private.modality(endpoint text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -3354,6 +3575,7 @@ CREATE FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) RETU
 declare
     rows_made bigint;
     rows_more bigint;
+    rows_of_totals bigint;
 begin
     if exists (
         select
@@ -3364,7 +3586,8 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     -- Nobody books meanwhile; reading goes on.
-    lock table farebox_private.new_sums, farebox_private.hourly_sums, farebox_private.daily_sums
+    lock table farebox_private.new_sums, farebox_private.hourly_sums, farebox_private.daily_sums,
+        farebox_private.total_sums
         in share row exclusive mode;
     perform farebox_private.merge_sums();
     -- Added up by both slots at once, so that what is put aside is no larger than the sums themselves.
@@ -3405,11 +3628,34 @@ begin
     group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
     get diagnostics rows_more = row_count;
     drop table parts;
-    return rows_made + rows_more;
+    delete from farebox_private.total_sums
+    where day >= from_day
+        and day < to_day;
+    insert into farebox_private.total_sums (
+        day, utc_day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+        quantity, cost_usd, billed_usd, events, unpriced_events
+    )
+    select
+        day, utc_day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
+        sum(quantity), sum(cost_usd), sum(billed_usd), sum(events), sum(unpriced_events)
+    from farebox_private.daily_sums
+    where day >= from_day
+        and day < to_day
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;
+    get diagnostics rows_of_totals = row_count;
+    insert into farebox_private.tenant_sessions (tenant_id, session)
+    select distinct booked.tenant_id, farebox_private.session_digest(booked.session_id)
+    from farebox_private.usage_events as booked
+    where booked.tenant_id is not null
+        and booked.session_id is not null
+        and booked.started_at >= (from_day - 2)::timestamp at time zone 'UTC'
+        and booked.started_at < (to_day + 2)::timestamp at time zone 'UTC'
+    on conflict do nothing;
+    return rows_made + rows_more + rows_of_totals;
 end
 $$;
 
-COMMENT ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) IS 'Makes the roll-ups of these days again from the ledger, for its owner; how many rows they have then. Refused where retention removed events.';
+COMMENT ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day date) IS 'Makes the roll-ups of these days again from the ledger, and counts sessions that were not counted, for its owner; how many rows the roll-ups have then. Refused where retention removed events.';
 
 CREATE FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) RETURNS jsonb
     LANGUAGE plpgsql SECURITY DEFINER
@@ -3781,6 +4027,12 @@ end
 $$;
 
 COMMENT ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) IS 'What a proxy spends of limits goes in, what it may spend comes out; events and agents with it. For farebox_proxy.';
+
+CREATE FUNCTION farebox_private.session_digest(session_id text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (encode(substr(sha256(convert_to(session_id, 'UTF8'::name)), 1, 16), 'hex'::text))::uuid;
+
+COMMENT ON FUNCTION farebox_private.session_digest(session_id text) IS 'What a session is counted by: the beginning of the SHA-256 of its id, which is the caller''s and not kept for longer than its events.';
 
 CREATE FUNCTION farebox_private.session_idle() RETURNS interval
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -5247,24 +5499,35 @@ COMMENT ON COLUMN farebox_private.tenant_activity.last_seen IS 'Latest started_a
 
 COMMENT ON COLUMN farebox_private.tenant_activity.changed_at IS 'When the collector had the event that changed it last; a list that was begun before goes by what was seen then.';
 
+CREATE TABLE farebox_private.tenant_sessions (
+    tenant_id text NOT NULL,
+    session uuid NOT NULL
+);
+
+ALTER TABLE ONLY farebox_private.tenant_sessions FORCE ROW LEVEL SECURITY;
+
+COMMENT ON TABLE farebox_private.tenant_sessions IS 'The sessions that events were first booked under, so that they are counted without their events; retention leaves them.';
+
+COMMENT ON COLUMN farebox_private.tenant_sessions.tenant_id IS 'The tenant.';
+
+COMMENT ON COLUMN farebox_private.tenant_sessions.session IS 'session_digest of the session''s id.';
+
 CREATE VIEW farebox.tenant_index AS
  SELECT activity.tenant_id,
     tenants.name,
     tenants.status,
-    ( SELECT count(*) AS count
-           FROM ( SELECT there.session_id
-                   FROM ( SELECT events.session_id,
-                            1 AS events
-                           FROM farebox_private.usage_events events
-                          WHERE (events.tenant_id = activity.tenant_id)
-                        UNION ALL
-                         SELECT adjustments.session_id,
-                            adjustments.events
-                           FROM farebox_private.adjustments
-                          WHERE ((adjustments.tenant_id = activity.tenant_id) AND (adjustments.events <> 0))) there
-                  WHERE (there.session_id IS NOT NULL)
-                  GROUP BY there.session_id
-                 HAVING (sum(there.events) > (0)::numeric)) sessions) AS session_count,
+    (( SELECT count(*) AS count
+           FROM farebox_private.tenant_sessions sessions
+          WHERE (sessions.tenant_id = activity.tenant_id)) + ( SELECT COALESCE(sum(((((0)::numeric < ((( SELECT count(*) AS count
+                   FROM farebox_private.usage_events events
+                  WHERE ((events.tenant_id = activity.tenant_id) AND (events.session_id = moved.session_id))))::numeric + ( SELECT COALESCE(sum(adjustments.events), (0)::numeric) AS "coalesce"
+                   FROM farebox_private.adjustments
+                  WHERE ((adjustments.tenant_id = activity.tenant_id) AND (adjustments.session_id = moved.session_id))))))::integer - ((EXISTS ( SELECT
+                   FROM farebox_private.tenant_sessions sessions
+                  WHERE ((sessions.tenant_id = activity.tenant_id) AND (sessions.session = farebox_private.session_digest(moved.session_id))))))::integer)), (0)::bigint) AS "coalesce"
+           FROM ( SELECT DISTINCT adjustments.session_id
+                   FROM farebox_private.adjustments
+                  WHERE ((adjustments.tenant_id = activity.tenant_id) AND (adjustments.events <> 0) AND (adjustments.session_id IS NOT NULL))) moved)) AS session_count,
     sums.request_count,
     sums.total_cost_usd,
     sums.total_billed_usd,
@@ -5273,12 +5536,12 @@ CREATE VIEW farebox.tenant_index AS
     activity.last_seen
    FROM ((farebox_private.tenant_activity activity
      LEFT JOIN farebox_private.tenants USING (tenant_id))
-     LEFT JOIN LATERAL ( SELECT (COALESCE(sum(daily.quantity) FILTER (WHERE (daily.meter = 'calls'::text)), (0)::numeric))::bigint AS request_count,
-            trim_scale(sum((daily.cost_usd)::numeric) FILTER (WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (daily.paid_by <> 'operator'::text)))) AS total_cost_usd,
-            trim_scale(COALESCE(sum((daily.billed_usd)::numeric), (0)::numeric)) AS total_billed_usd,
-            (COALESCE(sum(daily.unpriced_events), (0)::numeric))::bigint AS unpriced_events
-           FROM farebox_private.usage_daily daily
-          WHERE (daily.tenant_id = activity.tenant_id)) sums ON (true));
+     LEFT JOIN LATERAL ( SELECT (COALESCE(sum(totals.quantity) FILTER (WHERE (totals.meter = 'calls'::text)), (0)::numeric))::bigint AS request_count,
+            trim_scale(sum((totals.cost_usd)::numeric) FILTER (WHERE (( SELECT farebox_private.sees_all() AS sees_all) OR (totals.paid_by <> 'operator'::text)))) AS total_cost_usd,
+            trim_scale(COALESCE(sum((totals.billed_usd)::numeric), (0)::numeric)) AS total_billed_usd,
+            (COALESCE(sum(totals.unpriced_events), (0)::numeric))::bigint AS unpriced_events
+           FROM farebox_private.usage_totals totals
+          WHERE (totals.tenant_id = activity.tenant_id)) sums ON (true));
 
 COMMENT ON VIEW farebox.tenant_index IS 'Tenants that were seen, with their current sums. Order by last_seen desc for the most recent first.';
 
@@ -5288,7 +5551,7 @@ COMMENT ON COLUMN farebox.tenant_index.name IS 'A name for people.';
 
 COMMENT ON COLUMN farebox.tenant_index.status IS 'active, suspended (refused) or archived (refused and hidden).';
 
-COMMENT ON COLUMN farebox.tenant_index.session_count IS 'Different sessions.';
+COMMENT ON COLUMN farebox.tenant_index.session_count IS 'Different sessions, those of events that retention removed included.';
 
 COMMENT ON COLUMN farebox.tenant_index.request_count IS 'Calls.';
 
@@ -6355,11 +6618,17 @@ ALTER TABLE ONLY farebox_private.tenant_activity
 ALTER TABLE ONLY farebox_private.tenant_logins
     ADD CONSTRAINT tenant_logins_pkey PRIMARY KEY (login);
 
+ALTER TABLE ONLY farebox_private.tenant_sessions
+    ADD CONSTRAINT tenant_sessions_pkey PRIMARY KEY (tenant_id, session);
+
 ALTER TABLE ONLY farebox_private.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
 
 ALTER TABLE ONLY farebox_private.ingest_tokens
     ADD CONSTRAINT token_is_unique UNIQUE (token_sha256);
+
+ALTER TABLE ONLY farebox_private.total_sums
+    ADD CONSTRAINT total_sums_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day);
 
 ALTER TABLE ONLY farebox_private.daily_sums
     ADD CONSTRAINT usage_daily_key UNIQUE NULLS NOT DISTINCT (tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period, environment, paid_by, pricing, utc_day);
@@ -6408,6 +6677,8 @@ CREATE INDEX rate_card_revisions_active ON farebox_private.rate_card_revisions U
 CREATE INDEX reconciliations_of_provider ON farebox_private.reconciliations USING btree (provider, from_day);
 
 CREATE INDEX session_attributions_changed ON farebox_private.session_attributions USING btree (changed_xid);
+
+CREATE INDEX total_sums_utc_day ON farebox_private.total_sums USING btree (utc_day);
 
 CREATE INDEX usage_daily_period ON farebox_private.daily_sums USING btree (tenant_id, period);
 
@@ -6595,7 +6866,11 @@ CREATE POLICY own_rows ON farebox_private.periods USING ((( SELECT farebox_priva
 
 CREATE POLICY own_rows ON farebox_private.tenant_activity USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
+CREATE POLICY own_rows ON farebox_private.tenant_sessions USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
 CREATE POLICY own_rows ON farebox_private.tenants USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
+
+CREATE POLICY own_rows ON farebox_private.total_sums USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
 CREATE POLICY own_rows ON farebox_private.usage_events USING ((( SELECT farebox_private.sees_all() AS sees_all) OR (tenant_id = ( SELECT farebox_private.own_tenant() AS own_tenant))));
 
@@ -6623,7 +6898,11 @@ ALTER TABLE farebox_private.tenant_activity ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.tenant_logins ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE farebox_private.tenant_sessions ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE farebox_private.tenants ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE farebox_private.total_sums ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE farebox_private.usage_events ENABLE ROW LEVEL SECURITY;
 
@@ -6745,8 +7024,13 @@ GRANT ALL ON FUNCTION farebox_private.ledger_parts(from_day date, to_day date) T
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.hourly_sums TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.hourly_sums TO farebox_retention;
 
+GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.total_sums TO farebox_collector;
+
 GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_collector;
 GRANT SELECT ON TABLE farebox_private.usage_hourly TO farebox_retention;
+
+GRANT SELECT ON TABLE farebox_private.usage_totals TO farebox_collector;
+GRANT SELECT ON TABLE farebox_private.usage_totals TO farebox_retention;
 
 REVOKE ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.check_rollups(from_day date, to_day date) TO farebox_collector;
@@ -6774,6 +7058,10 @@ REVOKE ALL ON FUNCTION farebox_private.rebuild_rollups(from_day date, to_day dat
 
 REVOKE ALL ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION farebox_private.renew_limit_leases(node_id text, node_epoch bigint, report jsonb) TO farebox_proxy;
+
+GRANT ALL ON FUNCTION farebox_private.session_digest(session_id text) TO farebox_reader;
+GRANT ALL ON FUNCTION farebox_private.session_digest(session_id text) TO farebox_collector;
+GRANT ALL ON FUNCTION farebox_private.session_digest(session_id text) TO farebox_tenant;
 
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_reader;
 GRANT ALL ON FUNCTION farebox_private.session_idle() TO farebox_collector;
@@ -6868,6 +7156,8 @@ GRANT SELECT ON TABLE farebox.stale_keys TO farebox_collector;
 GRANT SELECT ON TABLE farebox.stale_keys TO farebox_tenant;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE farebox_private.tenant_activity TO farebox_collector;
+
+GRANT SELECT,INSERT ON TABLE farebox_private.tenant_sessions TO farebox_collector;
 
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_reader;
 GRANT SELECT ON TABLE farebox.tenant_index TO farebox_collector;

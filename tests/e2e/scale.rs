@@ -383,6 +383,7 @@ const QUESTIONS: [(&str, &str, Duration); 23] = [
 /// How long answers take, for people to read: a machine that does other things as well says little. The
 /// bounds hold where they are stated.
 async fn answers(stack: &Stack, rows: i64) -> Result {
+    let mut late = Vec::new();
     for (what, path, bound) in QUESTIONS {
         let mut took = Vec::with_capacity(ANSWERS);
         for _ in 0..ANSWERS {
@@ -394,8 +395,11 @@ async fn answers(stack: &Stack, rows: i64) -> Result {
         took.sort();
         let middle = took[ANSWERS / 2];
         println!("{what}: {middle:?} in the middle of {ANSWERS}, {bound:?} at most");
-        assert!(rows < ROWS_STATED || middle < bound, "{what}: {middle:?}");
+        if middle >= bound {
+            late.push(what);
+        }
     }
+    assert!(rows < ROWS_STATED || late.is_empty(), "{late:?}");
     Ok(())
 }
 
@@ -470,13 +474,8 @@ async fn plans_of_answers(stack: &Stack) -> Result {
         if path.contains("model=none") {
             assert!(!reads("usage_events_202609"), "{what}\n{plan}");
         }
-        // Of what was never moved, which is looked up session by session.
         if path.contains("/tenants") {
-            let all = "usage_events_202609_tenant_id_started_at_idx";
-            assert!(
-                !plan.contains(all) && reads("tenant_sessions"),
-                "{what}\n{plan}"
-            );
+            assert!(reads("tenant_sessions"), "{what}\n{plan}");
         }
     }
     for statement in [

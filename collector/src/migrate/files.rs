@@ -76,6 +76,8 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
     (
         "0018_ingest.sql",
         include_str!("../../../sql/migrations/0018_ingest.sql"),
+    ),
+    (
         "0019_sums_at_scale.sql",
         include_str!("../../../sql/migrations/0019_sums_at_scale.sql"),
     ),

@@ -36,7 +36,7 @@ pub(crate) struct Tenant {
     /// `last_seen` when the list was begun.
     #[serde(skip)]
     pub(crate) place: Option<String>,
-    /// Sessions seen.
+    /// Sessions seen, those of events that retention removed included.
     pub session_count: i64,
     /// Calls seen.
     pub request_count: i64,

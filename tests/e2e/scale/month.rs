@@ -11,7 +11,7 @@ use crate::Result;
 /// Tenants; a quarter of all rows is the first one's, and a fifth of the tenants live in other zones.
 pub(super) const TENANTS: i64 = 50;
 /// Calls of one session.
-const SESSION_CALLS: i64 = 4;
+const SESSION_CALLS: i64 = 8;
 /// Calls of one run.
 const RUN_CALLS: i64 = 12;
 /// Models; each tenant but the first has six of them.

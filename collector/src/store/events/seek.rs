@@ -309,16 +309,20 @@ async fn hours(
         .filter_map(|(tenant, day)| Some((tenant.as_deref()?, *day)));
     let (tenants, begins): (Vec<&str>, Vec<i64>) = attributed.unzip();
     let [tenants, begins] = [asked.place(tenants), asked.place(begins)];
+    // Day by day through the index of a tenant's hours, which the planner would not take by itself.
     let sql = format!(
-        "select days.tenant_id, extract(epoch from usage_events.hour)::bigint, sum(usage_events.events)::bigint
+        "select days.tenant_id, extract(epoch from found.hour)::bigint, found.events
          from unnest(${tenants}::text[], ${begins}::bigint[]) as days (tenant_id, begin)
-         join farebox_private.usage_hourly as usage_events
-             on usage_events.tenant_id = days.tenant_id
-             and usage_events.hour >= to_timestamp(days.begin * 86400)
-             and usage_events.hour < to_timestamp(days.begin * 86400 + 86400)
-             and usage_events.meter = 'calls'
-         where {}
-         group by 1, 2
+         cross join lateral (
+             select usage_events.hour, sum(usage_events.events)::bigint as events
+             from farebox_private.usage_hourly as usage_events
+             where usage_events.tenant_id = days.tenant_id
+                 and usage_events.hour >= to_timestamp(days.begin * 86400)
+                 and usage_events.hour < to_timestamp(days.begin * 86400 + 86400)
+                 and usage_events.meter = 'calls'
+                 and {}
+             group by 1
+         ) as found
          order by 2 desc",
         asked.text()
     );
