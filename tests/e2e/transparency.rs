@@ -116,6 +116,7 @@ fn request(case: &Case, prefix: &str, run: &str) -> Request {
             "traceparent",
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         )
+        .with("x-stainless-retry-count", "2")
         .with("x-unheard-of", "kept as it is")
 }
 
@@ -242,13 +243,13 @@ async fn replay_at(
             exchanges += 1;
         }
     }
-    // Whatever the answer was, the call has its row.
+    // Whatever the answer was, the call has its row, and it says the client's own count of its retries.
     let sql = bench.stack.sql().await?;
     wait::eventually(
         &format!("{exchanges} rows of {family}"),
         SHIPPED_MAX,
         || async {
-            let query = "select count(*) from farebox.usage_events where tenant_id = $1";
+            let query = "select count(*) from farebox.usage_events where tenant_id = $1 and client_retry = 2";
             let row = sql
                 .query_one(query, &[&tenant])
                 .await

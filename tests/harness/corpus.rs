@@ -105,6 +105,10 @@ impl Case {
         for (name, value) in exchange["headers"].as_object().into_iter().flatten() {
             headers.push((name.clone(), value.as_str().unwrap_or_default().to_owned()));
         }
+        // Two of a name, in their order.
+        for cookie in ["a=1; Path=/", "b=2; Path=/"] {
+            headers.push(("set-cookie".to_owned(), cookie.to_owned()));
+        }
         let path = match exchange["query"].as_str() {
             Some(query) => format!("{}?{query}", text("path")),
             None => text("path"),
