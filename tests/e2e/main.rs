@@ -38,6 +38,7 @@ mod ssrf;
 mod state;
 mod surfaces;
 mod tidy;
+mod times;
 mod transparency;
 mod vault;
 mod verbs;
