@@ -179,6 +179,18 @@ impl<'de> Deserialize<'de> for Usage {
     }
 }
 
+/// Quantities that can be booked stay below ten to this power, so that sums of them always fit.
+pub const QUANTITY_DIGITS_MAX: u32 = 15;
+
+/// Whether a quantity can be booked, as far as its size goes.
+#[must_use]
+pub fn is_bookable(quantity: Decimal) -> bool {
+    const END: u128 = 10u128.pow(QUANTITY_DIGITS_MAX);
+    let mantissa = quantity.mantissa().unsigned_abs();
+    // Nearly all are small whole numbers.
+    mantissa < END || mantissa / 10u128.pow(u32::from(quantity.scale())) < END
+}
+
 /// What decides between rates of one model: `service_tier`, `batch`, `speed`, `geo`, `mode`,
 /// `language`, … by name. Only what a rate card can ask for; never content.
 pub type Conditions = BTreeMap<String, String>;

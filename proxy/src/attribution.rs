@@ -100,7 +100,7 @@ pub fn read(headers: &HeaderMap, route: &Route<'_>, aliases: &Aliases) -> Result
         } else if name == "traceparent" {
             labels.take_traceparent(value);
         } else if name == "x-stainless-retry-count" {
-            labels.client_retry = value.to_str().ok().and_then(|text| text.parse().ok());
+            labels.client_retry = client_retry(value);
         }
     }
     if !aliases.0.is_empty() {
@@ -237,6 +237,12 @@ fn metadata(bytes: &[u8]) -> Result<BTreeMap<String, Value>, Refusal> {
             other => (clean(&key), other),
         })
         .collect())
+}
+
+/// How often the caller's client has tried before, by its own count; one that no row can hold is none.
+fn client_retry(value: &HeaderValue) -> Option<u32> {
+    let count: u32 = value.to_str().ok()?.parse().ok()?;
+    i32::try_from(count).is_ok().then_some(count)
 }
 
 /// `metadata.tenant_id` of a JSON body.

@@ -18,6 +18,8 @@ use crate::providers::{
 };
 use crate::socket::Socket;
 
+mod bookable;
+
 /// Every built-in upstream.
 pub static ALL: &[&Provider] = &[
     &openai::PROVIDER,
@@ -321,6 +323,12 @@ impl Endpoint {
             high: None,
         },
     };
+
+    /// What [`Self::usage_of`] makes of the evidence, as far as a ledger can hold it.
+    #[must_use]
+    pub fn draft(&self, evidence: &Evidence) -> UsageDraft {
+        bookable::within((self.usage_of)(evidence))
+    }
 
     /// What evidence calls it: `POST /v1/chat/completions`.
     #[must_use]

@@ -17,7 +17,7 @@ pub fn usage_of(provider: &str, kind: EndpointKind, evidence: &Evidence) -> Opti
         return None;
     }
     let endpoint = endpoint(provider, kind, evidence.route.as_deref())?;
-    Some((endpoint.usage_of)(evidence))
+    Some(endpoint.draft(evidence))
 }
 
 /// The endpoint of a route as evidence names it; of evidence that names none, the one reader that the

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use farebox_pricing::event::{Event, SCHEMA};
 use farebox_pricing::id;
-use farebox_pricing::money::{Decimal, Usd};
-use farebox_pricing::usage::Usage;
+use farebox_pricing::money::Usd;
+use farebox_pricing::usage::{Usage, is_bookable};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -19,8 +19,6 @@ use crate::store::copy::Fields;
 
 /// Most bytes of one record.
 pub const RECORD_BYTES_MAX: usize = 256 * 1024;
-/// Quantities stay below ten to this power, so that a batch's sum always fits.
-pub const QUANTITY_DIGITS_MAX: u32 = 15;
 /// Longest reason a receipt gives.
 const REASON_CHARS_MAX: usize = 200;
 /// First and end of the years whose events are kept, as milliseconds: 2000-01-01 and 2100-01-01.
@@ -210,16 +208,11 @@ fn check_usage(usage: &Usage) -> Result<(), String> {
         if quantity.is_negative() {
             return Err(format!("{meter} is negative"));
         }
-        if is_too_large(quantity) {
+        if !is_bookable(quantity) {
             return Err(format!("{meter} is too large"));
         }
     }
     Ok(())
-}
-
-fn is_too_large(quantity: Decimal) -> bool {
-    let unit = 10u128.pow(u32::from(quantity.scale()));
-    quantity.mantissa().unsigned_abs() / unit >= 10u128.pow(QUANTITY_DIGITS_MAX)
 }
 
 /// A UUIDv7 begins with 48 bits of Unix milliseconds.

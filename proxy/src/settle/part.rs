@@ -46,7 +46,7 @@ impl Call {
         let intent = with_record(&mut intent, <[u8]>::to_vec);
 
         let evidence = std::mem::replace(&mut self.evidence, next_evidence);
-        let draft = (self.endpoint.usage_of)(&evidence);
+        let draft = self.endpoint.draft(&evidence);
         self.event.ending = Ending::Continues;
         self.event.is_final = false;
         self.fill_end(draft, evidence);
@@ -120,7 +120,7 @@ impl Call {
     /// Takes more of the call's limits where what passed by now comes near to what is held; the code of
     /// the one that has no more.
     pub fn cover(&mut self) -> Option<Code> {
-        let draft = (self.endpoint.usage_of)(&self.evidence);
+        let draft = self.endpoint.draft(&self.evidence);
         let lines = &draft.lines;
         let (event, cards) = (&self.event, &self.cards);
         let paid_by = event.paid_by;
@@ -145,7 +145,7 @@ impl Call {
         }
         self.is_settled = true;
         let evidence = std::mem::take(&mut self.evidence);
-        let draft = (self.endpoint.usage_of)(&evidence);
+        let draft = self.endpoint.draft(&evidence);
         self.event.ending = ending;
         self.fill_end(draft, evidence);
         self.record();
@@ -161,7 +161,7 @@ impl Call {
     ) -> Box<Event> {
         let mut evidence = evidence.clone();
         evidence.counts.unseen_ms = u64::try_from(settle_interval.as_millis()).unwrap_or(u64::MAX);
-        let mut draft = (self.endpoint.usage_of)(&evidence);
+        let mut draft = self.endpoint.draft(&evidence);
         draft.source = match draft.source {
             // More may have followed of which nothing is known.
             UsageSource::None => UsageSource::Missing,
