@@ -117,18 +117,18 @@ fn glance(data: &[u8]) -> Glance {
         b"\"stream-start\"",
         b"\"error\"",
     ];
-    const OUTPUT: [&[u8]; 6] = [
+    // One that only announces a tool by its name is none.
+    const OUTPUT: [&[u8]; 5] = [
         b"\"content-delta\"",
         b"\"text-generation\"",
         b"\"tool-call-delta\"",
         b"\"tool-calls-chunk\"",
         b"\"tool-plan-delta\"",
-        b"\"tool-call-start\"",
     ];
     let has = |names: &[&[u8]]| names.iter().any(|name| memmem::find(data, name).is_some());
     if has(&TELLING) {
         Glance::Telling
-    } else if has(&OUTPUT) {
+    } else if has(&OUTPUT) && memmem::find(data, b"\"arguments\":\"\"").is_none() {
         Glance::Output
     } else {
         Glance::Dull
