@@ -222,6 +222,15 @@ impl RequestBody {
         }
     }
 
+    /// The same once more, where nothing of it has to come from the caller.
+    pub fn again(&self) -> Option<Self> {
+        match self {
+            Self::Empty => Some(Self::Empty),
+            Self::Held(parts, left) => Some(Self::Held(parts.clone(), *left)),
+            Self::Streaming { .. } => None,
+        }
+    }
+
     /// What still comes from the caller.
     pub fn streaming(
         incoming: CallerBody,

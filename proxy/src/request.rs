@@ -351,7 +351,7 @@ async fn intend(
         Some(bytes) => bytes.len() as u64,
         None => content_length(&head.headers).unwrap_or(0),
     };
-    let bounds = (passage.endpoint.usage_of)(&evidence);
+    let bounds = passage.endpoint.draft(&evidence);
     let mut event = begin_event(
         settle::now(),
         caller,
@@ -412,7 +412,7 @@ async fn intend(
         && shared.spool.synced(position).await.is_err()
         && settings.on_unrecordable == OnUnrecordable::Refuse
     {
-        call.settle_unreached(Ending::UpstreamFailed);
+        call.settle_unreached(Ending::UpstreamFailed, settle::NOT_REACHED);
         return Err(Code::CannotRecord.into());
     }
     Ok(call)
@@ -463,7 +463,8 @@ fn prepare(
     request
 }
 
-/// Sends the request, a second time only when no byte of the first was written. Each time has its row.
+/// Sends the request; a second time only when no byte of the first was written, or when all of it is still
+/// held and the upstream said that it did nothing with it. Each time has its row.
 async fn forward(
     worker: &Worker,
     call: &mut Call,
@@ -490,7 +491,15 @@ async fn forward(
                 if call.event.attempt < ATTEMPTS_MAX =>
             {
                 request = *unsent;
-                call.begin_next_attempt();
+                call.begin_next_attempt(settle::NOT_REACHED);
+            }
+            Ok(Err(SendFailure::Refused(unsent))) if call.event.attempt < ATTEMPTS_MAX => {
+                request = *unsent;
+                call.begin_next_attempt(settle::REFUSED_STREAM);
+            }
+            Ok(Err(SendFailure::Refused(_))) => {
+                call.fail(Code::UpstreamClosed, true);
+                return Err(Code::UpstreamClosed);
             }
             Ok(Err(SendFailure::NotWritten(_, code))) => {
                 call.fail(code, false);

@@ -37,6 +37,11 @@ const FINISHED: &str = "finished";
 /// Evidence said the upstream reported an error inside a successful answer.
 const ERROR: &str = "error";
 
+/// Why nothing is billed: no upstream saw the call.
+pub const NOT_REACHED: &str = "upstream_not_reached";
+/// Why nothing is billed: the upstream reset the HTTP/2 stream and said that it did nothing with it.
+pub const REFUSED_STREAM: &str = "refused_stream";
+
 /// The present, in milliseconds since the Unix epoch.
 #[must_use]
 pub fn now() -> Timestamp {
@@ -160,7 +165,7 @@ impl Call {
             evidence.counts.request_bytes = uploaded;
         }
         self.add_request_facts(&mut evidence);
-        let draft = (self.endpoint.usage_of)(&evidence);
+        let draft = self.endpoint.draft(&evidence);
         let is_finished = evidence.response.is_set(FINISHED);
         let has_error = evidence.response.is_set(ERROR);
         let event = &mut self.event;
@@ -236,8 +241,8 @@ impl Call {
         }
     }
 
-    /// No upstream was reached, so there is nothing to bill.
-    pub fn settle_unreached(&mut self, ending: Ending) {
+    /// No upstream worked on it, so there is nothing to bill; the reason says why.
+    pub fn settle_unreached(&mut self, ending: Ending, reason: &'static str) {
         if self.is_settled {
             return;
         }
@@ -248,10 +253,13 @@ impl Call {
         event.ended_at = Some(now());
         event.duration_ms = self.clock.millis_until(Some(Instant::now()));
         event.model_requested = evidence.request_text("model").map(str::to_owned);
-        event.request_bytes = Some(0);
+        event.request_bytes = Some(match reason {
+            NOT_REACHED => 0,
+            _ => self.upload.bytes(),
+        });
         let draft = UsageDraft {
             source: UsageSource::None,
-            reason: Some("upstream_not_reached"),
+            reason: Some(reason),
             ..UsageDraft::default()
         };
         self.fill_usage(draft, evidence);
@@ -296,12 +304,12 @@ impl Call {
     }
 
     /// The first attempt got nowhere: it keeps its row, the next one gets an intent of its own.
-    pub fn begin_next_attempt(&mut self) {
+    pub fn begin_next_attempt(&mut self, reason: &'static str) {
         let evidence = self.evidence.clone();
         let mut next = self.event.clone();
         // What is held stays held for the next attempt.
         let permit = std::mem::take(&mut self.permit);
-        self.settle_unreached(Ending::UpstreamFailed);
+        self.settle_unreached(Ending::UpstreamFailed, reason);
         self.permit = permit;
         next.started_at = now();
         next.event_id = new_event_id(next.started_at);
@@ -329,7 +337,7 @@ impl Call {
         if is_seen {
             self.settle(ending, None)
         } else {
-            self.settle_unreached(ending)
+            self.settle_unreached(ending, NOT_REACHED)
         }
     }
 }

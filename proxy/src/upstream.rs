@@ -24,6 +24,7 @@ use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
 
 mod h1;
+mod h2;
 mod handshake;
 mod incoming;
 
@@ -172,6 +173,8 @@ pub struct Pool {
 pub enum SendFailure {
     /// No byte of it was written: it can be repeated as it is.
     NotWritten(Box<Request<RequestBody>>, Code),
+    /// HTTP/2 said that nothing was done with it (`REFUSED_STREAM`), and all of it is still held.
+    Refused(Box<Request<RequestBody>>),
     /// The upstream may have seen it.
     Written(Code),
 }
@@ -229,15 +232,11 @@ impl Pool {
         };
         match sender {
             Sender::H1(connection) => self.exchange(upstream, connection, request).await,
-            Sender::H2(mut sender) => match sender
-                .try_send_request(with_absolute_uri(upstream, request))
-                .await
-            {
-                Ok(response) => {
-                    Ok(response.map(|body| Incoming::on_h2(self, upstream.index, body)))
-                }
-                Err(mut error) => Err(failure(error.take_message())),
-            },
+            Sender::H2(sender) => {
+                let request = with_absolute_uri(upstream, request);
+                let answer = h2::exchange(sender, request, is_repeat).await?;
+                Ok(answer.map(|body| Incoming::on_h2(self, upstream.index, body)))
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 //! One binary, one cluster, one module a subject.
 
 mod abort;
+mod attempts;
 mod attribution;
 mod books;
 mod budgets;

@@ -148,6 +148,11 @@ pub async fn answer(
             call.fail(code, true);
             return Outcome::Failed(call, code);
         }
+        // Handshakes go over HTTP/1.1, which has no such word.
+        Ok(Err(SendFailure::Refused(_))) => {
+            call.fail(Code::UpstreamClosed, true);
+            return Outcome::Failed(call, Code::UpstreamClosed);
+        }
         Err(_) => {
             call.fail(Code::UpstreamTimeout, true);
             return Outcome::Failed(call, Code::UpstreamTimeout);
