@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { createOpenAI } from '@ai-sdk/openai';
-import { APICallError, embedMany, generateText, jsonSchema, streamText, tool } from 'ai';
+import { APICallError, embedMany, experimental_generateSpeech, experimental_transcribe, generateText, jsonSchema, streamText, tool } from 'ai';
 import { caller, expect, url, wrong } from './stand.mjs';
 
 const prompt = 'Say hello.';
@@ -57,6 +57,20 @@ test('openai: embeddings', async () => {
   const { embeddings } = await embedMany({ model: openai(us).embedding('text-embedding-3-small'), values: ['Hello.', 'World.'] });
   assert.equal(embeddings.length, 2);
   await expect(us, 'openai/embeddings_plain');
+});
+
+test('openai: speech', async () => {
+  const us = await caller();
+  const { audio } = await experimental_generateSpeech({ model: openai(us).speech('tts-1'), text: 'Grüße 👋', voice: 'alloy' });
+  assert.ok(audio.uint8Array.byteLength > 0);
+  await expect(us, 'openai/speech_plain');
+});
+
+test('openai: transcription', async () => {
+  const us = await caller();
+  const { text } = await experimental_transcribe({ model: openai(us).transcription('gpt-4o-transcribe'), audio: Buffer.from('RIFF----WAVEfmt ') });
+  assert.equal(text, 'hi');
+  await expect(us, 'openai/transcription_plain');
 });
 
 test('openai: responses, its default', async () => {

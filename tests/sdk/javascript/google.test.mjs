@@ -31,6 +31,13 @@ test('tools', async () => {
   await expect(us, 'gemini/tools');
 });
 
+test('embeddings', async () => {
+  const us = await caller();
+  const { embeddings } = await client(us).models.embedContent({ model: 'gemini-embedding-2', contents: 'Say hello to the world.' });
+  assert.ok(embeddings[0].values.length);
+  await expect(us, 'gemini/embeddings_several');
+});
+
 for (const scheme of ['http', 'https']) {
   test(`a live session over ${scheme}`, async () => {
     const us = await caller();
