@@ -139,6 +139,22 @@ def listen(socket):
 
 
 @session
+def speak(socket):
+    """Deepgram's: the sound of what was said, at each flush."""
+    socket.say(type="Metadata", request_id="00000000-0000-4000-8000-000000000003", model_name="aura-2-thalia-en", model_version="v", model_uuid="00000000-0000-4000-8000-000000000004")
+    flushed = 0
+    while True:
+        kind = socket.json()["type"]
+        if kind == "Flush":
+            socket.send(BINARY, b"\x00" * SECOND)
+            socket.say(type="Flushed", sequence_id=flushed)
+            flushed += 1
+        if kind == "Close":
+            socket.close()
+            return
+
+
+@session
 def live(socket):
     """Gemini's: one text turn with its usage for each turn of the caller."""
     assert "setup" in socket.json()
@@ -179,4 +195,5 @@ def find(vendor, path):
         return live
     if vendor == "elevenlabs" and path.endswith("/stream-input"):
         return stream_input
-    return {("openai", "v1/realtime"): realtime, ("deepgram", "v1/listen"): listen}.get((vendor, path))
+    found = {("openai", "v1/realtime"): realtime, ("deepgram", "v1/listen"): listen, ("deepgram", "v1/speak"): speak}
+    return found.get((vendor, path))

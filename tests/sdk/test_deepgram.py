@@ -7,6 +7,7 @@ import pytest
 from deepgram.core.api_error import ApiError
 from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
+from deepgram.speak.v1.types import SpeakV1Text
 
 SECOND = b"\x00\x00" * 16_000
 LINK = {"url": "https://example.com/a.wav", "model": "nova-3", "smart_format": True}
@@ -36,6 +37,30 @@ def test_speak(caller):
     sound = client(caller).speak.v1.audio.generate(text="Hello", model="aura-2-thalia-en", encoding="mp3")
     assert b"".join(sound)
     assert caller.expect("deepgram/speak_plain")["endpoint"] == "speak"
+
+
+def test_speak_over_a_socket(caller):
+    heard = []
+    flushed = threading.Event()
+
+    def hear(message):
+        heard.append(len(message) if isinstance(message, bytes) else message.type)
+        if heard[-1] == "Flushed":
+            flushed.set()
+
+    with client(caller).speak.v1.connect(model="aura-2-thalia-en", encoding="linear16", sample_rate=16_000) as socket:
+        socket.on(EventType.MESSAGE, hear)
+        listening = threading.Thread(target=socket.start_listening, daemon=True)
+        listening.start()
+        socket.send_text(SpeakV1Text(text="Grüße 👋"))
+        socket.send_flush()
+        assert flushed.wait(30)
+        socket.send_close()
+        listening.join(30)
+    assert heard == ["Metadata", len(SECOND), "Flushed"]
+    rows = caller.session()
+    assert [row["usage"]["characters"] for row in rows if row["usage"].get("characters")] == ["7"], rows
+    assert (rows[0]["endpoint"], rows[0]["model"], rows[0]["usage_source"]) == ("speak", "aura-2-thalia-en", "measured")
 
 
 @pytest.mark.parametrize("secure", [False, True])
