@@ -19,6 +19,7 @@ use crate::providers::{
 use crate::socket::Socket;
 
 mod bookable;
+pub(crate) mod unread;
 
 /// Every built-in upstream.
 pub static ALL: &[&Provider] = &[
@@ -324,10 +325,11 @@ impl Endpoint {
         },
     };
 
-    /// What [`Self::usage_of`] makes of the evidence, as far as a ledger can hold it.
+    /// What [`Self::usage_of`] makes of the evidence, as far as all of it could be read and a ledger can
+    /// hold it.
     #[must_use]
     pub fn draft(&self, evidence: &Evidence) -> UsageDraft {
-        bookable::within((self.usage_of)(evidence))
+        bookable::within(unread::told((self.usage_of)(evidence), evidence))
     }
 
     /// What evidence calls it: `POST /v1/chat/completions`.

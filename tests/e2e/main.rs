@@ -14,6 +14,7 @@ mod demo;
 mod desync;
 mod directory;
 mod faults;
+mod hostile;
 mod ingest;
 mod keys;
 mod kill;

@@ -14,6 +14,7 @@ pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod delta;
 pub(crate) mod embeddings;
+mod halves;
 pub(crate) mod images;
 mod live_socket;
 pub(crate) mod realtime_socket;

@@ -11,6 +11,7 @@ use farebox_pricing::rate_card::{INPUT_AT_MOST, WHOLE_INPUT};
 use farebox_pricing::usage::{Conditions, Line, Usage, UsageDraft, UsageSource};
 
 use crate::framing::{Frame, Origin};
+use crate::provider::unread;
 use crate::providers::facts;
 
 /// No price rises below this many input tokens.
@@ -36,6 +37,8 @@ const STEPS: [u64; 11] = [
 /// Places in the evidence.
 const SUM: &str = "sum";
 const OWN: &str = "result";
+/// Places whose texts are our own exact numbers.
+pub const PLACES: [&str; 2] = [SUM, OWN];
 /// The flag of results that were not added up.
 pub const DROPPED: &str = "results_dropped";
 
@@ -54,7 +57,7 @@ pub fn lines_of(
         data: body,
     };
     collect(&frame, &mut one);
-    let draft = usage_of(&one);
+    let draft = unread::told(usage_of(&one), &one);
     if draft.source != UsageSource::Reported {
         return None;
     }

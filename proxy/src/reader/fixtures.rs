@@ -165,8 +165,8 @@ impl Case {
         let stored = serde_json::to_string(&evidence).unwrap();
         assert!(stored.len() <= farebox_pricing::evidence::EVIDENCE_BYTES_MAX);
         let reread: Evidence = serde_json::from_str(&stored).unwrap();
-        let draft = (self.endpoint.usage_of)(&evidence);
-        assert_eq!((self.endpoint.usage_of)(&reread), draft, "{}", self.name);
+        let draft = self.endpoint.draft(&evidence);
+        assert_eq!(self.endpoint.draft(&reread), draft, "{}", self.name);
         as_json(&draft)
     }
 

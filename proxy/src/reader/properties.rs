@@ -120,7 +120,7 @@ proptest! {
         prop_assert_eq!(evidence.counts.response_bytes, answer.len() as u64);
         let stored = serde_json::to_string(&evidence).unwrap();
         prop_assert!(stored.len() <= EVIDENCE_BYTES_MAX);
-        let draft = (endpoint.usage_of)(&evidence);
+        let draft = endpoint.draft(&evidence);
         if let (Some(low), Some(high)) = (&draft.low, &draft.high) {
             for (meter, quantity) in low.iter() {
                 let high = high.quantity(meter).unwrap();

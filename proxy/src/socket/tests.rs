@@ -210,12 +210,12 @@ impl Session {
         self.evidence.counts.open_ms = self.open_ms;
         let next = next_part(&self.evidence);
         let evidence = std::mem::replace(&mut self.evidence, next);
-        let draft = (self.endpoint.usage_of)(&evidence);
+        let draft = self.endpoint.draft(&evidence);
         // What is stored is read again by the same code.
         let stored = serde_json::to_string(&evidence).unwrap();
         assert!(stored.len() <= EVIDENCE_BYTES_MAX, "{} bytes", stored.len());
         let reread: Evidence = serde_json::from_str(&stored).unwrap();
-        assert_eq!((self.endpoint.usage_of)(&reread), draft);
+        assert_eq!(self.endpoint.draft(&reread), draft);
         assert!(!stored.contains("vk_"), "{stored}");
         check_bounds(&draft);
         self.drafts.push(as_json(&draft));

@@ -10,6 +10,7 @@
 
 mod amend;
 mod cards;
+mod damages;
 mod decoding;
 mod framing;
 mod heads;

@@ -46,7 +46,11 @@ pub(crate) fn check(draft: &UsageDraft) -> u64 {
     signature(&(meters, kind, draft.lines.len()))
 }
 
-fn read(exchange: &Exchange, request: &[u8], answer: &[&[u8]]) -> (Evidence, UsageDraft) {
+pub(crate) fn read(
+    exchange: &Exchange,
+    request: &[u8],
+    answer: &[&[u8]],
+) -> (Evidence, UsageDraft) {
     let mut evidence = Evidence::default();
     evidence.counts.request_bytes = request.len() as u64;
     let asked = Asked {
@@ -68,7 +72,7 @@ fn read(exchange: &Exchange, request: &[u8], answer: &[&[u8]]) -> (Evidence, Usa
         reader.push(&Bytes::copy_from_slice(piece));
     }
     let evidence = reader.finish(true);
-    let draft = (exchange.endpoint.usage_of)(&evidence);
+    let draft = exchange.endpoint.draft(&evidence);
     (evidence, draft)
 }
 
@@ -121,7 +125,7 @@ fn answers() {
         assert!(stored.len() <= EVIDENCE_BYTES_MAX);
         let reread: Evidence = serde_json::from_str(&stored).unwrap();
         assert_eq!(
-            (exchange.endpoint.usage_of)(&reread),
+            exchange.endpoint.draft(&reread),
             draft,
             "read again it is another"
         );
@@ -161,7 +165,7 @@ fn stored_evidence() {
         match serde_json::from_slice::<Evidence>(stored) {
             // What was tampered with may say anything; the collector takes no negative quantity.
             Ok(evidence) => {
-                let draft = (endpoint.usage_of)(&evidence);
+                let draft = endpoint.draft(&evidence);
                 let kind = format!("{:?} {:?}", draft.source, draft.reason);
                 signature(&(endpoint.path, kind, draft.lines.len()))
             }

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// One exchange.
 pub(crate) struct Exchange {
+    /// Its folder: `openai/plain`.
+    pub(crate) case: String,
     /// What reads it.
     pub(crate) endpoint: &'static Endpoint,
     /// Path and query of the request.
@@ -35,7 +37,9 @@ pub(crate) fn exchanges() -> Vec<Exchange> {
             let Some(endpoint) = provider.endpoint(&method, &path) else {
                 continue;
             };
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
             found.push(Exchange {
+                case: format!("{}/{name}", provider.name),
                 endpoint,
                 path,
                 query: text("query"),

@@ -161,18 +161,14 @@ fn talks() {
                 len: data.len() as u64,
             };
             turns.push((socket.collect)(&heard, &mut evidence));
-            check(&(endpoint.usage_of)(&evidence));
+            check(&endpoint.draft(&evidence));
         }
         evidence.counts.is_complete = true;
-        let draft = (endpoint.usage_of)(&evidence);
+        let draft = endpoint.draft(&evidence);
         let stored = serde_json::to_string(&evidence).unwrap();
         assert!(stored.len() <= EVIDENCE_BYTES_MAX, "{} bytes", stored.len());
         let reread: Evidence = serde_json::from_str(&stored).unwrap();
-        assert_eq!(
-            (endpoint.usage_of)(&reread),
-            draft,
-            "read again it is another"
-        );
+        assert_eq!(endpoint.draft(&reread), draft, "read again it is another");
         let turns = turns
             .iter()
             .map(|turn| format!("{turn:?}"))

@@ -12,7 +12,7 @@ use crate::provider::{Asked, Glance};
 use crate::providers::facts::{
     self, is_present, keep_error, keep_request, keep_response_text, keep_usage,
 };
-use crate::providers::openai::{delta, tokens};
+use crate::providers::openai::{delta, halves, tokens};
 
 /// Model, stream and what bounds the output.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -142,8 +142,9 @@ pub(super) fn collect_with(
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     let reported = evidence
         .object("usage")
-        .and_then(|object| tokens::reported(evidence, object));
-    if let Some(mut draft) = reported {
+        .and_then(|object| Some((object, tokens::reported(evidence, object)?)));
+    if let Some((object, mut draft)) = reported {
+        halves::complete(evidence, object, output_bounds(evidence), &mut draft);
         count_search(evidence, &mut draft);
         return draft;
     }

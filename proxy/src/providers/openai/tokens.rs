@@ -9,8 +9,8 @@ use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted};
 use farebox_pricing::evidence::{Evidence, Json};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 
-const INPUT: [&str; 2] = ["prompt_tokens", "input_tokens"];
-const OUTPUT: [&str; 2] = ["completion_tokens", "output_tokens"];
+pub(super) const INPUT: [&str; 2] = ["prompt_tokens", "input_tokens"];
+pub(super) const OUTPUT: [&str; 2] = ["completion_tokens", "output_tokens"];
 const INPUT_DETAILS: [&str; 4] = [
     "prompt_tokens_details",
     "prompt_token_details",
@@ -138,7 +138,8 @@ pub(crate) fn note_unbounded_input(evidence: &mut Evidence, asked: &Asked<'_>) {
     }
 }
 
-fn top(counted: &mut Counted<'_>, names: &[&str]) -> Option<u64> {
+/// The first of the top-level counts of these names.
+pub(super) fn top(counted: &mut Counted<'_>, names: &[&str]) -> Option<u64> {
     names.iter().find_map(|name| counted.count(&[name]))
 }
 

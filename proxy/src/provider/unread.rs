@@ -1,0 +1,143 @@
+//! Counts that are there and cannot be read: a number in quotes, one beyond all numbers, a list where a count
+//! belongs. A reader takes such a member for absent, and the rest would be reported as the whole.
+//!
+//! Holds true: of an answer whose usage holds such a count, the row says so; what could be read is its lower
+//! bound.
+
+use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::money::Decimal;
+use farebox_pricing::usage::{Usage, UsageDraft, UsageSource, is_bookable};
+
+use crate::providers::sums::PLACES;
+
+/// The reason of a row of which a part could not be read.
+const NOT_READ: &str = "count_not_read";
+/// Objects in objects that are looked into; vendors have three.
+const DEPTH_MAX: u32 = 6;
+
+/// The draft, which is not the whole where a count could not be read.
+pub(crate) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
+    if draft.source != UsageSource::Reported {
+        return draft;
+    }
+    let mut objects = evidence
+        .objects
+        .iter()
+        .filter(|object| !PLACES.contains(&&*object.at));
+    if objects.any(|object| has_unread("", object.value.json(), DEPTH_MAX)) {
+        draft.source = UsageSource::Partial;
+        draft.reason = Some(NOT_READ);
+        draft.low = Some(sum(&draft));
+    }
+    draft
+}
+
+/// What could be read, over all lines.
+fn sum(draft: &UsageDraft) -> Usage {
+    let mut total = Usage::new();
+    for (meter, quantity) in draft.lines.iter().flat_map(|line| line.usage.iter()) {
+        let before = total.quantity(meter).unwrap_or(Decimal::ZERO);
+        if let Some(after) = before.checked_add(quantity) {
+            total.set(meter, after);
+        }
+    }
+    total
+}
+
+fn has_unread(name: &str, value: Json<'_>, depth: u32) -> bool {
+    if value.is_object() || value.is_array() {
+        return is_of_tokens(name)
+            || depth > 0
+                && (value
+                    .members()
+                    .any(|(name, member)| has_unread(&name, member, depth - 1))
+                    || value.items().any(|item| has_unread("", item, depth - 1)));
+    }
+    if value.number().is_some() {
+        return !value.decimal().is_some_and(is_bookable);
+    }
+    match value.str() {
+        Some(_) if is_of_tokens(name) => true,
+        Some(text) => is_count(name) && text.parse::<Decimal>().is_ok(),
+        None => value.bool().is_some() && is_of_tokens(name),
+    }
+}
+
+/// Whether nothing but a count can stand there.
+fn is_of_tokens(name: &str) -> bool {
+    ["_tokens", "_token_count", "Tokens", "TokenCount"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Whether a count may stand there: a text may too.
+fn is_count(name: &str) -> bool {
+    const PARTS: [&str; 13] = [
+        "second",
+        "duration",
+        "cost",
+        "ticks",
+        "count",
+        "request",
+        "calls",
+        "queries",
+        "units",
+        "pages",
+        "characters",
+        "channels",
+        "credits",
+    ];
+    PARTS.iter().any(|part| name.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_pricing::evidence::Kept;
+    use farebox_pricing::usage::{Line, Meter};
+
+    use super::*;
+
+    fn told_of(usage: &str) -> UsageDraft {
+        let mut evidence = Evidence::default();
+        evidence.replace_object("usage", Kept::of(usage).unwrap());
+        let draft = UsageDraft {
+            lines: vec![Line {
+                usage: [(Meter::OutputTokens, 3.into())].into_iter().collect(),
+                ..Line::default()
+            }],
+            source: UsageSource::Reported,
+            ..UsageDraft::default()
+        };
+        told(draft, &evidence)
+    }
+
+    #[test]
+    fn a_count_that_cannot_be_read_makes_a_row_partial() {
+        for usage in [
+            r#"{"prompt_tokens":"12","completion_tokens":3}"#,
+            r#"{"prompt_tokens":{},"completion_tokens":3}"#,
+            r#"{"prompt_tokens":[12],"completion_tokens":3}"#,
+            r#"{"prompt_tokens":true,"completion_tokens":3}"#,
+            r#"{"prompt_tokens":1e300,"completion_tokens":3}"#,
+            r#"{"completion_tokens":3,"details":[{"cached_tokens":"x"}]}"#,
+            r#"{"completion_tokens":3,"cost_in_usd_ticks":"7"}"#,
+        ] {
+            let draft = told_of(usage);
+            assert_eq!(draft.source, UsageSource::Partial, "{usage}");
+            assert_eq!(draft.reason, Some("count_not_read"));
+            assert_eq!(draft.low, Some(draft.lines[0].usage.clone()));
+        }
+    }
+
+    #[test]
+    fn texts_and_counts_of_every_kind_are_read() {
+        for usage in [
+            r#"{"prompt_tokens":12,"completion_tokens":3.0,"cached_tokens":null,"type":"tokens"}"#,
+            r#"{"tokens":{"input_tokens":1.5},"service_tier":"default","search_context_size":"low"}"#,
+            r#"{"promptTokensDetails":[{"modality":"TEXT","tokenCount":12}],"version":"2.0"}"#,
+            r#"{"cost":1.2e-5,"prompt_tokens":-3}"#,
+        ] {
+            assert_eq!(told_of(usage).source, UsageSource::Reported, "{usage}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A chat's usage that says only one of input and output: the total tells the other, or the row says that
+//! it is not known.
+
+use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::usage::{Meter, Usage, UsageDraft, UsageSource};
+
+use crate::providers::facts::{BYTES_PER_TOKEN, Counted};
+
+use super::tokens::{self, INPUT, OUTPUT};
+
+/// The reasons of a row without one of them.
+const NO_INPUT: &str = "input_not_reported";
+const NO_OUTPUT: &str = "output_not_reported";
+
+/// Fills in the half that is not there; `output` is what it lies between.
+pub(super) fn complete(
+    evidence: &Evidence,
+    object: Json<'_>,
+    output: (u64, u64),
+    draft: &mut UsageDraft,
+) {
+    let mut counted = Counted::new(object);
+    let mut top = |names: &[&str]| tokens::top(&mut counted, names);
+    let (meter, known, reason) = match (top(&INPUT), top(&OUTPUT)) {
+        (Some(input), None) => (Meter::OutputTokens, input, NO_OUTPUT),
+        (None, Some(output)) => (Meter::InputTokens, output, NO_INPUT),
+        _ => return,
+    };
+    let Some(line) = draft.lines.first_mut() else {
+        return;
+    };
+    if let Some(total) = top(&["total_tokens"]) {
+        // Of a total that is all input there is nothing else.
+        if let Some(rest) = total.checked_sub(known).filter(|rest| *rest > 0) {
+            line.usage.set(meter, rest);
+        }
+        return;
+    }
+    let (low, high, estimate) = match meter {
+        Meter::OutputTokens => (output.0, output.1.max(output.0), output.0),
+        _ => {
+            let bytes = evidence.counts.request_bytes;
+            (0, bytes, bytes / BYTES_PER_TOKEN)
+        }
+    };
+    draft.low = Some(line.usage.iter().chain([(meter, low.into())]).collect());
+    if meter == Meter::OutputTokens || !evidence.request.is_set(tokens::UNBOUNDED_INPUT) {
+        let high = (meter, high.into());
+        draft.high = Some(line.usage.iter().chain([high]).collect::<Usage>());
+    }
+    if estimate > 0 {
+        line.usage.set(meter, estimate);
+    }
+    draft.source = UsageSource::Partial;
+    draft.reason = Some(reason);
+}
