@@ -71,6 +71,7 @@ async fn what_people_ask_of_many_rows_goes_through_indexes_and_roll_ups() -> Res
     assert_eq!(made, [rows + 1, rows + 1, 0]);
     plans(&client).await?;
     sums(&stack, &client).await?;
+    found(&stack, &client).await?;
     answers(&stack, rows).await?;
     plans_of_answers(&stack).await?;
     // Ten thousand, page by page, while others arrive.
@@ -272,6 +273,49 @@ async fn sums(stack: &Stack, client: &Client) -> Result {
     assert_eq!(text(&usage["total"], "calls"), calls);
     let models = usage["items"].as_array().map(Vec::len);
     assert_eq!(models, usize::try_from(row.get::<_, i64>(2)).ok());
+    Ok(())
+}
+
+/// Pages of what few events have, or none, are those that reading all events gives.
+async fn found(stack: &Stack, client: &Client) -> Result {
+    for (query, condition) in [
+        ("customer=customer-5", "customer_id = 'customer-5'"),
+        (
+            "customer=customer-5&tenant=tenant-0",
+            "customer_id = 'customer-5' and tenant_id = 'tenant-0'",
+        ),
+        (
+            "customer=customer-5&unattributed=true",
+            "customer_id = 'customer-5' and tenant_id is null",
+        ),
+        (
+            "customer=customer-5&from=2026-09-04T05:30:00Z&to=2026-09-21T17:10:00Z",
+            "customer_id = 'customer-5' and started_at >= '2026-09-04T05:30:00Z' and started_at < '2026-09-21T17:10:00Z'",
+        ),
+        ("pricing=unpriced", "pricing = 'unpriced'"),
+        ("model=none", "model = 'none'"),
+    ] {
+        let sql = format!(
+            "select event_id::text from farebox.usage_events where {condition} order by event_id desc limit 90"
+        );
+        let expected: Vec<String> = (client.query(&sql, &[]).await?.iter())
+            .map(|row| row.get(0))
+            .collect();
+        assert_eq!(expected.is_empty(), query.contains("none"), "{query}");
+        let mut seen = Vec::new();
+        let mut cursor = String::new();
+        while seen.len() < 90 {
+            let path = format!("/api/v1/events?limit=30&{query}{cursor}");
+            let page = stack.api(Request::get(&path)).await?.json();
+            let items = page["items"].as_array().ok_or("no items")?;
+            seen.extend(items.iter().map(|event| text(event, "event_id")));
+            if page["next_cursor"].is_null() {
+                break;
+            }
+            cursor = format!("&cursor={}", text(&page, "next_cursor"));
+        }
+        assert_eq!(seen, expected, "{query}");
+    }
     Ok(())
 }
 

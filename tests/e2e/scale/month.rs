@@ -16,7 +16,7 @@ const SESSION_CALLS: i64 = 8;
 const RUN_CALLS: i64 = 12;
 /// Models; each tenant but the first has six of them.
 const MODELS: i64 = 24;
-/// Customers of a tenant. One has few calls.
+/// Customers of a tenant; one more has few calls, and all of nobody's.
 const CUSTOMERS: i64 = 5;
 /// One row of so many has no price, another one no usage.
 const UNPRICED_ONE_OF: i64 = 4_999;
@@ -262,7 +262,7 @@ async fn events(client: &Client, rows: i64) -> Result<String> {
                      n, s, of_session.tenant_id, coalesce(tenants.time_zone, 'UTC') as zone,
                      'model-' || (s % {TENANTS} * 5 + s / {TENANTS} % 6) % {MODELS} as model,
                      case
-                         when of_session.tenant_id is null then 'customer-' || c
+                         when of_session.tenant_id is null then 'customer-{CUSTOMERS}'
                          else {reference}
                      end as customer_id,
                      timestamptz '2026-09-01T00:00:00Z'
