@@ -8,6 +8,7 @@ use farebox_pricing::evidence::{Evidence, Json};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Usage, UsageDraft, UsageSource, is_bookable};
 
+use crate::providers::facts::{self, COUNT_UNREAD};
 use crate::providers::sums::PLACES;
 
 /// The reason of a row of which a part could not be read.
@@ -17,6 +18,10 @@ const DEPTH_MAX: u32 = 6;
 
 /// The draft, which is not the whole where a count could not be read.
 pub(crate) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
+    let is_unread = facts::is_set(evidence, COUNT_UNREAD);
+    if is_unread && draft.source == UsageSource::None {
+        return facts::missing(NOT_READ, None, None);
+    }
     if draft.source != UsageSource::Reported {
         return draft;
     }
@@ -24,7 +29,7 @@ pub(crate) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
         .objects
         .iter()
         .filter(|object| !PLACES.contains(&&*object.at));
-    if objects.any(|object| has_unread("", object.value.json(), DEPTH_MAX)) {
+    if is_unread || objects.any(|object| has_unread("", object.value.json(), DEPTH_MAX)) {
         draft.source = UsageSource::Partial;
         draft.reason = Some(NOT_READ);
         draft.low = Some(sum(&draft));

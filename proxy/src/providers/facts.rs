@@ -90,6 +90,18 @@ pub fn count_of(raw: Raw<'_>) -> Option<u64> {
     }
 }
 
+/// The fact that a count was there and could not be read.
+pub const COUNT_UNREAD: &str = "count_unread";
+
+/// Keeps a count of the answer's as a fact; one that is there and cannot be read is another.
+pub fn keep_count(evidence: &mut Evidence, name: &'static str, raw: Option<Raw<'_>>) {
+    match raw.and_then(count_of) {
+        Some(count) => evidence.response.insert(name, count),
+        None if is_present(raw) => evidence.response.insert(COUNT_UNREAD, true),
+        None => {}
+    }
+}
+
 /// A member is there and says something.
 pub fn is_present(raw: Option<Raw<'_>>) -> bool {
     raw.is_some_and(|raw| raw.bytes() != b"null")

@@ -12,7 +12,9 @@ use crate::framing::json::{Raw, items, pick, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance};
 use crate::providers::anthropic::messages;
-use crate::providers::facts::{self, Counted, keep_request, keep_usage, member};
+use crate::providers::facts::{
+    self, COUNT_UNREAD, Counted, is_present, keep_request, keep_usage, member,
+};
 use crate::providers::openai::delta;
 
 const INPUT_HEADER: &str = "x-amzn-bedrock-input-token-count";
@@ -144,7 +146,12 @@ fn keep_old(json: &[u8], evidence: &mut Evidence) {
         return;
     };
     let [titan_in, llama_in, titan_out, llama_out, results] = picked.members;
-    let count = |raw: Option<Raw<'_>>| Kept::of(raw?.get())?.json().count();
+    let mut is_unread = false;
+    let mut count = |raw: Option<Raw<'_>>| {
+        let count = Kept::of(raw?.get()).and_then(|kept| kept.json().count());
+        is_unread |= count.is_none() && is_present(raw);
+        count
+    };
     let of_results = results.map(|results| {
         items(results)
             .filter_map(|item| count(member(Some(item), "tokenCount")))
@@ -152,6 +159,9 @@ fn keep_old(json: &[u8], evidence: &mut Evidence) {
     });
     let input = count(titan_in.or(llama_in));
     let output = count(titan_out.or(llama_out)).or(of_results);
+    if is_unread {
+        evidence.response.insert(COUNT_UNREAD, true);
+    }
     let members = [("inputTokenCount", input), ("outputTokenCount", output)];
     keep_counts(evidence, &members);
 }

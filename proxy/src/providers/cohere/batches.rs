@@ -6,7 +6,7 @@ use farebox_pricing::usage::{Line, Meter, UsageDraft, UsageSource};
 
 use crate::framing::Frame;
 use crate::framing::json::{pick, pick_in};
-use crate::providers::facts::{self, count_of, keep_error, keep_response_text};
+use crate::providers::facts::{self, keep_count, keep_error, keep_response_text};
 
 /// Counts of a batch, as texts.
 const INPUT: &str = "input_tokens";
@@ -32,9 +32,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     keep_response_text(evidence, STATUS, status);
     keep_response_text(evidence, "model", model);
     for (name, raw) in [(INPUT, input), (OUTPUT, output)] {
-        if let Some(count) = raw.and_then(count_of) {
-            evidence.response.insert(name, count);
-        }
+        keep_count(evidence, name, raw);
     }
 }
 

@@ -8,7 +8,7 @@ use farebox_pricing::usage::{Line, Meter, UsageDraft, UsageSource};
 
 use crate::framing::Frame;
 use crate::framing::json::{pick, pick_in};
-use crate::providers::facts::{self, count_of, keep_error, keep_response_text};
+use crate::providers::facts::{self, keep_count, keep_error, keep_response_text};
 
 /// Facts of a batch: how many requests it has, how many of them wait, and what it cost.
 const REQUESTS: &str = "num_requests";
@@ -31,9 +31,7 @@ pub(super) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     let [requests, waiting] = state.map(|state| state.members).unwrap_or_default();
     let ticks = cost.and_then(|cost| pick_in(cost, [TICKS])?.members[0]);
     for (name, raw) in [(REQUESTS, requests), (WAITING, waiting), (TICKS, ticks)] {
-        if let Some(count) = raw.and_then(count_of) {
-            evidence.response.insert(name, count);
-        }
+        keep_count(evidence, name, raw);
     }
 }
 
