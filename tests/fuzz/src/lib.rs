@@ -102,11 +102,24 @@ pub fn magnitude(count: usize) -> u32 {
     usize::BITS - count.leading_zeros()
 }
 
-/// The bytes in random pieces.
+/// Bytes behind which a reader has to remember something.
+const JOINTS: &[u8] = b"\r\n\\\"{[:";
+
+/// The bytes in random pieces, half of the cuts behind a byte that matters.
 #[must_use]
 pub fn pieces<'a>(bytes: &'a [u8], random: &mut Random) -> Vec<&'a [u8]> {
-    let mut cuts: Vec<usize> = (0..random.below(6))
-        .map(|_| random.below(bytes.len() + 1))
+    let mut cuts: Vec<usize> = (0..random.below(12))
+        .map(|_| {
+            let at = random.below(bytes.len() + 1);
+            let joint = *random.one(JOINTS);
+            match random.below(2) {
+                0 => at,
+                _ => bytes[at..]
+                    .iter()
+                    .position(|byte| *byte == joint)
+                    .map_or(at, |gap| at + gap + 1),
+            }
+        })
         .collect();
     cuts.extend([0, bytes.len()]);
     cuts.sort_unstable();

@@ -84,7 +84,7 @@ pub fn mutated(seeds: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 
 fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
     let at = random.below(input.len() + 1);
-    match random.below(11) {
+    match random.below(13) {
         0 if at < input.len() => input[at] ^= 1 << random.below(8),
         1 if at < input.len() => input[at] = random.next().to_le_bytes()[0],
         2 => {
@@ -102,7 +102,9 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
             let piece = other[range(other.len(), random)].to_vec();
             put(input, at, &piece);
         }
-        9 => {
+        9 => behind_quote(input, at, random),
+        10 => line_ends(input, random),
+        11 => {
             let byte = random.next().to_le_bytes()[0];
             let many = vec![byte; 1 << random.below(13)];
             put(input, at, &many);
@@ -112,6 +114,22 @@ fn change(input: &mut Vec<u8>, seeds: &[Vec<u8>], random: &mut Random) {
             input[range].reverse();
         }
     }
+}
+
+/// Puts a letter of several bytes or an escape at the beginning of the next text.
+fn behind_quote(input: &mut Vec<u8>, at: usize, random: &mut Random) {
+    let quote = input[at..].iter().position(|byte| *byte == b'"');
+    let start = ["\u{1f44b}", "\\\"", "\\\\", "\\u00e9", "\u{e9}"];
+    if let Some(gap) = quote {
+        put(input, at + gap + 1, random.one(&start).as_bytes());
+    }
+}
+
+/// Ends all lines as another system does.
+fn line_ends(input: &mut Vec<u8>, random: &mut Random) {
+    let end = ["\r\n", "\r"][random.below(2)].as_bytes();
+    let lines: Vec<&[u8]> = input.split(|byte| *byte == b'\n').collect();
+    *input = lines.join(end);
 }
 
 fn put(input: &mut Vec<u8>, at: usize, piece: &[u8]) {
