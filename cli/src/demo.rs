@@ -5,6 +5,7 @@
 //! digit. It knows nothing of tenants; a call is found in its log by the id it answered with. What
 //! was booked before this run does not count.
 
+mod exact;
 mod expected;
 mod invoice;
 mod traffic;

@@ -5,13 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::exact::{Exact, text};
 use super::invoice::{Booked, Sums};
 use super::traffic::{Call, TENANTS};
 use crate::failure::{Failure, Outcome};
 use crate::simulate::truth::Served;
-
-/// Units of 1e-12 USD in one USD.
-const PICO: i128 = 1_000_000_000_000;
 
 const CARDS: [(&str, &str); 3] = [
     (
@@ -217,73 +215,6 @@ fn member<'a>(value: &'a Value, name: &str) -> Result<&'a str, String> {
         .ok_or_else(|| format!("no {name}"))
 }
 
-/// `digits × 10^-scale`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Exact {
-    digits: i128,
-    scale: u32,
-}
-
-impl Exact {
-    fn parse(text: &str) -> Result<Self, String> {
-        let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-        let digits = format!("{whole}{fraction}")
-            .parse()
-            .map_err(|_| format!("{text} is no decimal"))?;
-        let scale = u32::try_from(fraction.len()).map_err(|error| error.to_string())?;
-        Ok(Self { digits, scale })
-    }
-
-    fn times(self, other: Self) -> Result<Self, String> {
-        let digits = self
-            .digits
-            .checked_mul(other.digits)
-            .ok_or("too many digits")?;
-        Ok(Self {
-            digits,
-            scale: self.scale + other.scale,
-        })
-    }
-
-    /// Divided by `per`, in units of 1e-12, rounded half to even.
-    fn pico_per(self, per: Self) -> Result<i128, String> {
-        let overflow = || "too many digits".to_owned();
-        let up = 10i128
-            .checked_pow(per.scale)
-            .and_then(|power| power.checked_mul(PICO));
-        let over = up
-            .and_then(|up| self.digits.checked_mul(up))
-            .ok_or_else(overflow)?;
-        let under = 10i128
-            .checked_pow(self.scale)
-            .and_then(|power| power.checked_mul(per.digits))
-            .ok_or_else(overflow)?;
-        let (quotient, rest) = (over / under, over % under);
-        let is_up = match (rest * 2).cmp(&under) {
-            std::cmp::Ordering::Greater => true,
-            std::cmp::Ordering::Equal => quotient % 2 == 1,
-            std::cmp::Ordering::Less => false,
-        };
-        Ok(quotient + i128::from(is_up))
-    }
-}
-
-/// As Postgres prints it after `trim_scale`.
-pub(super) fn text(pico: i128) -> String {
-    let sign = if pico < 0 { "-" } else { "" };
-    let text = format!("{sign}{}.{:012}", pico.abs() / PICO, pico.abs() % PICO);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-/// The inverse of [`text`].
-pub(super) fn pico(text: &str) -> Result<i128, String> {
-    let one = Exact {
-        digits: 1,
-        scale: 0,
-    };
-    Exact::parse(text)?.pico_per(one)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -413,24 +344,5 @@ mod tests {
             &|_, sums| sums.billed_pico += 1,
             Some("the invoice should be 0.0000084"),
         );
-    }
-
-    #[test]
-    fn rounds_half_to_even() {
-        let per = Exact {
-            digits: 2,
-            scale: 0,
-        };
-        for (digits, expected) in [(1, 0), (3, 2), (5, 2), (7, 4)] {
-            let half = Exact { digits, scale: 12 };
-            assert_eq!(half.pico_per(per), Ok(expected));
-        }
-    }
-
-    #[test]
-    fn amounts_print_and_parse_back() {
-        for amount in ["0", "0.000000000001", "12.5", "3.000000000007"] {
-            assert_eq!(pico(amount).map(text), Ok(amount.to_owned()));
-        }
     }
 }

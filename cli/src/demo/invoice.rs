@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 use tokio_util::sync::CancellationToken;
 
-use super::expected;
+use super::exact;
 use super::traffic::Call;
 use crate::database::reason;
 use crate::deployment::now;
@@ -64,7 +64,7 @@ pub(super) async fn read_all(
         let mut sums = Sums::default();
         for row in rows(client, &invoice_sql(tenant)).await? {
             if let Some(billed) = cell(&row, "billed_usd") {
-                sums.billed_pico += expected::pico(&billed).map_err(Failure::No)?;
+                sums.billed_pico += exact::pico(&billed).map_err(Failure::No)?;
             }
         }
         all.insert(*tenant, sums);
@@ -144,7 +144,7 @@ pub(super) async fn print(client: &Client, tenant: &str) -> Outcome {
         let text = |name: &str| cell(row, name).unwrap_or_else(|| "–".to_owned());
         let billed = cell(row, "billed_usd");
         if let Some(billed) = &billed {
-            total += expected::pico(billed).map_err(Failure::No)?;
+            total += exact::pico(billed).map_err(Failure::No)?;
         }
         table.row([
             text("provider"),
@@ -156,7 +156,7 @@ pub(super) async fn print(client: &Client, tenant: &str) -> Outcome {
     }
     println!("Invoice of {tenant}\n");
     print!("{}", table.for_terminal());
-    println!("\n  total {} USD\n  {sql};\n", expected::text(total));
+    println!("\n  total {} USD\n  {sql};\n", exact::text(total));
     Ok(())
 }
 
