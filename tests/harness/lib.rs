@@ -8,6 +8,7 @@ pub mod binary;
 pub mod corpus;
 pub mod exchange;
 pub mod http2;
+pub mod leftovers;
 pub mod measure;
 pub mod postgres;
 pub mod process;
