@@ -16,14 +16,14 @@ use crate::money::{Decimal, Usd};
 use crate::time::Timestamp;
 use crate::usage::{Line, Meter, Usage, UsageSource};
 
+pub use crate::usage::MODEL_BYTES_MAX;
+
 mod record;
 
 pub use record::write;
 
 /// Version of the record's shape.
 pub const SCHEMA: u32 = 1;
-/// Longest model name kept, in bytes.
-pub const MODEL_BYTES_MAX: usize = 256;
 /// Most things kept by a vendor that one event names.
 pub const OBJECTS_MAX: usize = 8;
 /// Longest name of one of them, in bytes; a longer one is left out.
@@ -266,8 +266,8 @@ pub struct Charge {
     pub cost_usd: Option<Usd>,
     /// What the operator charges.
     pub billed_usd: Option<Usd>,
-    /// Which rate of which card.
-    pub cost_rule: Option<String>,
+    /// Which rate of which card; charges that came about in the same way share it.
+    pub cost_rule: Option<Arc<str>>,
     /// Which selling rule.
     pub price_rule: Option<PriceRule>,
     /// The quantity that the selling rule makes of what was counted, where it has steps or a minimum of
@@ -280,9 +280,9 @@ pub struct Charge {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RateCards {
     /// The provider's card.
-    pub cost: Option<String>,
+    pub cost: Option<Arc<str>>,
     /// The selling rules.
-    pub price: Option<String>,
+    pub price: Option<Arc<str>>,
 }
 
 fn is_false(value: &bool) -> bool {

@@ -217,7 +217,7 @@ impl Evidence {
 
     /// Sets a text fact of the answer, unless it is too long to be a name.
     pub fn set_response_text(&mut self, name: &'static str, text: &str) {
-        if text.len() <= crate::event::MODEL_BYTES_MAX {
+        if text.len() <= crate::usage::MODEL_BYTES_MAX {
             self.response.insert(name, text);
         }
     }

@@ -5,8 +5,9 @@
 //! them: texts are most of what a charge costs.
 
 use std::fmt;
+use std::sync::Arc;
 
-use self::quantity::{Names, Quantity, Sale};
+use self::quantity::{Quantity, Sale};
 use crate::event::{Charge, Event, Pricing, RateCards};
 use crate::money::{Decimal, Usd};
 use crate::rate_card::selling::{ALL_PROVIDERS, Buyer, ForSale, Offer, SellingPrice, SellingRules};
@@ -160,18 +161,18 @@ pub fn price_event_as_stamped(event: &Event, cards: &CardSet) -> Result<Priced, 
         provider: provider.to_owned(),
         revision: revision.to_owned(),
     };
-    let of_cost = |revision: &String| {
+    let of_cost = |revision: &str| {
         let card = cards.card_of_revision(&event.provider, revision);
         card.ok_or_else(|| unknown(&event.provider, revision))
     };
-    let of_price = |revision: &String| {
+    let of_price = |revision: &str| {
         let rules = cards.selling_of_revision(revision);
         rules.ok_or_else(|| unknown(ALL_PROVIDERS, revision))
     };
     let by = By {
         cards,
-        card: named.cost.as_ref().map(of_cost).transpose()?,
-        selling: named.price.as_ref().map(of_price).transpose()?,
+        card: named.cost.as_deref().map(of_cost).transpose()?,
+        selling: named.price.as_deref().map(of_price).transpose()?,
     };
     if let Some(amounts) = without_prices(event) {
         return Ok(Priced::new(Vec::new(), amounts));
@@ -282,11 +283,11 @@ fn price_by(
     let mut sums = Sums::default();
     let mut charges = Vec::with_capacity(quantities(lines));
     for line in lines {
-        let mut names = None;
+        let mut model = None;
         each_quantity(by, call, line, missing, |quantity| {
             sums.add(quantity);
-            let names = names.get_or_insert_with(|| Names::of(&line.model));
-            charges.push(quantity.charge(names));
+            let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
+            charges.push(quantity.charge(model));
         });
     }
     Priced::new(charges, sums.amounts(by, lines))
@@ -467,8 +468,8 @@ impl Sums {
                 Some(_) => Pricing::Partial,
             },
             rate_cards: RateCards {
-                cost: by.card.map(|card| card.revision().to_owned()),
-                price: by.selling.map(|rules| rules.revision().to_owned()),
+                cost: by.card.map(RateCard::shared_revision),
+                price: by.selling.map(SellingRules::shared_revision),
             },
         }
     }

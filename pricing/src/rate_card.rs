@@ -6,6 +6,7 @@
 //! know leaves the line without a price, never with the base one.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use self::by_name::ByName;
 pub use self::condition::LINE_CONDITIONS_MAX;
@@ -102,7 +103,7 @@ pub enum Unpriced<'a> {
 pub struct RateCard {
     provider: Box<str>,
     canonical: Box<str>,
-    revision: Box<str>,
+    revision: Arc<str>,
     models: Box<[CompiledModel]>,
     /// The place in `models` of [`ANY_MODEL`].
     any_model: Option<usize>,
@@ -155,6 +156,16 @@ struct CompiledRate {
     usd: Decimal,
     per: Decimal,
     steps: Option<Box<Steps>>,
+    /// How the first price by it came about, in words. Nearly all that follow come about the same way.
+    written: OnceLock<Box<Written>>,
+}
+
+/// How a price came about: the rate with what was added and multiplied, each a bit for each place in its revision.
+#[derive(Debug)]
+struct Written {
+    addons: u64,
+    factors: u64,
+    text: Arc<str>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -181,6 +192,11 @@ impl RateCard {
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// The same, for what keeps it beside many others.
+    pub(crate) fn shared_revision(&self) -> Arc<str> {
+        Arc::clone(&self.revision)
     }
 
     /// The canonical form, RFC 8785; [`RateCard::from_json`] reads it back to the same revision.

@@ -129,6 +129,14 @@ impl Usage {
         }
     }
 
+    /// Adds to a meter; the sum. `None`, and nothing is added, past the bounds of a decimal.
+    pub fn add(&mut self, meter: Meter, quantity: Decimal) -> Option<Decimal> {
+        let before = self.quantity(meter).unwrap_or(Decimal::ZERO);
+        let sum = before.checked_add(quantity)?;
+        self.set(meter, sum);
+        Some(sum)
+    }
+
     /// The quantity, when the meter was reported.
     #[must_use]
     pub fn quantity(&self, meter: Meter) -> Option<Decimal> {
@@ -179,6 +187,8 @@ impl<'de> Deserialize<'de> for Usage {
     }
 }
 
+/// Longest model name kept, in bytes.
+pub const MODEL_BYTES_MAX: usize = 256;
 /// Quantities that can be booked stay below ten to this power, so that sums of them always fit.
 pub const QUANTITY_DIGITS_MAX: u32 = 15;
 
@@ -257,4 +267,20 @@ pub struct UsageDraft {
     pub low: Option<Usage>,
     /// Upper bounds over all lines, when the source is not `reported`.
     pub high: Option<Usage>,
+}
+
+impl UsageDraft {
+    /// The lines' sum by meter. A sum past the bounds of a decimal leaves its meter at what it was before;
+    /// the lines stand.
+    #[must_use]
+    pub fn total(&self) -> Usage {
+        if let [line] = self.lines.as_slice() {
+            return line.usage.clone();
+        }
+        let mut total = Usage::new();
+        for (meter, quantity) in self.lines.iter().flat_map(|line| line.usage.iter()) {
+            let _ = total.add(meter, quantity);
+        }
+        total
+    }
 }

@@ -12,7 +12,7 @@ use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::price;
 use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
-use farebox_pricing::usage::{Usage, UsageDraft, UsageSource};
+use farebox_pricing::usage::{UsageDraft, UsageSource};
 use uuid::Uuid;
 
 use crate::Shared;
@@ -268,7 +268,7 @@ impl Call {
 
     fn fill_usage(&mut self, draft: UsageDraft, evidence: Evidence) {
         let event = &mut self.event;
-        event.usage = sum(&draft);
+        event.usage = draft.total();
         event.lines = draft.lines;
         event.usage_source = draft.source;
         event.usage_reason = draft.reason.map(str::to_owned);
@@ -346,21 +346,6 @@ impl Drop for Call {
     fn drop(&mut self) {
         self.settle(Ending::DownstreamGone, None);
     }
-}
-
-/// The lines' sum by meter. A sum past the bounds of a decimal leaves the meter out; the lines stand.
-fn sum(draft: &UsageDraft) -> Usage {
-    if let [line] = draft.lines.as_slice() {
-        return line.usage.clone();
-    }
-    let mut total = Usage::new();
-    for (meter, quantity) in draft.lines.iter().flat_map(|line| line.usage.iter()) {
-        let before = total.quantity(meter).unwrap_or(Decimal::ZERO);
-        if let Some(after) = before.checked_add(quantity) {
-            total.set(meter, after);
-        }
-    }
-    total
 }
 
 thread_local! {

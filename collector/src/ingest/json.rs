@@ -252,7 +252,7 @@ mod tests {
             price_rate: Some(rate("0.3")),
             cost_usd: Some(Usd::from_pico(18_000_000)),
             billed_usd: Some(Usd::from_pico(36_000_000)),
-            cost_rule: Some("openai/m/input_tokens".to_owned()),
+            cost_rule: Some("openai/m/input_tokens".into()),
             price_rule: Some("markup".into()),
             billed_quantity: None,
         };

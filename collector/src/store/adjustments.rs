@@ -178,7 +178,7 @@ impl Standing {
 pub(crate) fn revision_text(cards: &RateCards) -> Option<String> {
     match (&cards.cost, &cards.price) {
         (Some(cost), Some(price)) => Some(format!("{cost}+{price}")),
-        (Some(one), None) | (None, Some(one)) => Some(one.clone()),
+        (Some(one), None) | (None, Some(one)) => Some(one.to_string()),
         (None, None) => None,
     }
 }

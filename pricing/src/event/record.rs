@@ -184,8 +184,8 @@ pub fn write(event: &Event, out: &mut Text) {
     }
     name(out, b",\"pricing\":\"", pricing.name());
     let RateCards { cost, price } = rate_cards;
-    text_or_null(out, b",\"rate_cards\":{\"cost\":", cost);
-    text_or_null(out, b",\"price\":", price);
+    text_or_null(out, b",\"rate_cards\":{\"cost\":", cost.as_deref());
+    text_or_null(out, b",\"price\":", price.as_deref());
     out.put(b"}");
 
     some_text(out, b",\"upstream_request_id\":", upstream_request_id);
@@ -394,7 +394,7 @@ fn some_text<const N: usize>(out: &mut Text, key: &[u8; N], some: &Option<String
 }
 
 #[inline(always)]
-fn text_or_null<const N: usize>(out: &mut Text, key: &[u8; N], some: &Option<String>) {
+fn text_or_null<const N: usize>(out: &mut Text, key: &[u8; N], some: Option<&str>) {
     out.put(key);
     match some {
         Some(text) => out.put_str(text),

@@ -60,10 +60,7 @@ pub fn charge(
     let before_point = usize::from(Usd::SCALE) + usize::from(per.scale());
     let mut per = magnitude(per);
     // Prices are for a million, a thousand, one: then nothing is left to divide by.
-    if let Some(exponent) = POWERS_OF_TEN[..PER_POWERS]
-        .iter()
-        .position(|power| *power == per)
-    {
+    if let Some(exponent) = u64::try_from(per).ok().and_then(exponent_of_units) {
         behind_point += exponent;
         per = 1;
     }
@@ -83,8 +80,22 @@ fn magnitude(term: Decimal) -> u128 {
     term.mantissa().unsigned_abs()
 }
 
-/// How many powers of ten are looked through for the units of a price: up to a billion.
-const PER_POWERS: usize = 10;
+/// Which power of ten the units of a price are, up to a billion.
+const fn exponent_of_units(per: u64) -> Option<usize> {
+    Some(match per {
+        1 => 0,
+        10 => 1,
+        100 => 2,
+        1_000 => 3,
+        10_000 => 4,
+        100_000 => 5,
+        1_000_000 => 6,
+        10_000_000 => 7,
+        100_000_000 => 8,
+        1_000_000_000 => 9,
+        _ => return None,
+    })
+}
 
 /// All that fit 128 bits.
 const POWERS_OF_TEN: [u128; 39] = {
@@ -100,10 +111,7 @@ const POWERS_OF_TEN: [u128; 39] = {
 /// What nearly every charge for tokens is: positive, small, for a power of ten of units, and exact.
 fn in_64_bits(quantity: Decimal, usd: Decimal, factors: &[Decimal], per: Decimal) -> Option<u64> {
     let digits = |term: Decimal| u64::try_from(term.mantissa()).ok();
-    let per_digits = u128::from(digits(per)?);
-    let exponent = POWERS_OF_TEN[..PER_POWERS]
-        .iter()
-        .position(|power| *power == per_digits)?;
+    let exponent = exponent_of_units(digits(per)?)?;
     let mut product = digits(quantity)?.checked_mul(digits(usd)?)?;
     let mut behind_point = usize::from(quantity.scale()) + usize::from(usd.scale()) + exponent;
     for factor in factors {

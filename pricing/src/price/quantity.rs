@@ -17,45 +17,26 @@ pub(super) struct Sale<'s, 'a> {
     pub(super) is_covered: bool,
 }
 
-/// Names that the charges of a line share.
-pub(super) struct Names<'a> {
-    model: Arc<str>,
-    /// The selling rule of the charge before.
-    rule: Option<(&'a str, Arc<str>)>,
-}
-
-impl<'a> Names<'a> {
-    pub(super) fn of(model: &str) -> Self {
-        Self {
-            model: Arc::from(model),
-            rule: None,
-        }
-    }
-
-    fn rule(&mut self, name: &'a str) -> Arc<str> {
-        match &self.rule {
-            Some((last, shared)) if std::ptr::eq(*last, name) => Arc::clone(shared),
-            _ => {
-                let shared = Arc::from(name);
-                self.rule = Some((name, Arc::clone(&shared)));
-                shared
-            }
-        }
-    }
-}
-
-/// Which selling rule.
-#[derive(Clone, Copy)]
-enum SoldBy<'a> {
-    Rule(&'a str),
-    Own(&'static str),
+/// What the tenant is asked for a quantity.
+#[derive(Clone, Copy, Default)]
+enum Terms<'a> {
+    /// Nothing that is known.
+    #[default]
+    Unknown,
+    /// What the provider asks.
+    Cost,
+    /// That, times the second, by a rule.
+    Markup(&'a Arc<str>, &'a Decimal),
+    /// A rate of its own, by a rule.
+    Fixed(&'a Arc<str>, Rate),
+    /// Nothing: it is owed for by something else.
+    Nothing(&'static str),
 }
 
 /// The price half of a charge.
 #[derive(Default)]
 pub(super) struct Sold<'a> {
-    rate: Option<Rate>,
-    rule: Option<SoldBy<'a>>,
+    terms: Terms<'a>,
     pub(super) usd: Option<Usd>,
     /// Where the rule has steps of its own.
     quantity: Option<Decimal>,
@@ -71,40 +52,42 @@ impl<'a> Sale<'_, 'a> {
         cost: Option<&Price<'_>>,
         cost_usd: Option<Usd>,
     ) -> Sold<'a> {
-        let priced_as = match cost {
-            Some(cost) => cost.of,
-            // As nearly every card says.
-            None if meter == Meter::ReasoningTokens => Meter::OutputTokens,
-            None => meter,
-        };
-        let rule = self.offer.and_then(|offer| offer.rule(meter, priced_as));
-        let cost_rate = cost.map(|cost| cost.rate);
+        let rule = self.offer.and_then(|offer| {
+            let priced_as = match cost {
+                Some(cost) => cost.of,
+                // As nearly every card says.
+                None if meter == Meter::ReasoningTokens => Meter::OutputTokens,
+                None => meter,
+            };
+            offer.rule(meter, priced_as)
+        });
         match rule {
-            Some((rule, SellingPrice::Fixed { usd, per, steps })) => {
-                let own = steps.map(|steps| steps.billed(quantity));
+            Some((
+                rule,
+                &SellingPrice::Fixed {
+                    usd,
+                    per,
+                    ref steps,
+                },
+            )) => {
+                let own = steps.as_ref().map(|steps| steps.billed(quantity));
                 let billed = own.unwrap_or(Some(stepped));
                 Sold {
-                    rate: Some(Rate { usd, per }),
-                    rule: Some(SoldBy::Rule(rule)),
+                    terms: Terms::Fixed(rule, Rate { usd, per }),
                     usd: billed.and_then(|billed| charge(billed, usd, &[], per).ok()),
                     quantity: own.flatten(),
                 }
             }
             _ if self.is_covered => Sold::nothing(PRICE_RULE_COVERED),
             Some((rule, SellingPrice::Markup(markup))) => Sold {
-                rate: cost_rate.and_then(|rate| {
-                    let usd = rate.usd.checked_mul(markup)?;
-                    Some(Rate { usd, per: rate.per })
+                terms: Terms::Markup(rule, markup),
+                usd: cost.filter(|_| cost_usd.is_some()).and_then(|cost| {
+                    charge(stepped, cost.rate.usd, &[*markup], cost.rate.per).ok()
                 }),
-                rule: Some(SoldBy::Rule(rule)),
-                usd: cost_rate
-                    .zip(cost_usd)
-                    .and_then(|(rate, _)| charge(stepped, rate.usd, &[markup], rate.per).ok()),
                 quantity: None,
             },
             None if self.paid_by == PaidBy::Operator => Sold {
-                rate: cost_rate,
-                rule: cost_rate.map(|_| SoldBy::Own(PRICE_RULE_COST)),
+                terms: Terms::Cost,
                 usd: cost_usd,
                 quantity: None,
             },
@@ -114,16 +97,39 @@ impl<'a> Sale<'_, 'a> {
 }
 
 impl Sold<'_> {
-    /// Owed for by something else.
     fn nothing(rule: &'static str) -> Self {
         Self {
-            rate: Some(Rate {
-                usd: Decimal::ZERO,
-                per: Decimal::from(1),
-            }),
-            rule: Some(SoldBy::Own(rule)),
+            terms: Terms::Nothing(rule),
             usd: Some(Usd::ZERO),
             quantity: None,
+        }
+    }
+}
+
+impl Terms<'_> {
+    /// The rate that is asked and the rule that asks it, beside what the provider asks.
+    fn of(&self, cost: Option<&Price<'_>>) -> (Option<Rate>, Option<PriceRule>) {
+        match *self {
+            Self::Unknown => (None, None),
+            Self::Cost => match cost {
+                Some(cost) => (Some(cost.rate), Some(PriceRule::Own(PRICE_RULE_COST))),
+                None => (None, None),
+            },
+            Self::Markup(rule, markup) => {
+                let rate = cost.and_then(|cost| {
+                    let usd = cost.rate.usd.checked_mul(*markup)?;
+                    Some(Rate { usd, ..cost.rate })
+                });
+                (rate, Some(PriceRule::Named(Arc::clone(rule))))
+            }
+            Self::Fixed(rule, rate) => (Some(rate), Some(PriceRule::Named(Arc::clone(rule)))),
+            Self::Nothing(rule) => {
+                let rate = Rate {
+                    usd: Decimal::ZERO,
+                    per: Decimal::from(1),
+                };
+                (Some(rate), Some(PriceRule::Own(rule)))
+            }
         }
     }
 }
@@ -165,20 +171,19 @@ impl<'p, 'a> Quantity<'p, 'a> {
         }
     }
 
-    pub(super) fn charge(&self, names: &mut Names<'a>) -> Charge {
+    /// `model` is shared by the charges of a line.
+    pub(super) fn charge(&self, model: &Arc<str>) -> Charge {
+        let (price_rate, price_rule) = self.sold.terms.of(self.price);
         Charge {
-            model: Arc::clone(&names.model),
+            model: Arc::clone(model),
             meter: self.meter,
             quantity: self.quantity,
             cost_rate: self.price.map(|price| price.rate),
-            price_rate: self.sold.rate,
+            price_rate,
             cost_usd: self.cost_usd,
             billed_usd: self.sold.usd,
             cost_rule: self.price.map(Price::rule),
-            price_rule: self.sold.rule.map(|rule| match rule {
-                SoldBy::Rule(name) => PriceRule::Named(names.rule(name)),
-                SoldBy::Own(name) => PriceRule::Own(name),
-            }),
+            price_rule,
             billed_quantity: self.sold.quantity,
         }
     }

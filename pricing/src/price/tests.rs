@@ -350,7 +350,7 @@ fn long_context_is_a_cliff_over_the_whole_input() {
         let charge = priced.charges.last().unwrap().clone();
         (
             charge.cost_usd.unwrap().to_string(),
-            charge.cost_rule.unwrap(),
+            charge.cost_rule.unwrap().to_string(),
         )
     };
     let base = "openai/gpt-6-sol/output_tokens?service_tier=priority";

@@ -9,6 +9,56 @@ use std::hash::{BuildHasherDefault, Hasher};
 /// By name.
 pub(super) type ByName<V> = HashMap<Box<str>, V, BuildHasherDefault<NameHasher>>;
 
+/// Names that are compared one by one: a hash costs as much as a handful of comparisons.
+const FEW_MAX: usize = 8;
+
+/// By name, where most have few names.
+#[derive(Debug)]
+pub(super) enum FewByName<V> {
+    /// At most [`FEW_MAX`].
+    Few(Vec<(Box<str>, V)>),
+    /// More.
+    Many(ByName<V>),
+}
+
+impl<V> Default for FewByName<V> {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl<V: Default> FewByName<V> {
+    pub(super) fn get(&self, name: &str) -> Option<&V> {
+        match self {
+            Self::Few(few) => {
+                let mut few = few.iter();
+                few.find(|(one, _)| **one == *name).map(|(_, value)| value)
+            }
+            Self::Many(many) => many.get(name),
+        }
+    }
+
+    /// What is under a name, made where nothing is.
+    pub(super) fn at(&mut self, name: &str) -> &mut V {
+        if let Self::Few(few) = self
+            && few.len() == FEW_MAX
+        {
+            *self = Self::Many(std::mem::take(few).into_iter().collect());
+        }
+        match self {
+            Self::Few(few) => {
+                let place = few.iter().position(|(one, _)| **one == *name);
+                let place = place.unwrap_or_else(|| {
+                    few.push((name.into(), V::default()));
+                    few.len() - 1
+                });
+                &mut few[place].1
+            }
+            Self::Many(many) => many.entry(name.into()).or_default(),
+        }
+    }
+}
+
 /// An odd number without a pattern in its bits: the golden ratio's.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -54,6 +104,24 @@ mod tests {
     use std::hash::BuildHasher;
 
     use super::*;
+
+    #[test]
+    fn few_names_and_many_are_found_alike() {
+        let mut named: FewByName<usize> = FewByName::default();
+        assert_eq!(named.get("a"), None);
+        for number in 0..3 * FEW_MAX {
+            for count in 1..=2 {
+                *named.at(&format!("name-{number}")) += number;
+                assert_eq!(
+                    named.get(&format!("name-{number}")),
+                    Some(&(count * number))
+                );
+            }
+            assert_eq!(named.get("name-0"), Some(&0));
+            assert_eq!(named.get("name"), None);
+        }
+        assert!(matches!(named, FewByName::Many(many) if many.len() == 3 * FEW_MAX));
+    }
 
     #[test]
     fn names_that_are_alike_have_hashes_that_are_not() {

@@ -4,6 +4,7 @@
 //! thousands of models are resident in a proxy.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use super::check::{self, Problems};
 use super::condition::{When, WordId, Words};
@@ -222,6 +223,7 @@ impl Shared<'_> {
             usd,
             per,
             steps: Steps::said(rate.round_up_to, rate.minimum).map(Box::new),
+            written: OnceLock::new(),
         }
     }
 

@@ -125,6 +125,10 @@ impl Pattern {
 
 /// The name without `-YYYY-MM-DD`, `-YYYYMMDD`, `@date`, `-latest`, `@latest` or `@default`.
 pub(super) fn without_date(name: &str) -> Option<&str> {
+    // Most names end in neither a digit nor one of the words.
+    if !matches!(name.as_bytes().last(), Some(b'0'..=b'9' | b't')) {
+        return None;
+    }
     if let Some(rest) = name.strip_suffix("-latest") {
         return Some(rest);
     }

@@ -1,10 +1,12 @@
 //! From a line to its prices: which revision, which conditions, which rate of a meter.
 //!
-//! Nothing here allocates but [`Price::rule`], which writes down how a price came about.
+//! Nothing here allocates but [`Price::rule`], which writes down how a price came about, once for each way.
+
+use std::sync::Arc;
 
 use super::{
     Authoritative, Compiled, CompiledModel, CompiledRate, Facts, INPUT_AT_MOST,
-    LINE_CONDITIONS_MAX, RateCard, Steps, Unpriced, WHOLE_INPUT, bit,
+    LINE_CONDITIONS_MAX, RateCard, Steps, Unpriced, WHOLE_INPUT, Written, bit,
 };
 use crate::event::Rate;
 use crate::money::Decimal;
@@ -51,8 +53,7 @@ enum Came<'a> {
     Reported(Meter),
     Rated {
         source: Source<'a>,
-        /// The rate's conditions.
-        when: u16,
+        rate: &'a CompiledRate,
         /// A bit for each add-on of the revision that was added.
         addons: u64,
         /// A bit for each factor of the revision that was multiplied.
@@ -92,26 +93,41 @@ impl<'a> Price<'a> {
     /// `openai/gpt-6-sol/output_tokens?input_above=272000&service_tier=priority@2026-08-21`. A rule
     /// that names another meter or model shows a fallback.
     #[must_use]
-    pub fn rule(&self) -> String {
-        let card = self.card;
-        let mut rule = String::with_capacity(RULE_BYTES);
-        let (source, when, addons, factors) = match self.came {
+    pub fn rule(&self) -> Arc<str> {
+        match self.came {
             Came::Reported(meter) => {
-                rule.push_str(&card.provider);
-                rule.push_str(match self.of == meter {
+                let how = match self.of == meter {
                     true => "/reported/",
                     false => "/covered_by/",
-                });
-                rule.push_str(meter.name());
-                return rule;
+                };
+                [&self.card.provider, how, meter.name()].concat().into()
             }
             Came::Rated {
                 source,
-                when,
+                rate,
                 addons,
                 factors,
-            } => (source, when, addons, factors),
-        };
+            } => {
+                let written = rate.written.get();
+                let same = written.filter(|way| (way.addons, way.factors) == (addons, factors));
+                if let Some(way) = same {
+                    return Arc::clone(&way.text);
+                }
+                let text: Arc<str> = self.rated(&source, rate.when, addons, factors).into();
+                // Only the first way is kept.
+                let _ = rate.written.set(Box::new(Written {
+                    addons,
+                    factors,
+                    text: Arc::clone(&text),
+                }));
+                text
+            }
+        }
+    }
+
+    fn rated(&self, source: &Source<'_>, when: u16, addons: u64, factors: u64) -> String {
+        let card = self.card;
+        let mut rule = String::with_capacity(RULE_BYTES);
         rule.push_str(&source.model.rule_start);
         rule.push_str(self.of.name());
         let addons = bits(addons).map(|place| source.revision.addons[place].when);
@@ -273,7 +289,7 @@ impl<'a> Selection<'a> {
             card: self.card,
             came: Came::Rated {
                 source: *source,
-                when: rate.when,
+                rate,
                 addons,
                 factors,
             },

@@ -5,7 +5,9 @@
 //! that asks for the most counts: tenant before plan before model before provider before meter, then
 //! conditions, then the latest start. Two that could tie are refused when the file is loaded.
 
-use super::by_name::ByName;
+use std::sync::Arc;
+
+use super::by_name::{ByName, FewByName};
 use super::condition::When;
 use super::{InvalidCard, RateCard, Steps};
 use crate::event::PaidBy;
@@ -73,11 +75,11 @@ pub struct ForSale<'a> {
 #[derive(Debug)]
 pub struct SellingRules {
     canonical: Box<str>,
-    revision: Box<str>,
+    revision: Arc<str>,
     rules: Box<[CompiledRule]>,
     allowances: Vec<Allowance>,
     by_tenant: ByName<Scope>,
-    by_plan: ByName<Scope>,
+    by_plan: FewByName<Scope>,
     everybody: Scope,
 }
 
@@ -87,14 +89,15 @@ struct Scope {
     /// Of any model and provider.
     any: Vec<u32>,
     /// Of any model of one.
-    by_provider: ByName<Vec<u32>>,
+    by_provider: FewByName<Vec<u32>>,
     /// Of one model, of any provider or one.
-    by_model: ByName<Vec<u32>>,
+    by_model: FewByName<Vec<u32>>,
 }
 
 #[derive(Debug)]
 struct CompiledRule {
-    name: Box<str>,
+    /// Shared with the charges that were sold by it.
+    name: Arc<str>,
     /// Beside a tenant; the index knows the tenant.
     plan: Option<Box<str>>,
     provider: Option<Box<str>>,
@@ -161,6 +164,11 @@ impl SellingRules {
     #[must_use]
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    /// The same, for what keeps it beside many others.
+    pub(crate) fn shared_revision(&self) -> Arc<str> {
+        Arc::clone(&self.revision)
     }
 
     /// The canonical form, RFC 8785; [`SellingRules::from_json`] reads it back to the same revision.

@@ -462,7 +462,7 @@ fn a_fallback_is_followed_and_shown() {
     let line = line(&[], &[]);
     let prices = card.select(&line, Timestamp::default()).unwrap();
     let price = prices.price(Meter::CacheReadAudioTokens).unwrap();
-    assert_eq!(price.rule(), "acme-ai/m-1/input_tokens");
+    assert_eq!(&*price.rule(), "acme-ai/m-1/input_tokens");
     assert!(prices.price(Meter::OutputTokens).is_none());
 }
 

@@ -9,7 +9,7 @@ use farebox_pricing::price;
 use farebox_pricing::rate_card::selling::Buyer;
 use farebox_pricing::usage::UsageSource;
 
-use super::{Call, Clock, new_event_id, now, sum, with_record};
+use super::{Call, Clock, new_event_id, now, with_record};
 use crate::admission::SoFar;
 use crate::config::OnUnrecordable;
 use crate::failure::Code;
@@ -131,7 +131,7 @@ impl Call {
         };
         let priced = price::amounts(&event.provider, lines, cards, buyer, event.started_at);
         self.permit.cover(&SoFar {
-            usage: sum(&draft),
+            usage: draft.total(),
             billed: priced.billed_usd,
             cost: priced.cost_usd,
             paid_by,

@@ -2,7 +2,7 @@
 
 use farebox_pricing::id;
 use farebox_pricing::money::Decimal;
-use farebox_pricing::usage::Meter;
+use farebox_pricing::usage::{MODEL_BYTES_MAX, Meter};
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -34,8 +34,6 @@ const REQUESTS_MAX: i128 = u32::MAX as i128;
 const AMOUNT_DIGITS_MAX: u32 = 18;
 /// An amount has no more digits behind its point than money has.
 const AMOUNT_SCALE_MAX: u8 = 12;
-/// Longest name of a model, in bytes.
-const MODEL_BYTES_MAX: usize = 256;
 
 /// A limit to set.
 #[derive(Deserialize, ToSchema)]

@@ -1,5 +1,7 @@
 //! Writes corrections and adjustments, many rows in one statement.
 
+use std::sync::Arc;
+
 use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
@@ -25,7 +27,7 @@ pub(super) async fn insert_corrections(
         write(&mut out);
         String::from_utf8_lossy(&out).into_owned()
     };
-    let card = |card: &Option<String>| card.as_deref().and_then(parse_sha256).map(Vec::from);
+    let card = |card: &Option<Arc<str>>| card.as_deref().and_then(parse_sha256).map(Vec::from);
     let of = |pick: fn(&Standing) -> Option<&str>| -> Vec<Option<&str>> {
         changed.iter().map(|(standing, _)| pick(standing)).collect()
     };

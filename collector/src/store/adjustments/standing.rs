@@ -25,7 +25,7 @@ struct Kept(
     Option<(Decimal, Decimal)>,
     Option<Usd>,
     Option<Usd>,
-    Option<String>,
+    Option<Arc<str>>,
     Option<PriceRule>,
     #[serde(default)] Option<Decimal>,
 );

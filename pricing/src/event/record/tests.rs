@@ -213,8 +213,8 @@ impl Chance {
                 .map(|pico| Usd::from_pico(i128::from(pico))),
             pricing: self.one_of(Pricing::ALL),
             rate_cards: RateCards {
-                cost: self.some_text(),
-                price: self.some_text(),
+                cost: self.some_text().map(Into::into),
+                price: self.some_text().map(Into::into),
             },
             upstream_request_id: self.some_text(),
             response_id: self.some_text(),

@@ -163,7 +163,7 @@ fn the_collector_prices_by_the_revision_of_the_event() {
         price_event_as_stamped(event, &cards).map(|priced| priced.cost_usd.unwrap().to_string())
     };
     assert_eq!(cost(&event), Ok("0.003".into()));
-    event.rate_cards.cost = Some(old.to_owned());
+    event.rate_cards.cost = Some(old.into());
     assert_eq!(cost(&event), Ok("0.002".into()));
     let back = cards.with_revision("openai", old).unwrap();
     assert_eq!(

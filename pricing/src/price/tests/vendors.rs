@@ -54,7 +54,7 @@ fn the_vendors_own_amount_is_the_cost_and_covers_the_rest() {
             .map(|charge| {
                 (
                     charge.cost_usd.unwrap().to_string(),
-                    charge.cost_rule.unwrap(),
+                    charge.cost_rule.unwrap().to_string(),
                 )
             })
             .collect();
@@ -394,7 +394,7 @@ fn a_card_names_the_cards_it_falls_back_on() {
     assert_eq!(priced.pricing, Pricing::Unpriced);
     let mut event = states::event("reported", &[pinned]);
     event.provider = "azure".into();
-    event.rate_cards.cost = Some(alone.revision().to_owned());
+    event.rate_cards.cost = Some(alone.revision().into());
     let refused = price_event_as_stamped(&event, &without).unwrap_err();
     assert_eq!(refused.provider, "openai");
     for provider in ["azure", "vertex", "bedrock"] {

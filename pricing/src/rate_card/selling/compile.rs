@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::by_name::ByName;
+use super::super::by_name::{ByName, FewByName};
 use super::super::check::{Problems, check_price, check_steps};
 use super::super::condition::{When, Words};
 use super::super::{CARD_SCHEMA, InvalidCard, Steps, bit, canonical};
@@ -68,21 +68,18 @@ pub(super) fn compile(file: &SellingFile) -> Result<SellingRules, InvalidCard> {
         rules,
         allowances: file.allowances.clone(),
         by_tenant: ByName::default(),
-        by_plan: ByName::default(),
+        by_plan: FewByName::default(),
         everybody: Scope::default(),
     };
     for (place, rule) in (0..).zip(&file.rules) {
         let scope = match (&rule.tenant, &rule.plan) {
             (Some(tenant), _) => selling.by_tenant.entry(tenant.as_str().into()).or_default(),
-            (None, Some(plan)) => selling.by_plan.entry(plan.as_str().into()).or_default(),
+            (None, Some(plan)) => selling.by_plan.at(plan),
             (None, None) => &mut selling.everybody,
         };
         let list = match (&rule.model, &rule.provider) {
-            (Some(model), _) => scope.by_model.entry(model.as_str().into()).or_default(),
-            (None, Some(provider)) => {
-                let rules = scope.by_provider.entry(provider.as_str().into());
-                rules.or_default()
-            }
+            (Some(model), _) => scope.by_model.at(model),
+            (None, Some(provider)) => scope.by_provider.at(provider),
             (None, None) => &mut scope.any,
         };
         list.push(place);

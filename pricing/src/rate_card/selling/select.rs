@@ -1,61 +1,35 @@
 //! Which rule holds for a charge. Nothing here allocates.
 
+use std::sync::Arc;
+
 use super::super::bit;
-use super::super::by_name::ByName;
 use super::super::name::without_date;
 use super::compile::payer;
 use super::{Buyer, CompiledRule, ForSale, SellingPrice, SellingRules};
 use crate::time::Timestamp;
 use crate::usage::Meter;
 
-/// Buyer's own, of its plan, of everybody; for each the rules of any model, of the provider and of three names.
-const LISTS: usize = 3 * 5;
 /// Rules that hold for a line and are remembered; where more do, all are asked again for each meter.
-const HELD_MAX: usize = 24;
+const HELD_MAX: usize = 16;
 
 /// The rules that may hold for one line.
 #[derive(Debug)]
 pub struct Offer<'a> {
     selling: &'a SellingRules,
-    lists: Lists<'a>,
     buyer: Buyer<'a>,
     line: ForSale<'a>,
     at: Timestamp,
-    /// Those of the lists that hold, whatever the meter; `None` where there are too many.
-    held: Option<Held>,
+    /// Those that hold, whatever the meter, the greatest scope first.
+    held: [Held; HELD_MAX],
+    /// How many hold; they are all remembered where they are at most [`HELD_MAX`].
+    held_len: usize,
 }
 
-/// Rules that may hold.
-#[derive(Debug, Default)]
-struct Lists<'a> {
-    lists: [&'a [u32]; LISTS],
-    len: usize,
-}
-
-impl<'a> Lists<'a> {
-    fn add(&mut self, rules: &'a [u32]) {
-        if !rules.is_empty() {
-            self.lists[self.len] = rules;
-            self.len += 1;
-        }
-    }
-
-    fn find(&mut self, rules: &'a ByName<Vec<u32>>, name: &str) {
-        if let Some(rules) = rules.get(name) {
-            self.add(rules);
-        }
-    }
-
-    fn places(&self) -> impl Iterator<Item = &'a u32> {
-        self.lists[..self.len].iter().copied().flatten()
-    }
-}
-
-/// Places in the list of all rules.
-#[derive(Debug, Default)]
+/// A rule that holds: the scope of its rank, and its place in the list of all.
+#[derive(Clone, Copy, Debug, Default)]
 struct Held {
-    places: [u32; HELD_MAX],
-    len: usize,
+    scope: u8,
+    place: u32,
 }
 
 impl<'a> Offer<'a> {
@@ -65,66 +39,94 @@ impl<'a> Offer<'a> {
         line: ForSale<'a>,
         at: Timestamp,
     ) -> Self {
-        let own = buyer
-            .tenant
-            .and_then(|tenant| selling.by_tenant.get(tenant));
-        let of_plan = buyer.plan.and_then(|plan| selling.by_plan.get(plan));
-        let scopes = [own, of_plan, Some(&selling.everybody)];
-        let said = line.line.model.as_str();
-        let own_name = line.own_name;
-        let mut lists = Lists::default();
-        for scope in scopes.into_iter().flatten() {
-            lists.add(&scope.any);
-            if !scope.by_provider.is_empty() {
-                lists.find(&scope.by_provider, line.provider);
-            }
-            if !scope.by_model.is_empty() {
-                // The name that was said goes before those it stands for.
-                lists.find(&scope.by_model, said);
-                if let Some(name) = own_name.filter(|name| *name != said) {
-                    lists.find(&scope.by_model, name);
-                }
-                if let Some(name) = without_date(said).filter(|name| Some(*name) != own_name) {
-                    lists.find(&scope.by_model, name);
-                }
-            }
-        }
         let mut offer = Self {
             selling,
-            lists,
             buyer,
             line,
             at,
-            held: None,
+            held: [Held::default(); HELD_MAX],
+            held_len: 0,
         };
-        offer.held = offer.held();
+        let (mut held, mut len) = ([Held::default(); HELD_MAX], 0);
+        offer.each_held(|place, rule| {
+            let scope = rule.rank.scope;
+            if len < HELD_MAX {
+                let mut at = len;
+                // Of equal scopes the one that came first stays first.
+                while at > 0 && held[at - 1].scope < scope {
+                    held[at] = held[at - 1];
+                    at -= 1;
+                }
+                held[at] = Held { scope, place };
+            }
+            len += 1;
+        });
+        (offer.held, offer.held_len) = (held, len);
         offer
     }
 
-    fn held(&self) -> Option<Held> {
-        let mut held = Held::default();
-        for place in self.lists.places() {
-            if self.holds(&self.selling.rules[*place as usize]) {
-                *held.places.get_mut(held.len)? = *place;
-                held.len += 1;
+    /// Calls `take` with each rule that holds for the line, and its place.
+    fn each_held(&self, mut take: impl FnMut(u32, &'a CompiledRule)) {
+        self.each_list(|places| {
+            for place in places {
+                let rule = &self.selling.rules[*place as usize];
+                if self.holds(rule) {
+                    take(*place, rule);
+                }
+            }
+        });
+    }
+
+    /// The buyer's own rules, those of its plan, those of everybody; of each those of any model, of the
+    /// provider and of the model's names. The name that was said goes before those it stands for.
+    fn each_list(&self, mut take: impl FnMut(&'a [u32])) {
+        let (selling, line) = (self.selling, &self.line);
+        let own = self
+            .buyer
+            .tenant
+            .and_then(|name| selling.by_tenant.get(name));
+        let of_plan = self.buyer.plan.and_then(|name| selling.by_plan.get(name));
+        let said = line.line.model.as_str();
+        let own_name = line.own_name;
+        let names = [
+            Some(said),
+            own_name.filter(|name| *name != said),
+            without_date(said).filter(|name| Some(*name) != own_name),
+        ];
+        for scope in [own, of_plan, Some(&selling.everybody)]
+            .into_iter()
+            .flatten()
+        {
+            take(&scope.any);
+            if let Some(places) = scope.by_provider.get(line.provider) {
+                take(places);
+            }
+            for name in names.into_iter().flatten() {
+                if let Some(places) = scope.by_model.get(name) {
+                    take(places);
+                }
             }
         }
-        Some(held)
     }
 
     /// The rule of a meter, and what it asks. `priced_as` is the meter whose rate the cost has: a rule
     /// for output tokens is one for reasoning tokens where those cost what output does.
     #[must_use]
-    pub fn rule(&self, meter: Meter, priced_as: Meter) -> Option<(&'a str, SellingPrice)> {
-        let rule = |place: &u32| &self.selling.rules[*place as usize];
-        let best = match &self.held {
-            Some(held) => best_of(held.places[..held.len].iter().map(rule), meter, priced_as),
-            None => {
-                let all = self.lists.places().map(rule);
-                best_of(all.filter(|rule| self.holds(rule)), meter, priced_as)
+    pub fn rule(&self, meter: Meter, priced_as: Meter) -> Option<(&'a Arc<str>, &'a SellingPrice)> {
+        let mut best = Best::of(meter, priced_as);
+        match self.held.get(..self.held_len) {
+            Some(held) => {
+                for one in held {
+                    // Nothing of a lesser scope goes before what was found.
+                    if best.rule.is_some() && one.scope < best.rank.0 {
+                        break;
+                    }
+                    best.meet(&self.selling.rules[one.place as usize]);
+                }
             }
-        }?;
-        Some((&best.name, best.price))
+            None => self.each_held(|_, rule| best.meet(rule)),
+        }
+        best.rule.map(|rule| (&rule.name, &rule.price))
     }
 
     fn holds(&self, rule: &CompiledRule) -> bool {
@@ -163,22 +165,32 @@ impl<'a> Offer<'a> {
 
 /// Of the rules for a meter the one that asks for the most: first by its scope, then one that names the meter itself,
 /// then by the rest of its rank. Of two that are equal in all, which two names of the model can bring, the first.
-fn best_of<'a>(
-    rules: impl Iterator<Item = &'a CompiledRule>,
-    meter: Meter,
-    priced_as: Meter,
-) -> Option<&'a CompiledRule> {
-    let mut best = None;
-    for rule in rules {
-        if rule.meters & (bit(meter) | bit(priced_as)) == 0 {
-            continue;
-        }
-        let rank = (rule.rank.scope, rule.meters & bit(meter) != 0, rule.order);
-        if best.is_none_or(|(_, highest)| rank > highest) {
-            best = Some((rule, rank));
+struct Best<'a> {
+    meter: u64,
+    meter_or_as: u64,
+    rank: (u8, bool, u32),
+    rule: Option<&'a CompiledRule>,
+}
+
+impl<'a> Best<'a> {
+    fn of(meter: Meter, priced_as: Meter) -> Self {
+        Self {
+            meter: bit(meter),
+            meter_or_as: bit(meter) | bit(priced_as),
+            rank: (0, false, 0),
+            rule: None,
         }
     }
-    best.map(|(rule, _)| rule)
+
+    fn meet(&mut self, rule: &'a CompiledRule) {
+        if rule.meters & self.meter_or_as == 0 {
+            return;
+        }
+        let rank = (rule.rank.scope, rule.meters & self.meter != 0, rule.order);
+        if self.rule.is_none() || rank > self.rank {
+            (self.rule, self.rank) = (Some(rule), rank);
+        }
+    }
 }
 
 fn is_or_any(asked: Option<&str>, is: Option<&str>) -> bool {

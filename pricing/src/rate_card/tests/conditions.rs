@@ -113,7 +113,7 @@ fn a_rule_names_every_addon_and_factor() {
         let at = "2026-11-22T00:00:00Z".parse().unwrap();
         let price = card.select(&line, at).unwrap().price(Meter::OutputTokens);
         price
-            .map(|price| (price.rate.usd.to_string(), price.rule()))
+            .map(|price| (price.rate.usd.to_string(), price.rule().to_string()))
             .unwrap()
     };
     let start = "acme-ai/m-1/output_tokens";
