@@ -1,5 +1,7 @@
 """Mistral's Python SDK, unmodified."""
 
+import asyncio
+
 import pytest
 from mistralai.client import Mistral
 from mistralai.client.errors import SDKError
@@ -48,6 +50,43 @@ def test_transcription(caller):
     )
     assert answer.text
     caller.expect("mistral/transcription_plain")
+
+
+def test_a_stream_of_a_transcription(caller):
+    with client(caller).audio.transcriptions.stream(
+        model="voxtral-mini-latest", file={"file_name": "a.wav", "content": b"x"}
+    ) as events:
+        assert "".join(event.data.text for event in events if event.event == "transcription.text.delta") == "hi"
+    caller.expect("mistral/transcription_stream")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_transcription_over_a_socket(caller, scheme):
+    async def audio():
+        for _ in range(3):
+            yield bytes(32_000)
+
+    async def listen():
+        realtime = client(caller, scheme).audio.realtime
+        model = "voxtral-mini-transcribe-realtime-2602"
+        return [event async for event in realtime.transcribe_stream(audio(), model)]
+
+    assert asyncio.run(listen())[-1].text == "hi"
+    rows = [row for row in caller.session() if row["usage"]]
+    assert [(row["usage_source"], row["usage"]) for row in rows] == [("reported", {"audio_seconds": "3"})]
+
+
+def test_speech(caller):
+    request = Case(FIXTURES / "mistral/speech_plain").request
+    assert client(caller).audio.speech.complete(**request).audio_data
+    caller.expect("mistral/speech_plain")
+
+
+def test_a_stream_of_speech(caller):
+    request = Case(FIXTURES / "mistral/speech_stream").request
+    with client(caller).audio.speech.complete(**request) as events:
+        assert [event.event for event in events] == ["speech.audio.delta", "speech.audio.done"]
+    caller.expect("mistral/speech_stream")
 
 
 def test_ocr(caller):

@@ -15,6 +15,7 @@ use crate::providers::facts::{
     self, Counted, is_present, keep_request, keep_response_text, keep_usage,
 };
 use crate::providers::openai::{self, chat, embeddings, tokens};
+use crate::providers::spoken::{self, Charged};
 use crate::providers::{compatible, escape, free, socket, speech, state};
 
 mod realtime_sockets;
@@ -55,7 +56,10 @@ const ENDPOINTS: &[Endpoint] = &[
         ..Endpoint::DEFAULT
     },
     speech::transcription("/v1/audio/transcriptions"),
-    openai::speech("/v1/audio/speech"),
+    Endpoint {
+        usage_of: spoken_usage_of,
+        ..openai::speech("/v1/audio/speech")
+    },
     Endpoint {
         made: &[CONVERSATION],
         ..conversation("/v1/conversations", Keeps::Creates)
@@ -156,6 +160,16 @@ fn chat_usage_of(evidence: &Evidence) -> UsageDraft {
         }
     }
     draft
+}
+
+/// Characters are what is billed, whatever tokens a stream tells at its end.
+fn spoken_usage_of(evidence: &Evidence) -> UsageDraft {
+    spoken::draft(
+        evidence,
+        speech::model_line(evidence),
+        None,
+        Charged::Spoken,
+    )
 }
 
 /// The model, and whether pages are annotated, which costs more.
