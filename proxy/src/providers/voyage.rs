@@ -10,7 +10,7 @@ use crate::framing::json::pick;
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, ErrorText, Glance, Keeps, Provider, StreamUsage};
 use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted, keep_response_text, keep_usage};
-use crate::providers::{compatible, metered_unread, state, state_unread};
+use crate::providers::{compatible, openai, state};
 
 /// Voyage's own API.
 pub static PROVIDER: Provider = Provider {
@@ -31,15 +31,16 @@ const ENDPOINTS: &[Endpoint] = &[
     embeddings("/v1/contextualizedembeddings", Kind::Embeddings),
     embeddings("/v1/multimodalembeddings", Kind::Embeddings),
     embeddings("/v1/rerank", Kind::Rerank),
-    metered_unread(Post, "/v1/batches", Kind::Batch, Keeps::Creates),
+    // Batches are OpenAI's; each result tells its model and its tokens as the endpoint itself would.
+    openai::batch("/v1/batches"),
     state(Get, "/v1/batches", Keeps::List),
-    state_unread(Get, "/v1/batches/{id}", Keeps::Item, Kind::Batch),
-    state(Post, "/v1/batches/{id}/cancel", Keeps::Item),
+    openai::stored_batch(Get, "/v1/batches/{id}"),
+    openai::stored_batch(Post, "/v1/batches/{id}/cancel"),
     state(Post, "/v1/files", Keeps::Creates),
     state(Get, "/v1/files", Keeps::List),
     state(Get, "/v1/files/{id}", Keeps::Item),
     state(Delete, "/v1/files/{id}", Keeps::Item),
-    state_unread(Get, "/v1/files/{id}/content", Keeps::Item, Kind::Batch),
+    openai::file_content("/v1/files/{id}/content"),
 ];
 
 const fn embeddings(path: &'static str, kind: Kind) -> Endpoint {
