@@ -395,20 +395,32 @@ impl Wav {
     }
 }
 
-/// Bytes that a base64 text holds. Quotes around it, escapes and line ends are no part of it.
+/// Bytes that a base64 text holds. Quotes around it and line ends are no part of it, and what is escaped is
+/// counted as what it means: some writers escape `/`, `+` or `=`.
 #[must_use]
 pub fn base64_bytes(text: &str) -> u64 {
-    let text = text.trim_matches('"').trim_end_matches('=');
-    let digits = match memchr::memchr(b'\\', text.as_bytes()) {
-        None => text.len(),
-        // What is escaped is a slash or a line end.
-        Some(_) => {
-            let escapes = text.bytes().filter(|byte| *byte == b'\\').count();
-            let slashes = text.matches("\\/").count();
-            text.len() - 2 * escapes + slashes
-        }
-    };
-    digits as u64 * 3 / 4
+    let mut rest = text.trim_matches('"');
+    let mut digits = 0;
+    while let Some((plain, escaped)) = rest.split_once('\\') {
+        digits += plain.trim_end_matches('=').len() as u64;
+        let (is_digit, len) = match escaped.as_bytes() {
+            [b'/', ..] => (true, 1),
+            [b'u', code @ ..] => (code.first_chunk().is_some_and(is_base64), 5),
+            _ => (false, 1),
+        };
+        digits += u64::from(is_digit);
+        rest = escaped.get(len..).unwrap_or_default();
+    }
+    digits += rest.trim_end_matches('=').len() as u64;
+    digits.saturating_mul(3) / 4
+}
+
+/// Whether four hexadecimal digits stand for one of base64.
+fn is_base64(code: &[u8; 4]) -> bool {
+    let code = std::str::from_utf8(code).ok();
+    let code = code.and_then(|code| u32::from_str_radix(code, 16).ok());
+    let sign = code.and_then(char::from_u32);
+    sign.is_some_and(|sign| sign.is_ascii_alphanumeric() || "+/-_".contains(sign))
 }
 
 #[cfg(test)]
@@ -479,6 +491,11 @@ mod tests {
             ("\"QUJDRA\"", 4),
             ("\"QUJD\\/\\/\\/\\/\"", 6),
             ("\"QUJD\\r\\nQUJD\\n\"", 6),
+            ("\"QUJD\\u002bU\\u002FD\"", 6),
+            ("\"QQ\\u003d\\u003D\"", 1),
+            ("\"QUJD\\u00\u{e9}\\u00e9\"", 3),
+            ("\\\\\\\\\\", 0),
+            ("\"QUJD\\\"", 3),
         ] {
             assert_eq!(base64_bytes(text), bytes, "{text}");
         }

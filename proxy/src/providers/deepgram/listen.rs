@@ -215,14 +215,21 @@ pub(super) fn billed_model(family: Option<&str>, asked: Option<&str>) -> String 
     name.strip_suffix("-general").unwrap_or(name).to_owned()
 }
 
-/// How the audio came, and what is heard beside the words.
-fn conditions(evidence: &Evidence) -> Conditions {
-    let mut conditions = Conditions::from([("mode".to_owned(), "prerecorded".to_owned())]);
+/// The way in which audio came, and what of it is heard at a price of its own.
+pub(super) fn heard_in(evidence: &Evidence, mode: &str) -> Conditions {
+    let is_asked = |names: &[&str]| names.iter().any(|name| is_on(evidence, name));
+    let mut conditions = Conditions::from([("mode".to_owned(), mode.to_owned())]);
     for (addon, parameters) in ADDONS {
-        if parameters.iter().any(|name| is_on(evidence, name)) {
+        if is_asked(parameters) {
             conditions.insert((*addon).into(), "true".into());
         }
     }
+    conditions
+}
+
+/// How the audio came, and what is heard beside the words.
+fn conditions(evidence: &Evidence) -> Conditions {
+    let mut conditions = heard_in(evidence, "prerecorded");
     if evidence.request_text("language") == Some("multi") {
         conditions.insert("language".into(), "multi".into());
     }

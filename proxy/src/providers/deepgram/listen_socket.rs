@@ -7,7 +7,7 @@
 
 use farebox_pricing::evidence::{Evidence, Kept};
 use farebox_pricing::money::Decimal;
-use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft, UsageSource};
+use farebox_pricing::usage::{Line, Meter, UsageDraft, UsageSource};
 
 use super::listen;
 use crate::framing::json::{Raw, pick, pick_in, text_of};
@@ -273,7 +273,7 @@ pub(super) fn usage_of_v2(evidence: &Evidence) -> UsageDraft {
             .request_text("model")
             .unwrap_or_default()
             .to_owned(),
-        conditions: streaming(),
+        conditions: listen::heard_in(evidence, STREAMING),
         usage: only(Meter::AudioSeconds, seconds),
     };
     sockets::sent_audio(evidence, line, heard_seconds(evidence))
@@ -292,7 +292,7 @@ fn unseen(evidence: &Evidence) -> Decimal {
 }
 
 fn line_v1(evidence: &Evidence, seconds: Decimal) -> Line {
-    let mut conditions = streaming();
+    let mut conditions = listen::heard_in(evidence, STREAMING);
     if evidence.request_text("language") == Some("multi") {
         conditions.insert("language".into(), "multi".into());
     }
@@ -306,6 +306,5 @@ fn line_v1(evidence: &Evidence, seconds: Decimal) -> Line {
     }
 }
 
-fn streaming() -> Conditions {
-    Conditions::from([("mode".to_owned(), "streaming".to_owned())])
-}
+/// The way in which a socket's audio comes.
+const STREAMING: &str = "streaming";

@@ -8,7 +8,7 @@ use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Line, Meter, UsageDraft, UsageSource};
 
 use super::listen_socket::{KEY_PROTOCOL, cut_message};
-use crate::framing::json::{pick, text_of};
+use crate::framing::json::{Raw, pick, pick_in, text_of};
 use crate::provider::Asked;
 use crate::providers::facts::keep_response_text;
 use crate::providers::sockets::{self, bounded, only};
@@ -75,28 +75,37 @@ fn from_caller(heard: &Heard<'_>, evidence: &mut Evidence) {
 }
 
 fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) {
-    const NAMES: [&str; 5] = [
+    const NAMES: [&str; 6] = [
         "type",
         "request_id",
         "model_name",
-        "billable_character_count",
-        "total_billable_character_count",
+        COUNT,
+        SPEECH,
+        "metadata",
     ];
     let Some(picked) = pick(heard.data, NAMES) else {
         return;
     };
-    let [kind, request_id, model, billable, _] = picked.members;
+    let [kind, request_id, model, billable, speech, metadata] = picked.members;
     match kind.and_then(text_of).as_deref() {
         Some("Metadata" | "Connected") => {
             keep_response_text(evidence, "id", request_id);
             keep_response_text(evidence, "model", model);
         }
         Some("SpeechMetadata") => {
-            let billable: Option<u64> = billable.and_then(|raw| raw.get().parse().ok());
-            if let Some(billable) = billable {
-                let before = evidence.response.count("turns_characters").unwrap_or(0);
-                let sum = before.saturating_add(billable);
-                evidence.response.insert("turns_characters", sum);
+            // A turn that was interrupted has told its count already.
+            let told = evidence.response_text(INTERRUPTED);
+            if speech
+                .and_then(text_of)
+                .is_none_or(|speech| told != Some(&*speech))
+            {
+                add_turn(evidence, billable);
+            }
+        }
+        Some("SpeechInterrupted") => {
+            if let Some(of) = metadata.and_then(|raw| pick_in(raw, [SPEECH, COUNT])) {
+                keep_response_text(evidence, INTERRUPTED, of.members[0]);
+                add_turn(evidence, of.members[1]);
             }
         }
         Some("SessionMetadata") => {
@@ -107,6 +116,21 @@ fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) {
         }
         Some("Error") => evidence.flag("error_message"),
         _ => {}
+    }
+}
+
+/// What a turn's own report says is billed, and of which turn.
+const COUNT: &str = "billable_character_count";
+const SPEECH: &str = "speech_id";
+/// The fact of the turn that was interrupted last.
+const INTERRUPTED: &str = "interrupted_speech";
+
+fn add_turn(evidence: &mut Evidence, billable: Option<Raw<'_>>) {
+    let billable: Option<u64> = billable.and_then(|raw| raw.get().parse().ok());
+    if let Some(billable) = billable {
+        let before = evidence.response.count("turns_characters").unwrap_or(0);
+        let sum = before.saturating_add(billable);
+        evidence.response.insert("turns_characters", sum);
     }
 }
 
