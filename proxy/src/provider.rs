@@ -19,6 +19,7 @@ use crate::providers::{
 use crate::socket::Socket;
 
 mod bookable;
+pub(crate) mod running;
 pub(crate) mod unread;
 
 /// Every built-in upstream.
@@ -329,7 +330,8 @@ impl Endpoint {
     /// hold it.
     #[must_use]
     pub fn draft(&self, evidence: &Evidence) -> UsageDraft {
-        bookable::within(unread::told((self.usage_of)(evidence), evidence))
+        let draft = running::told((self.usage_of)(evidence), evidence);
+        bookable::within(unread::told(draft, evidence))
     }
 
     /// What evidence calls it: `POST /v1/chat/completions`.

@@ -10,11 +10,15 @@ use serde_json::value::RawValue;
 use super::json::Json;
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
 use crate::json::{has_control, string_end};
+use crate::usage::QUANTITY_DIGITS_MAX;
 
 /// A JSON value without content: no text longer than [`EVIDENCE_TEXT_BYTES_MAX`], nothing deeper than
 /// [`EVIDENCE_DEPTH_MAX`], no spaces between its tokens.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Kept(String);
+#[derive(Clone)]
+pub struct Kept {
+    text: String,
+    has_counts_alone: bool,
+}
 
 impl Kept {
     /// Keeps what evidence may hold of a value; `None` when nothing of it may stay, or it is no JSON.
@@ -25,11 +29,15 @@ impl Kept {
             at: 0,
             from: 0,
             out: String::with_capacity(json.len().min(1024)),
+            has_counts_alone: true,
         };
         let is_kept = scan.value(EVIDENCE_DEPTH_MAX + 1)?;
         scan.copy();
         let is_whole = scan.peek().is_none();
-        (is_kept && is_whole).then_some(Self(scan.out))
+        (is_kept && is_whole).then_some(Self {
+            text: scan.out,
+            has_counts_alone: scan.has_counts_alone,
+        })
     }
 
     /// An object of members that are kept already; later ones of a name win.
@@ -46,7 +54,10 @@ impl Kept {
             out.push_str(value.text());
         }
         out.push('}');
-        Self(out)
+        Self {
+            text: out,
+            has_counts_alone: false,
+        }
     }
 
     /// The same object with the members of `later` that are not null in place of its own.
@@ -66,19 +77,34 @@ impl Kept {
     /// The value, to look into.
     #[must_use]
     pub fn json(&self) -> Json<'_> {
-        Json::of_compact(&self.0)
+        Json::of_compact(&self.text)
     }
 
     /// The value as JSON text.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Whether nothing but null and whole numbers of at most [`QUANTITY_DIGITS_MAX`] digits stands in its objects,
+    /// and no array; known without looking into it. `false` says nothing.
+    #[must_use]
+    pub fn has_counts_alone(&self) -> bool {
+        self.has_counts_alone
     }
 }
 
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Kept {}
+
 impl fmt::Debug for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -86,7 +112,7 @@ impl Serialize for Kept {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // As `RawValue` does, which could only be made by parsing the text once more.
         let mut raw = serializer.serialize_struct(crate::json::RAW, 1)?;
-        raw.serialize_field(crate::json::RAW, &self.0)?;
+        raw.serialize_field(crate::json::RAW, &self.text)?;
         raw.end()
     }
 }
@@ -108,6 +134,7 @@ struct Scan<'a> {
     /// Where the run begins that is kept and not copied yet; it ends at `at`.
     from: usize,
     out: String,
+    has_counts_alone: bool,
 }
 
 impl Scan<'_> {
@@ -160,13 +187,17 @@ impl Scan<'_> {
     /// Passes one value; `false` for one that is to be left out.
     fn value(&mut self, depth: usize) -> Option<bool> {
         match self.peek()? {
-            b'{' if depth > 1 => self.object(depth - 1).map(|()| true),
+            b'{' if depth > 1 => return self.object(depth - 1).map(|()| true),
+            b'n' => return self.word("null"),
+            b'0'..=b'9' => return self.number(),
+            _ => self.has_counts_alone = false,
+        }
+        match self.peek()? {
             b'[' if depth > 1 => self.array(depth - 1).map(|()| true),
             b'{' | b'[' => self.skip_nested().map(|()| false),
             b'"' => self.kept_string(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
-            b'n' => self.word("null"),
             _ => self.number(),
         }
     }
@@ -206,6 +237,7 @@ impl Scan<'_> {
             && !number.is_empty()
             && number.len() <= EVIDENCE_TEXT_BYTES_MAX
             && (number.len() == 1 || !number.starts_with('0'));
+        self.has_counts_alone &= is_count && number.len() <= QUANTITY_DIGITS_MAX as usize;
         if !is_count {
             if !super::is_storable(number) {
                 return Some(false);
@@ -414,6 +446,23 @@ mod tests {
             Kept::of(r#"{"a":"\u0000"}"#).unwrap().text(),
             "{\"a\":\"\u{FFFD}\"}"
         );
+    }
+
+    #[test]
+    fn what_holds_counts_alone_says_so() {
+        let has = |json| Kept::of(json).unwrap().has_counts_alone();
+        assert!(has(r#"{"a":1,"b":null,"c":{"d":999999999999999,"e":{}}}"#));
+        for json in [
+            r#"{"a":"1"}"#,
+            r#"{"a":[1]}"#,
+            r#"{"a":{"b":true}}"#,
+            r#"{"a":-1}"#,
+            r#"{"a":1.0}"#,
+            r#"{"a":1e3}"#,
+            r#"{"a":1000000000000000}"#,
+        ] {
+            assert!(!has(json), "{json}");
+        }
     }
 
     #[test]

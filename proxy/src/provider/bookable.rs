@@ -39,12 +39,7 @@ fn are_bookable(lines: &[Line]) -> bool {
             if lines.len() == 1 {
                 return is_bookable(quantity);
             }
-            let before = total.quantity(meter).unwrap_or(Decimal::ZERO);
-            let Some(sum) = before.checked_add(quantity).filter(|sum| is_bookable(*sum)) else {
-                return false;
-            };
-            total.set(meter, sum);
-            is_bookable(quantity)
+            is_bookable(quantity) && total.add(meter, quantity).is_some_and(is_bookable)
         })
 }
 

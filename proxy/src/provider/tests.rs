@@ -241,3 +241,295 @@ fn every_item_names_its_thing_and_every_name_is_its_own() {
         }
     }
 }
+
+/// What a route of the vendors' is to us: its answer is read, its socket is, or it has a class of its own.
+#[derive(Debug, PartialEq, Eq)]
+enum Is {
+    Read,
+    Socket,
+    Free,
+    Escape,
+    Unknown,
+}
+
+fn what(provider: &str, method: &Method, path: &str) -> Is {
+    let found = find(provider).and_then(|found| found.endpoint(method, path));
+    match found {
+        None => Is::Unknown,
+        Some(endpoint) if endpoint.socket.is_some() => Is::Socket,
+        Some(endpoint) if endpoint.is_read => Is::Read,
+        Some(endpoint) if endpoint.class == Class::Free => Is::Free,
+        Some(endpoint) if endpoint.class == Class::Escape => Is::Escape,
+        Some(endpoint) => panic!("{} is none of these", endpoint.path),
+    }
+}
+
+#[test]
+fn every_route_that_costs_is_read() {
+    let (get, post) = (Method::GET, Method::POST);
+    let routes: [(&str, &Method, Is, &str); 58] = [
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/v1/chat/completions /chat/completions",
+        ),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/openai/deployments/d/chat/completions",
+        ),
+        (
+            "azure",
+            &post,
+            Is::Read,
+            "/openai/deployments/d/chat/completions",
+        ),
+        ("openai", &post, Is::Read, "/v1/completions /completions"),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/v1/responses /v1/responses/r/cancel",
+        ),
+        ("openai", &get, Is::Read, "/v1/responses/r"),
+        ("openai", &post, Is::Free, "/v1/responses/input_tokens"),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/v1/responses/compact /v1/decisions",
+        ),
+        ("openai", &post, Is::Read, "/v1/embeddings /embeddings"),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/v1/audio/transcriptions /v1/audio/translations",
+        ),
+        ("openai", &post, Is::Read, "/v1/audio/speech"),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/v1/images/generations /v1/images/edits /v1/images/variations",
+        ),
+        ("openai", &post, Is::Read, "/v1/videos"),
+        ("openai", &get, Is::Read, "/v1/videos/v"),
+        (
+            "openai",
+            &get,
+            Is::Read,
+            "/v1/batches/b /v1/files/f/content",
+        ),
+        (
+            "openai",
+            &get,
+            Is::Socket,
+            "/v1/realtime /v1/realtime/translations /v1/responses",
+        ),
+        (
+            "openai",
+            &get,
+            Is::Socket,
+            "/v1/live/sessions /v1/live/sessions/s",
+        ),
+        (
+            "openai",
+            &post,
+            Is::Escape,
+            "/v1/realtime/calls /v1/realtime/client_secrets",
+        ),
+        (
+            "openai",
+            &post,
+            Is::Escape,
+            "/v1/realtime/sessions /v1/realtime/transcription_sessions",
+        ),
+        ("openai", &get, Is::Free, "/v1/models /v1/models/m"),
+        (
+            "openai",
+            &post,
+            Is::Read,
+            "/api/chat /api/generate /api/embed",
+        ),
+        ("openai", &post, Is::Read, "/v1/messages /v1/rerank"),
+        ("anthropic", &post, Is::Read, "/v1/messages"),
+        ("anthropic", &post, Is::Free, "/v1/messages/count_tokens"),
+        (
+            "anthropic",
+            &get,
+            Is::Read,
+            "/v1/messages/batches/b/results",
+        ),
+        (
+            "bedrock",
+            &post,
+            Is::Read,
+            "/model/m/invoke /model/m/invoke-with-response-stream",
+        ),
+        (
+            "bedrock",
+            &post,
+            Is::Read,
+            "/model/m/converse /model/m/converse-stream",
+        ),
+        (
+            "gemini",
+            &post,
+            Is::Read,
+            "/v1beta/models/m:generateContent /v1/models/m:generateContent",
+        ),
+        (
+            "gemini",
+            &post,
+            Is::Read,
+            "/v1beta/models/m:streamGenerateContent",
+        ),
+        (
+            "gemini",
+            &post,
+            Is::Read,
+            "/v1beta/models/m:embedContent /v1beta/models/m:batchEmbedContents",
+        ),
+        ("gemini", &post, Is::Free, "/v1beta/models/m:countTokens"),
+        ("gemini", &get, Is::Free, "/v1beta/models /v1beta/models/m"),
+        (
+            "gemini",
+            &post,
+            Is::Read,
+            "/v1beta/interactions /v1beta/cachedContents",
+        ),
+        ("gemini", &get, Is::Read, "/v1beta/interactions/i"),
+        (
+            "gemini",
+            &get,
+            Is::Socket,
+            "/ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent",
+        ),
+        (
+            "gemini",
+            &get,
+            Is::Socket,
+            "/ws/google.ai.generativelanguage.v1alpha.GenerativeService.BidiGenerateContentConstrained",
+        ),
+        (
+            "deepgram",
+            &post,
+            Is::Read,
+            "/v1/listen /v1/speak /v2/speak /v1/read",
+        ),
+        (
+            "deepgram",
+            &get,
+            Is::Socket,
+            "/v1/listen /v2/listen /v1/speak /v2/speak /v1/agent/converse",
+        ),
+        ("deepgram", &post, Is::Escape, "/v1/auth/grant"),
+        (
+            "elevenlabs",
+            &post,
+            Is::Read,
+            "/v1/text-to-speech/v /v1/text-to-speech/v/stream",
+        ),
+        (
+            "elevenlabs",
+            &post,
+            Is::Read,
+            "/v1/text-to-speech/v/with-timestamps /v1/text-to-speech/v/stream/with-timestamps",
+        ),
+        (
+            "elevenlabs",
+            &post,
+            Is::Read,
+            "/v1/text-to-dialogue /v1/text-to-dialogue/stream /v1/sound-generation",
+        ),
+        (
+            "elevenlabs",
+            &post,
+            Is::Read,
+            "/v1/music /v1/speech-to-speech/v /v1/speech-to-text",
+        ),
+        (
+            "elevenlabs",
+            &get,
+            Is::Socket,
+            "/v1/speech-to-text/realtime",
+        ),
+        (
+            "elevenlabs",
+            &get,
+            Is::Socket,
+            "/v1/text-to-speech/v/stream-input /v1/text-to-speech/v/multi-stream-input",
+        ),
+        ("assemblyai", &get, Is::Read, "/v2/transcript/t"),
+        ("assemblyai", &get, Is::Socket, "/v3/ws /v1/ws"),
+        (
+            "assemblyai",
+            &post,
+            Is::Read,
+            "/v1/transcribe /v1/transcribe/live /v1/speech /v1/chat/completions",
+        ),
+        (
+            "cartesia",
+            &post,
+            Is::Read,
+            "/tts/bytes /tts/sse /infill/bytes /stt",
+        ),
+        (
+            "cartesia",
+            &post,
+            Is::Read,
+            "/voice-changer/bytes /voice-changer/sse",
+        ),
+        (
+            "cartesia",
+            &get,
+            Is::Socket,
+            "/tts/websocket /stt/websocket /stt/turns/websocket",
+        ),
+        (
+            "cohere",
+            &post,
+            Is::Read,
+            "/v1/chat /v2/chat /v1/embed /v2/embed /v1/rerank /v2/rerank /v1/classify",
+        ),
+        (
+            "groq",
+            &post,
+            Is::Read,
+            "/openai/v1/chat/completions /openai/v1/audio/transcriptions",
+        ),
+        (
+            "mistral",
+            &post,
+            Is::Read,
+            "/v1/chat/completions /v1/ocr /v1/audio/transcriptions /v1/audio/speech",
+        ),
+        (
+            "voyage",
+            &get,
+            Is::Read,
+            "/v1/batches/b /v1/files/f/content",
+        ),
+        (
+            "vertex",
+            &post,
+            Is::Read,
+            "/v1/projects/p/locations/l/publishers/google/models/m:generateContent",
+        ),
+        (
+            "vertex",
+            &post,
+            Is::Read,
+            "/v1/projects/p/locations/l/publishers/anthropic/models/m:streamRawPredict",
+        ),
+        ("openai", &post, Is::Unknown, "/v1/organization/projects"),
+    ];
+    for (provider, method, expected, paths) in routes {
+        for path in paths.split(' ') {
+            assert_eq!(what(provider, method, path), expected, "{provider} {path}");
+        }
+    }
+}

@@ -4,9 +4,9 @@
 //! Holds true: of an answer whose usage holds such a count, the row says so; what could be read is its lower
 //! bound.
 
-use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::evidence::{Evidence, Json, Kept};
 use farebox_pricing::money::Decimal;
-use farebox_pricing::usage::{Usage, UsageDraft, UsageSource, is_bookable};
+use farebox_pricing::usage::{UsageDraft, UsageSource, is_bookable};
 
 use crate::providers::facts::{self, COUNT_UNREAD};
 use crate::providers::sums::PLACES;
@@ -29,24 +29,27 @@ pub(crate) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
         .objects
         .iter()
         .filter(|object| !PLACES.contains(&&*object.at));
-    if is_unread || objects.any(|object| has_unread("", object.value.json(), DEPTH_MAX)) {
+    if is_unread || objects.any(|object| holds_unread(&object.value)) {
         draft.source = UsageSource::Partial;
         draft.reason = Some(NOT_READ);
-        draft.low = Some(sum(&draft));
+        draft.low = Some(draft.total());
     }
     draft
 }
 
-/// What could be read, over all lines.
-fn sum(draft: &UsageDraft) -> Usage {
-    let mut total = Usage::new();
-    for (meter, quantity) in draft.lines.iter().flat_map(|line| line.usage.iter()) {
-        let before = total.quantity(meter).unwrap_or(Decimal::ZERO);
-        if let Some(after) = before.checked_add(quantity) {
-            total.set(meter, after);
-        }
+fn holds_unread(object: &Kept) -> bool {
+    if object.has_counts_alone() {
+        // All that can be wrong is an object where a count belongs.
+        return before_braces(object.text()).any(is_of_tokens);
     }
-    total
+    has_unread("", object.json(), DEPTH_MAX)
+}
+
+/// The names of members that are objects, in a text that holds no other strings; perhaps with what stands
+/// before them.
+fn before_braces(text: &str) -> impl Iterator<Item = &str> {
+    text.match_indices('{')
+        .filter_map(|(at, _)| text.get(..at)?.strip_suffix("\":"))
 }
 
 fn has_unread(name: &str, value: Json<'_>, depth: u32) -> bool {
@@ -97,7 +100,6 @@ fn is_count(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use farebox_pricing::evidence::Kept;
     use farebox_pricing::usage::{Line, Meter};
 
     use super::*;
@@ -121,6 +123,7 @@ mod tests {
         for usage in [
             r#"{"prompt_tokens":"12","completion_tokens":3}"#,
             r#"{"prompt_tokens":{},"completion_tokens":3}"#,
+            r#"{"tokens":{"input_tokens":{"a":1}},"completion_tokens":3}"#,
             r#"{"prompt_tokens":[12],"completion_tokens":3}"#,
             r#"{"prompt_tokens":true,"completion_tokens":3}"#,
             r#"{"prompt_tokens":1e300,"completion_tokens":3}"#,
@@ -137,6 +140,7 @@ mod tests {
     #[test]
     fn texts_and_counts_of_every_kind_are_read() {
         for usage in [
+            r#"{"prompt_tokens":12,"prompt_tokens_details":{"cached_tokens":1},"x{":{"y":2}}"#,
             r#"{"prompt_tokens":12,"completion_tokens":3.0,"cached_tokens":null,"type":"tokens"}"#,
             r#"{"tokens":{"input_tokens":1.5},"service_tier":"default","search_context_size":"low"}"#,
             r#"{"promptTokensDetails":[{"modality":"TEXT","tokenCount":12}],"version":"2.0"}"#,

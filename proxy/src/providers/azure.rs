@@ -120,7 +120,8 @@ fn knows_stream_options(query: Option<&str>) -> bool {
     date.is_some_and(|date| date.as_bytes()[0].is_ascii_digit() && date >= ASKING_SINCE)
 }
 
-const fn deployed_chat(path: &'static str) -> Endpoint {
+/// Chat completions under a deployment's path.
+pub(super) const fn deployed_chat(path: &'static str) -> Endpoint {
     Endpoint {
         amends_when: knows_stream_options,
         request_facts: |evidence, asked| {

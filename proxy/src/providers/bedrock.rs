@@ -7,7 +7,7 @@ use farebox_pricing::event::EndpointKind as Kind;
 use crate::framing::aws;
 use crate::provider::Verb::{Get, Post};
 use crate::provider::{Credential, Endpoint, ErrorText, Keeps, Provider, StreamUsage};
-use crate::providers::{free, metered_unread, openai, state};
+use crate::providers::{anthropic, free, metered_unread, openai, state};
 
 mod converse;
 mod invoke;
@@ -57,7 +57,7 @@ const fn invoke(path: &'static str) -> Endpoint {
     }
 }
 
-static ENDPOINTS: [Endpoint; 11] = [
+static ENDPOINTS: [Endpoint; 13] = [
     converse("/model/{model+}/converse"),
     converse("/model/{model+}/converse-stream"),
     invoke("/model/{model+}/invoke"),
@@ -79,7 +79,9 @@ static ENDPOINTS: [Endpoint; 11] = [
     metered_unread(Post, "/async-invoke", Kind::Video, Keeps::Creates),
     state(Get, "/async-invoke", Keeps::List),
     state(Get, "/async-invoke/{id+}", Keeps::Item),
-    // In OpenAI's dialect.
+    // In the dialects of others, the first of them at a host of its own.
+    anthropic::messages("/anthropic/v1/messages"),
+    free(Post, "/anthropic/v1/messages/count_tokens"),
     openai::chat("/openai/v1/chat/completions"),
 ];
 

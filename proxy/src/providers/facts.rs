@@ -286,6 +286,9 @@ const UNREAD_FLAGS: [&str; 6] = [
 /// The reason of an answer that ended too early to say its usage.
 pub const CUT: &str = "cut_before_usage";
 
+/// The reason of an answer that could not be read.
+const NOT_READ: &str = "answer_not_read";
+
 /// Why an answer has no usage.
 #[must_use]
 pub fn why_no_usage(evidence: &Evidence) -> &'static str {
@@ -297,11 +300,13 @@ pub fn why_no_usage(evidence: &Evidence) -> &'static str {
         .iter()
         .any(|flag| UNREAD_FLAGS.contains(&&**flag))
     {
-        return "answer_not_read";
+        return NOT_READ;
     }
     let is_whole = is_set(evidence, "finished")
         || (evidence.counts.is_complete && evidence.counts.frames == 0);
     match is_set(evidence, "error") {
+        // It may have stood in what was too large to be read.
+        false if is_whole && evidence.has_flag("frame_too_large") => NOT_READ,
         false if is_whole => "no_usage_in_answer",
         // An error alone, under a status that says nothing of it.
         true if is_whole && evidence.counts.output_frames == 0 => "error_in_answer",

@@ -4,11 +4,9 @@
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::UsageDraft;
 
-use crate::framing::Frame;
-use crate::framing::json::{items, pick, pick_in};
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::facts::{Counted, is_present, keep_usage};
+use crate::providers::facts::Counted;
 use crate::providers::openai::{self, chat};
 use crate::providers::{compatible, free, state};
 
@@ -28,7 +26,6 @@ pub static PROVIDER: Provider = Provider {
 
 const ENDPOINTS: &[Endpoint] = &[
     Endpoint {
-        collect,
         usage_of,
         ..compatible::chat("/v1/chat/completions")
     },
@@ -42,21 +39,6 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Delete, "/v1/files/{id}", Keeps::Item),
     state(Get, "/v1/files/{id}/content", Keeps::Item),
 ];
-
-fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
-    chat::collect(frame, evidence);
-    let Some(picked) = pick(frame.data, ["usage", "choices"]) else {
-        return;
-    };
-    let [usage, choices] = picked.members;
-    if is_present(usage) {
-        return;
-    }
-    for choice in choices.into_iter().flat_map(items) {
-        let usage = pick_in(choice, ["usage"]).and_then(|picked| picked.members[0]);
-        keep_usage(evidence, "usage", usage);
-    }
-}
 
 fn usage_of(evidence: &Evidence) -> UsageDraft {
     let mut draft = chat::usage_of(evidence);

@@ -6,7 +6,9 @@ use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{
     Class, Credential, Endpoint, ErrorText, Form, Keeps, Provider, StreamUsage, Verb,
 };
-use crate::providers::{escape, facts, free, ollama, socket, state, state_unread};
+use crate::providers::{
+    anthropic, azure, escape, facts, free, ollama, socket, state, state_unread,
+};
 
 mod audio_length;
 pub(crate) mod batches;
@@ -22,6 +24,7 @@ pub(crate) mod responses;
 mod responses_socket;
 pub(crate) mod runs;
 pub(crate) mod speech;
+mod timings;
 pub(crate) mod tokens;
 mod tools;
 pub(crate) mod transcription;
@@ -278,9 +281,18 @@ pub(crate) const fn stored_run(verb: Verb, path: &'static str) -> Endpoint {
     }
 }
 
+/// Reranking at a path, as servers of the dialect have it: input tokens and nothing else.
+const fn rerank(path: &'static str) -> Endpoint {
+    Endpoint {
+        kind: Kind::Rerank,
+        ..embeddings(path)
+    }
+}
+
 static ENDPOINTS: &[Endpoint] = &[
     chat("/v1/chat/completions"),
     chat("/chat/completions"),
+    azure::deployed_chat("/openai/deployments/{deployment}/chat/completions"),
     completions("/v1/completions"),
     completions("/completions"),
     // As clients before 2023 name the model.
@@ -311,6 +323,20 @@ static ENDPOINTS: &[Endpoint] = &[
         request_facts: images::variation_facts,
         ..images("/v1/images/variations")
     },
+    // What gateways and local servers have beside the vendor's own routes.
+    responses("/responses", Keeps::Creates),
+    stored_response(Get, "/responses/{id}"),
+    state(Delete, "/responses/{id}", Keeps::Item),
+    stored_response(Post, "/responses/{id}/cancel"),
+    anthropic::messages("/v1/messages"),
+    free(Post, "/v1/messages/count_tokens"),
+    rerank("/v1/rerank"),
+    rerank("/v2/rerank"),
+    rerank("/rerank"),
+    free(Post, "/tokenize"),
+    free(Post, "/detokenize"),
+    free(Get, "/health"),
+    free(Get, "/version"),
     // The own API of a server that is reached by this dialect.
     ollama::generation("/api/chat", Kind::Chat),
     ollama::generation("/api/generate", Kind::Completions),

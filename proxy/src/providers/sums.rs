@@ -192,8 +192,7 @@ fn push(evidence: &mut Evidence, at: &'static str, line: &Line) {
 fn added(left: &Usage, right: &Usage) -> Option<Usage> {
     let mut sum = left.clone();
     for (meter, quantity) in right.iter() {
-        let before = sum.quantity(meter).unwrap_or(Decimal::ZERO);
-        sum.set(meter, before.checked_add(quantity)?);
+        sum.add(meter, quantity)?;
     }
     Some(sum)
 }

@@ -266,6 +266,17 @@ fn every_endpoint_with_a_reader_has_its_cases() {
 }
 
 #[test]
+fn every_reason_is_in_the_table_of_codes() {
+    let table = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/reference/codes.md");
+    let table = std::fs::read_to_string(table).unwrap();
+    for (_, case) in cases() {
+        if let Some(reason) = case.expected["reason"].as_str() {
+            assert!(table.contains(&format!("`{reason}`")), "{reason}");
+        }
+    }
+}
+
+#[test]
 fn usage_is_what_the_exchange_says() {
     let wrong: Vec<String> = cases()
         .iter()

@@ -15,7 +15,7 @@ use crate::providers::anthropic::messages;
 use crate::providers::facts::{
     self, COUNT_UNREAD, Counted, is_present, keep_request, keep_usage, member,
 };
-use crate::providers::openai::delta;
+use crate::providers::openai::{delta, tokens};
 
 const INPUT_HEADER: &str = "x-amzn-bedrock-input-token-count";
 const OUTPUT_HEADER: &str = "x-amzn-bedrock-output-token-count";
@@ -219,7 +219,10 @@ fn counts(evidence: &Evidence) -> Option<UsageDraft> {
     };
     let of = |kept: &Kept| {
         let mut counted = Counted::new(kept.json());
-        Some((converse::tokens(&mut counted)?, counted.is_clamped))
+        let usage = converse::tokens(&mut counted);
+        // Models of other makers have OpenAI's body.
+        let usage = usage.or_else(|| tokens::usage(&mut counted, tokens::TEXT))?;
+        Some((usage, counted.is_clamped))
     };
     let of_headers = of_headers().as_ref().and_then(of);
     let (usage, is_clamped) = match (evidence.kept(COUNTS).and_then(of), of_headers) {

@@ -2,17 +2,15 @@
 
 use std::sync::LazyLock;
 
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{Evidence, Json, Kept};
 use farebox_pricing::usage::{Meter, UsageDraft};
 use memchr::memmem::Finder;
 
-use crate::framing::json::pick;
+use crate::framing::json::{Raw, items, pick, pick_in};
 use crate::framing::{Frame, Origin};
-use crate::provider::{Asked, Glance};
-use crate::providers::facts::{
-    self, is_present, keep_error, keep_request, keep_response_text, keep_usage,
-};
-use crate::providers::openai::{delta, halves, tokens};
+use crate::provider::{Asked, Glance, running};
+use crate::providers::facts::{self, is_present, keep_error, keep_request, keep_response_text};
+use crate::providers::openai::{delta, halves, timings, tokens};
 
 /// Model, stream and what bounds the output.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -79,6 +77,8 @@ pub(crate) fn glance(data: &[u8]) -> Glance {
     });
     if has_output {
         Glance::Output
+    } else if timings::are_in(data) {
+        Glance::Telling
     } else {
         Glance::Dull
     }
@@ -116,19 +116,34 @@ pub(super) fn collect_with(
         evidence.response.insert("finished", true);
         return;
     }
-    const NAMES: [&str; 6] = ["id", "model", "service_tier", "usage", "error", "choices"];
+    const NAMES: [&str; 7] = [
+        "id",
+        "model",
+        "service_tier",
+        "usage",
+        "error",
+        "choices",
+        timings::MEMBER,
+    ];
     let Some(picked) = pick(frame.data, NAMES) else {
         evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
-    let [id, model, tier, usage, error, choices] = picked.members;
+    let [id, model, tier, usage, error, choices, timed] = picked.members;
     keep_response_text(evidence, "id", id);
     keep_response_text(evidence, "model", model);
     keep_response_text(evidence, "service_tier", tier);
-    keep_usage(evidence, "usage", usage);
+    let is_counted =
+        keep_counts(evidence, usage) || keep_counts(evidence, of_choice(usage, choices));
     keep_error(evidence, error);
+    if !is_counted {
+        timings::keep(evidence, timed);
+    }
     match frame.origin {
         Origin::Event => {
+            if is_counted {
+                running::note(evidence, choices);
+            }
             let has_output = choices.is_some_and(|raw| glance(raw.bytes()) == Glance::Output);
             evidence.counts.output_frames += u64::from(has_output);
         }
@@ -138,17 +153,51 @@ pub(super) fn collect_with(
     }
 }
 
+/// Keeps a usage object; one that counts nothing itself, as one of details alone, completes the one before.
+fn keep_counts(evidence: &mut Evidence, usage: Option<Raw<'_>>) -> bool {
+    let has_counts = |usage: Json<'_>| {
+        let mut names = tokens::INPUT.iter().chain(&tokens::OUTPUT);
+        names.any(|name| usage.get(name).is_some_and(|count| !count.is_null()))
+    };
+    let object = usage.filter(|raw| raw.bytes().starts_with(b"{"));
+    let Some(value) = object.and_then(|raw| Kept::of(raw.get())) else {
+        return false;
+    };
+    let value = match evidence.kept(USAGE_AT) {
+        Some(earlier) if !has_counts(value.json()) => earlier.merged(&value),
+        _ => value,
+    };
+    evidence.replace_object(USAGE_AT, value);
+    true
+}
+
+/// The usage that some servers put inside a choice, where none stands beside them.
+fn of_choice<'a>(usage: Option<Raw<'a>>, choices: Option<Raw<'a>>) -> Option<Raw<'a>> {
+    let choices =
+        choices.filter(|choices| !is_present(usage) && USAGE.find(choices.bytes()).is_some());
+    choices
+        .into_iter()
+        .flat_map(items)
+        .filter_map(|choice| pick_in(choice, ["usage"])?.members[0])
+        .last()
+}
+
+/// Where the usage stands in the evidence.
+const USAGE_AT: &str = "usage";
+
 /// The line of one chat completion.
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     let reported = evidence
-        .object("usage")
+        .object(USAGE_AT)
         .and_then(|object| Some((object, tokens::reported(evidence, object)?)));
     if let Some((object, mut draft)) = reported {
         halves::complete(evidence, object, output_bounds(evidence), &mut draft);
         count_search(evidence, &mut draft);
         return draft;
     }
-    facts::refused(evidence).unwrap_or_else(|| unreported(evidence))
+    facts::refused(evidence)
+        .or_else(|| timings::draft(evidence))
+        .unwrap_or_else(|| unreported(evidence))
 }
 
 /// A model made for search searches once a call and is billed for that; how often another one did
@@ -190,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_glance_parses_only_what_tells() {
-        let cases: [(&[u8], Glance); 13] = [
+        let cases: [(&[u8], Glance); 15] = [
             (
                 br#"{"choices":[{"delta":{"role":"assistant","content":""}}]}"#,
                 Glance::Dull,
@@ -226,6 +275,14 @@ mod tests {
                 Glance::Output,
             ),
             (br#"{"error":{"message":"x"}}"#, Glance::Telling),
+            (
+                br#"{"choices":[{"delta":{}}],"timings":{"prompt_n":1}}"#,
+                Glance::Telling,
+            ),
+            (
+                br#"{"choices":[{"delta":{"content":"a"}}],"timings":{"prompt_n":1}}"#,
+                Glance::Output,
+            ),
             (b"[DONE]", Glance::Telling),
             (b"", Glance::Dull),
         ];

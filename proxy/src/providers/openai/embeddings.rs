@@ -18,11 +18,15 @@ pub(crate) fn collect(frame: &Frame<'_>, evidence: &mut Evidence) {
     chat::collect_with(frame, evidence, glance);
 }
 
-/// The line of one call. Servers of the dialect report completion tokens of zero; there are none.
+/// The line of one call. Servers of the dialect report completion tokens of zero; there are none, and
+/// where only a total is told it is all input.
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     let reported = evidence.object("usage").and_then(|object| {
         let mut counted = Counted::new(object);
-        let usage = tokens::usage(&mut counted, tokens::TEXT)?;
+        let usage = tokens::usage(&mut counted, tokens::TEXT).or_else(|| {
+            let total = counted.count(&["total_tokens"])?;
+            Some(Usage::from_iter([(Meter::InputTokens, total.into())]))
+        })?;
         let usage: Usage = usage
             .iter()
             .filter(|(meter, count)| *meter != Meter::OutputTokens || !count.is_zero())

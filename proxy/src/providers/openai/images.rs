@@ -4,7 +4,6 @@
 use std::sync::LazyLock;
 
 use farebox_pricing::evidence::{Evidence, Json};
-use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 use memchr::memmem::Finder;
 
@@ -179,8 +178,8 @@ pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
 fn added(left: &Usage, right: &Usage) -> Usage {
     let mut sum = left.clone();
     for (meter, count) in right.iter() {
-        let before = left.quantity(meter).unwrap_or(Decimal::ZERO);
-        sum.set(meter, before.checked_add(count).unwrap_or(before));
+        // A sum past all bounds stays what it was.
+        let _ = sum.add(meter, count);
     }
     sum
 }

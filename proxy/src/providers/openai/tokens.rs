@@ -23,6 +23,17 @@ const OUTPUT_DETAILS: [&str; 3] = [
     "output_token_details",
 ];
 
+/// What the tokens written to a cache are called, by the vendor and by gateways before others.
+const WRITES: [&str; 3] = [
+    "cache_write_tokens",
+    "cache_creation_tokens",
+    "cache_creation_input_tokens",
+];
+/// Where gateways divide them by how long they stay.
+const SPLITS: [&str; 2] = ["cache_creation_token_details", "cache_creation"];
+/// Those that stay for an hour.
+const HOUR: &str = "ephemeral_1h_input_tokens";
+
 /// The fact of a request whose input may be larger than its bytes.
 pub(crate) const UNBOUNDED_INPUT: &str = "input_unbounded";
 
@@ -62,8 +73,10 @@ pub(crate) fn usage(counted: &mut Counted<'_>, undivided: Undivided) -> Option<U
         return None;
     }
     let mut usage = Usage::new();
+    let beside = Beside::of(counted);
+    let prompt = prompt.map(|prompt| beside.whole(counted, prompt, completion));
     if let Some(prompt) = prompt {
-        input(counted, prompt, undivided.input, &mut usage);
+        input(counted, prompt, beside, undivided.input, &mut usage);
     }
     if let Some(completion) = completion {
         output(counted, prompt, completion, undivided.output, &mut usage);
@@ -148,6 +161,34 @@ fn present<const N: usize>(counted: &Counted<'_>, objects: [&'static str; N]) ->
     objects.map(|object| counted.member(object).map_or("", |_| object))
 }
 
+/// What a gateway before another vendor says of caches by that vendor's own names, beside the details.
+#[derive(Clone, Copy, Debug)]
+struct Beside {
+    read: Option<u64>,
+    written: Option<u64>,
+}
+
+impl Beside {
+    fn of(counted: &mut Counted<'_>) -> Self {
+        Self {
+            read: counted.count(&["cache_read_input_tokens"]),
+            written: counted.count(&["cache_creation_input_tokens"]),
+        }
+    }
+
+    /// The whole input: what caches read or took lies inside it, unless the total says otherwise.
+    fn whole(self, counted: &mut Counted<'_>, prompt: u64, completion: Option<u64>) -> u64 {
+        let caches = self
+            .read
+            .unwrap_or(0)
+            .saturating_add(self.written.unwrap_or(0));
+        let whole = prompt.saturating_add(caches);
+        let sum = completion.and_then(|completion| whole.checked_add(completion));
+        let is_beside = caches > 0 && sum.is_some() && counted.count(&["total_tokens"]) == sum;
+        if is_beside { whole } else { prompt }
+    }
+}
+
 fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<u64> {
     let objects = objects.iter().filter(|object| !object.is_empty());
     objects.into_iter().find_map(|object| {
@@ -161,18 +202,34 @@ fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<
     })
 }
 
-fn input(counted: &mut Counted<'_>, prompt: u64, undivided: Meter, usage: &mut Usage) {
+fn input(
+    counted: &mut Counted<'_>,
+    prompt: u64,
+    beside: Beside,
+    undivided: Meter,
+    usage: &mut Usage,
+) {
     let details = present(counted, INPUT_DETAILS);
     let mut of = |path: &[&str]| detail(counted, &details, path);
     let text = of(&["text_tokens"]);
-    let cached = of(&["cached_tokens"]);
-    let written = of(&["cache_write_tokens"]);
+    let cached = of(&["cached_tokens"]).or(beside.read);
+    let written = WRITES
+        .iter()
+        .find_map(|name| of(&[name]))
+        .or(beside.written);
     let written_30m = of(&["cache_write_tokens_details", "ttl_30m_tokens"]);
     let written_12h = of(&["cache_write_tokens_details", "ttl_12h_tokens"]);
     let audio = of(&["audio_tokens"]);
     let image = of(&["image_tokens"]);
     let cached_audio = of(&["cached_tokens_details", "audio_tokens"]);
     let cached_image = of(&["cached_tokens_details", "image_tokens"]);
+    let written_1h = match (written, written_12h) {
+        (Some(1..), None) => SPLITS
+            .iter()
+            .find_map(|split| of(&[split, HOUR]))
+            .or_else(|| counted.count(&[SPLITS[1], HOUR])),
+        _ => None,
+    };
     let written = written.or_else(|| match (written_30m, written_12h) {
         (None, None) => None,
         (short, long) => Some(short.unwrap_or(0).saturating_add(long.unwrap_or(0))),
@@ -182,6 +239,7 @@ fn input(counted: &mut Counted<'_>, prompt: u64, undivided: Meter, usage: &mut U
     let cached = cached.map(|cached| counted.within(cached, prompt));
     let written = written.map(|written| counted.within(written, prompt - cached.unwrap_or(0)));
     let written_12h = written_12h.map(|long| counted.within(long, written.unwrap_or(0)));
+    let written_1h = written_1h.map(|long| counted.within(long, written.unwrap_or(0)));
     let fresh = prompt - cached.unwrap_or(0) - written.unwrap_or(0);
     let cached_audio = cached_audio.map(|part| counted.within(part, cached.unwrap_or(0)));
     let cached_text_or_image = cached.unwrap_or(0) - cached_audio.unwrap_or(0);
@@ -209,9 +267,13 @@ fn input(counted: &mut Counted<'_>, prompt: u64, undivided: Meter, usage: &mut U
     set(
         usage,
         Meter::CacheWriteTokens,
-        written.map(|written| written - written_12h.unwrap_or(0)),
+        written.map(|written| {
+            let long = written_12h.or(written_1h);
+            written - long.unwrap_or(0)
+        }),
     );
     set_some(usage, Meter::CacheWrite12hTokens, written_12h);
+    set_some(usage, Meter::CacheWrite1hTokens, written_1h);
     set_some(usage, Meter::InputAudioTokens, fresh_audio);
     set_some(usage, Meter::CacheReadAudioTokens, cached_audio);
     set_some(usage, Meter::InputImageTokens, fresh_image);
