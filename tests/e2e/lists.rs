@@ -1,9 +1,23 @@
 //! What a key's own lists let it ask for.
 
+use farebox_tests::stack::Stack;
 use farebox_tests::wire::Request;
 
-use crate::{Result, fresh};
-use farebox_tests::stack::Stack;
+use crate::{Result, fresh, quantity, text};
+
+const CHAT: &str = r#"{"model":"gpt-4o-mini","messages":[]}"#;
+
+/// A body in gzip, as one block that is stored as it is.
+fn gzip(body: &str) -> Result<Vec<u8>> {
+    let len = u16::try_from(body.len())?;
+    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1];
+    packed.extend(len.to_le_bytes());
+    packed.extend((!len).to_le_bytes());
+    packed.extend(body.as_bytes());
+    packed.extend(crc32fast::hash(body.as_bytes()).to_le_bytes());
+    packed.extend(u32::from(len).to_le_bytes());
+    Ok(packed)
+}
 
 #[tokio::test]
 async fn a_key_for_some_models_reaches_those_and_no_other() -> Result {
@@ -40,7 +54,12 @@ async fn a_key_for_some_models_reaches_those_and_no_other() -> Result {
         assert_eq!(answer.status(), 200, "{}", answer.text());
     }
     let seen = stack.replay.count();
+    // What is packed names no model to us, so that it cannot be one of the allowed ones.
+    let packed = chat("")
+        .with_body(gzip(CHAT)?)
+        .with("content-encoding", "gzip");
     for refused in [
+        packed,
         chat(r#""model":"gpt-4o","#),
         chat(""),
         chat(r#""model":"gpt-4o-mini","model":"gpt-4o","#),
@@ -53,6 +72,32 @@ async fn a_key_for_some_models_reaches_those_and_no_other() -> Result {
         assert_eq!(answer.header("x-farebox-event"), None);
     }
     assert_eq!(stack.replay.count(), seen, "none of them went up");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_packed_request_goes_up_as_it_came_and_its_answer_is_read() -> Result {
+    let stack = Stack::start().await?;
+    stack.done(&["tenant", "create", "packing"])?;
+    let key = stack.issue(&["--tenant", "packing"])?;
+    stack.known(&key).await?;
+    let (id, packed) = (fresh("packed"), gzip(CHAT)?);
+    let call = Request::post("/openai/v1/chat/completions", packed.clone())
+        .bearer(&key.secret)
+        .with("content-encoding", "gzip")
+        .with("x-farebox-session", &id)
+        .with("x-replay-id", &id);
+    assert_eq!(stack.send(&call).await?.status(), 200);
+    let seen = stack.replay.calls().into_iter().find(|call| call.id == id);
+    let seen = seen.ok_or("it went up")?;
+    assert!(seen.body == packed, "{} bytes", seen.body.len());
+    let row = &stack.rows_when(&format!("session_id = '{id}'"), 1).await?[0];
+    assert_eq!(text(row, "usage_source"), "reported", "{row}");
+    assert_eq!(text(row, "pricing"), "priced", "{row}");
+    assert_eq!(
+        quantity(row, "output_tokens"),
+        seen.output_tokens.to_string()
+    );
     Ok(())
 }
 
