@@ -7,6 +7,7 @@ import struct
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 SECOND = 32_000
+REQUEST = "00000000-0000-4000-8000-000000000001"
 
 
 class Closed(Exception):
@@ -124,14 +125,14 @@ def listen(socket):
                 is_final=True, speech_final=False, from_finalize=False,
                 channel={"alternatives": [{"transcript": "hi", "confidence": 0.9, "words": []}]},
                 metadata={
-                    "request_id": "00000000-0000-4000-8000-000000000001", "model_uuid": "00000000-0000-4000-8000-000000000002",
+                    "request_id": REQUEST, "model_uuid": "00000000-0000-4000-8000-000000000002",
                     "model_info": {"name": "general-nova-3", "version": "v", "arch": "nova-3"},
                 },
             )
             seconds += len(message) / SECOND
         elif json.loads(message)["type"] == "CloseStream":
             socket.say(
-                type="Metadata", transaction_key="deprecated", request_id="00000000-0000-4000-8000-000000000001",
+                type="Metadata", transaction_key="deprecated", request_id=REQUEST,
                 sha256="00", created="2026-11-22T00:00:05.000Z", duration=seconds, channels=1,
             )
             socket.close()
@@ -155,25 +156,93 @@ def speak(socket):
 
 
 @session
+def listen_by_turns(socket):
+    """Deepgram's second version: a turn for each second of audio, and no duration at the end."""
+    number = 0
+    socket.say(type="Connected", request_id=REQUEST, sequence_id=0)
+    while True:
+        message = socket.receive()
+        if isinstance(message, bytes):
+            socket.say(
+                type="TurnInfo", request_id=REQUEST, sequence_id=number + 1, event="EndOfTurn", turn_index=number,
+                audio_window_start=float(number), audio_window_end=number + len(message) / SECOND, transcript="hi",
+                words=[], end_of_turn_confidence=0.9,
+            )
+            number += 1
+        elif json.loads(message)["type"] == "CloseStream":
+            socket.close()
+            return
+
+
+@session
+def converse(socket):
+    """Deepgram's agent: it says what was said and then its sound."""
+    socket.say(type="Welcome", request_id=REQUEST)
+    while True:
+        message = socket.receive()
+        if isinstance(message, bytes):
+            socket.say(type="ConversationText", role="assistant", content="hi")
+            socket.send(BINARY, b"\x00" * SECOND)
+            socket.say(type="AgentAudioDone")
+        elif json.loads(message)["type"] == "Settings":
+            socket.say(type="SettingsApplied")
+
+
+@session
+def scribe(socket):
+    """ElevenLabs': a transcript for each commit."""
+    socket.say(message_type="session_started", session_id="scribe-1", config={})
+    while True:
+        chunk = socket.json()
+        if chunk["commit"]:
+            socket.say(message_type="committed_transcript", text="hi")
+
+
+@session
+def transcribe(socket):
+    """Mistral's: what was heard, when no more audio comes."""
+    described = {"request_id": "mistral-1", "model": "voxtral-mini-transcribe-realtime-2602"}
+    described["audio_format"] = {"encoding": "pcm_s16le", "sample_rate": 16_000}
+    socket.say(type="session.created", session=described)
+    heard = 0
+    while True:
+        event = socket.json()
+        if event["type"] == "input_audio.append":
+            heard += len(base64.b64decode(event["audio"]))
+        if event["type"] == "input_audio.end":
+            usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4, "prompt_audio_seconds": heard // SECOND}
+            socket.say(type="transcription.done", model=described["model"], text="hi", segments=[], language="en", usage=usage)
+
+
+def counts(prompt, response):
+    """Gemini's usage, by what each side is made of."""
+    by = {
+        f"{side}TokensDetails": [{"modality": modality, "tokenCount": count}]
+        for side, (modality, count) in [("prompt", prompt), ("response", response)]
+    }
+    total = prompt[1] + response[1]
+    return by | {"promptTokenCount": prompt[1], "responseTokenCount": response[1], "totalTokenCount": total}
+
+
+@session
 def live(socket):
-    """Gemini's: one text turn with its usage for each turn of the caller."""
+    """Gemini's: one turn with its usage for each turn of the caller, of sound where it ends a sound."""
     assert "setup" in socket.json()
     socket.say(setupComplete={})
     while True:
         message = socket.json()
+        sound = message.get("realtimeInput") or message.get("realtime_input") or {}
+        if sound.get("audioStreamEnd") or sound.get("audio_stream_end"):
+            part = {"inlineData": {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(bytes(SECOND)).decode()}}
+            socket.say(serverContent={"modelTurn": {"role": "model", "parts": [part]}})
+            socket.say(serverContent={"turnComplete": True}, usageMetadata=counts(("AUDIO", 25), ("AUDIO", 32)))
+            continue
         # Some versions of the SDK write the proto's own names.
         content = message.get("clientContent") or message.get("client_content") or {}
         if not (content.get("turnComplete") or content.get("turn_complete")):
             continue
         socket.say(serverContent={"modelTurn": {"role": "model", "parts": [{"text": "Hello."}]}})
-        socket.say(
-            serverContent={"turnComplete": True},
-            usageMetadata={
-                "promptTokenCount": 12, "responseTokenCount": 8, "totalTokenCount": 20,
-                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 12}],
-                "responseTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
-            },
-        )
+        socket.say(serverContent={"turnComplete": True}, usageMetadata=counts(("TEXT", 12), ("TEXT", 8)))
 
 
 @session
@@ -195,5 +264,13 @@ def find(vendor, path):
         return live
     if vendor == "elevenlabs" and path.endswith("/stream-input"):
         return stream_input
-    found = {("openai", "v1/realtime"): realtime, ("deepgram", "v1/listen"): listen, ("deepgram", "v1/speak"): speak}
+    found = {
+        ("openai", "v1/realtime"): realtime,
+        ("deepgram", "v1/listen"): listen,
+        ("deepgram", "v2/listen"): listen_by_turns,
+        ("deepgram", "v1/speak"): speak,
+        ("deepgram", "v1/agent/converse"): converse,
+        ("elevenlabs", "v1/speech-to-text/realtime"): scribe,
+        ("mistral", "v1/audio/transcriptions/realtime"): transcribe,
+    }
     return found.get((vendor, path))

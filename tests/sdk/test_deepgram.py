@@ -1,9 +1,10 @@
-"""Deepgram's Python SDK, unmodified: REST, and live listening over TLS as it insists."""
+"""Deepgram's Python SDK, unmodified: REST, and its sockets over TLS as it insists."""
 
 import threading
 
 import deepgram
 import pytest
+from deepgram.agent.v1.types import AgentV1Settings
 from deepgram.core.api_error import ApiError
 from deepgram.core.events import EventType
 from deepgram.environment import DeepgramClientEnvironment
@@ -85,6 +86,64 @@ def test_live(caller, secure):
     (row,) = caller.rows(1)
     assert (row["transport"], row["ending"], row["model"]) == ("websocket", "complete", "nova-3")
     assert (row["usage_source"], row["usage"]["audio_seconds"]) == ("reported", "3")
+
+
+def test_live_by_turns(caller):
+    heard = []
+    closed = threading.Event()
+    asked = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": 16_000}
+    with client(caller).listen.v2.connect(**asked) as socket:
+        socket.on(EventType.MESSAGE, lambda message: heard.append(message.type))
+        socket.on(EventType.CLOSE, lambda _: closed.set())
+        listening = threading.Thread(target=socket.start_listening, daemon=True)
+        listening.start()
+        for _ in range(2):
+            socket.send_media(SECOND)
+        socket.send_close_stream()
+        assert closed.wait(30)
+        listening.join(30)
+    assert heard == ["Connected", "TurnInfo", "TurnInfo"]
+    (row,) = caller.rows(1)
+    assert (row["transport"], row["ending"], row["model"]) == ("websocket", "complete", "flux-general-en")
+    assert (row["usage_source"], row["usage"]) == ("measured", {"audio_seconds": "2"})
+
+
+def test_an_agent(caller):
+    heard = []
+    spoken = threading.Event()
+    settings = AgentV1Settings(
+        audio={"input": {"encoding": "linear16", "sample_rate": 16_000}},
+        agent={
+            "listen": {"provider": {"type": "deepgram", "model": "nova-3"}},
+            "think": {"provider": {"type": "open_ai", "model": "gpt-4o-mini"}},
+            "speak": {"provider": {"type": "deepgram", "model": "aura-2-thalia-en"}},
+        },
+    )
+
+    def hear(message):
+        heard.append(len(message) if isinstance(message, bytes) else message.type)
+        if heard[-1] == "AgentAudioDone":
+            spoken.set()
+
+    with client(caller).agent.v1.connect() as socket:
+        socket.on(EventType.MESSAGE, hear)
+        listening = threading.Thread(target=socket.start_listening, daemon=True)
+        listening.start()
+        socket.send_settings(settings)
+        socket.send_media(SECOND)
+        assert spoken.wait(30)
+    listening.join(30)
+    assert heard == ["Welcome", "SettingsApplied", "ConversationText", len(SECOND), "AgentAudioDone"]
+    (row,) = caller.rows(1)
+    assert (row["endpoint"], row["model"], row["usage_source"]) == ("agent", "agent/converse", "measured")
+    assert row["lines"][0]["conditions"] == {"mode": "standard"}
+    assert float(row["usage"]["session_seconds"]) >= 0 and list(row["usage"]) == ["session_seconds"]
+
+
+def test_read(caller):
+    answer = client(caller).read.v1.text.analyze(request={"text": "x"}, language="en", summarize=True, sentiment=True)
+    assert answer.metadata
+    caller.expect("deepgram/other_plain")
 
 
 def test_a_wrong_key_is_401(wrong):

@@ -1,8 +1,11 @@
 """ElevenLabs' Python SDK, unmodified; its sockets go over TLS as it insists."""
 
+import asyncio
+import base64
 import io
 
 import pytest
+from elevenlabs import AudioFormat, RealtimeEvents
 from elevenlabs.client import ElevenLabs
 from elevenlabs.core.api_error import ApiError
 
@@ -38,6 +41,27 @@ def test_speech_over_a_socket(caller):
     assert b"".join(speaking) == b"ID3 sound"
     row = caller.session()[-1]
     assert (row["endpoint"], row["tenant_id"]) == ("speech", caller.tenant)
+
+
+def test_transcription_over_a_socket(caller):
+    """This one takes its address as it is given, so it is given one of a socket."""
+    second = base64.b64encode(bytes(32_000)).decode()
+
+    async def listen():
+        told = asyncio.get_running_loop().create_future()
+        options = {"model_id": "scribe_v2_realtime", "audio_format": AudioFormat.PCM_16000, "sample_rate": 16_000}
+        connection = await client(caller, "wss").speech_to_text.realtime.connect(options)
+        connection.on(RealtimeEvents.COMMITTED_TRANSCRIPT, told.set_result)
+        for _ in range(3):
+            await connection.send({"audio_base_64": second})
+        await connection.commit()
+        text = (await asyncio.wait_for(told, 30))["text"]
+        await connection.close()
+        return text
+
+    assert asyncio.run(listen()) == "hi"
+    row = caller.session()[-1]
+    assert (row["endpoint"], row["model"], row["usage"]) == ("transcription", "scribe_v2_realtime", {"audio_seconds": "3"})
 
 
 def test_a_wrong_key_is_401(wrong):

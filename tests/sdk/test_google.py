@@ -49,6 +49,38 @@ def test_embeddings(caller):
     caller.expect("gemini/embeddings_several")
 
 
+def test_speech(caller):
+    config = types.GenerateContentConfig(response_modalities=["AUDIO"])
+    answer = client(caller).models.generate_content(
+        model="gemini-3.1-flash-tts-preview", contents="Say hello.", config=config
+    )
+    assert answer.candidates[0].content.parts[0].inline_data.data
+    caller.expect("gemini/speech_out")
+
+
+def test_audio(caller):
+    sound = types.Part.from_bytes(data=b"RIFF", mime_type="audio/wav")
+    answer = client(caller).models.generate_content(model="gemini-3.8-pro", contents=["What is said?", sound])
+    assert answer.text == "hi"
+    caller.expect("gemini/speech_in")
+
+
+def test_live_audio(caller):
+    async def talk():
+        config = {"response_modalities": ["AUDIO"]}
+        async with client(caller, "https").aio.live.connect(model="gemini-live", config=config) as session:
+            sound = types.Blob(data=bytes(32_000), mime_type="audio/pcm;rate=16000")
+            await session.send_realtime_input(audio=sound)
+            await session.send_realtime_input(audio_stream_end=True)
+            return [message async for message in session.receive()]
+
+    messages = asyncio.run(talk())
+    assert sum(len(message.data or b"") for message in messages) == 32_000
+    turns = [row["usage"] for row in caller.session() if row["usage"]]
+    expected = {"input_tokens": "0", "input_audio_tokens": "25", "output_tokens": "0", "output_audio_tokens": "32"}
+    assert turns == [expected]
+
+
 def test_live(caller):
     async def talk():
         config = {"response_modalities": ["TEXT"]}

@@ -10,6 +10,7 @@ import hashlib
 import http.server
 import json
 import pathlib
+import re
 import threading
 import urllib.parse
 
@@ -195,4 +196,5 @@ def read_form(url, body):
         told = {}
     told = told if isinstance(told, dict) else {}
     is_stream = told.get("stream") is True or any(word in url.path for word in ["streamGenerate", "/stream/"])
+    is_stream |= bool(re.search(rb'name="stream"(\r\n[^\r]+)*\r\n\r\n[Tt]rue\r\n', body))
     return {"stream": is_stream, "tools": bool(told.get("tools"))}

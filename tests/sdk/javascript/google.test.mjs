@@ -38,6 +38,21 @@ test('embeddings', async () => {
   await expect(us, 'gemini/embeddings_several');
 });
 
+test('speech', async () => {
+  const us = await caller();
+  const answer = await client(us).models.generateContent({ model: 'gemini-3.1-flash-tts-preview', contents: 'Say hello.', config: { responseModalities: [Modality.AUDIO] } });
+  assert.ok(answer.candidates[0].content.parts[0].inlineData.data);
+  await expect(us, 'gemini/speech_out');
+});
+
+test('audio', async () => {
+  const us = await caller();
+  const sound = { inlineData: { mimeType: 'audio/wav', data: 'UklGRg==' } };
+  const answer = await client(us).models.generateContent({ model: 'gemini-3.8-pro', contents: ['What is said?', sound] });
+  assert.equal(answer.text, 'hi');
+  await expect(us, 'gemini/speech_in');
+});
+
 for (const scheme of ['http', 'https']) {
   test(`a live session over ${scheme}`, async () => {
     const us = await caller();
