@@ -2507,6 +2507,12 @@ END;
 
 COMMENT ON FUNCTION farebox.invoice_preview(tenant text, month date) IS 'The lines of a tenant''s invoice for a month as it stands: kind usage by provider, model and meter, kind allowance for what is included (what is left of the sum is the overage), kind credit and debit for corrections of earlier months (billed_usd of these sums to the invoice), kind unpriced (no rate yet; blocks the close), kind unknown (no usage known, with bounds). Tenants see their own.';
 
+CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETURNS uuid
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ((lpad(to_hex(((EXTRACT(epoch FROM at) * (1000)::numeric))::bigint), 12, '0'::text) || repeat('0'::text, 20)))::uuid;
+
+COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
+
 CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS TABLE(hour timestamp with time zone, day date, period date, tenant_id text, customer_id text, project text, key_id uuid, environment text, paid_by text, provider text, endpoint text, model text, pricing text, meter text, quantity numeric, cost_usd numeric, billed_usd numeric, events bigint, unpriced_events bigint)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
@@ -2557,7 +2563,7 @@ CREATE FUNCTION farebox_private.ledger_parts(from_day date, to_day date) RETURNS
              0,
              0
             FROM jsonb_array_elements((booked.charges)::jsonb) charge(value)) part)
-   WHERE ((booked.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (booked.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
+   WHERE ((booked.event_id >= farebox_private.first_event_id((((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text))) AND (booked.event_id < farebox_private.first_event_id((((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text))) AND (booked.started_at >= (((ledger_parts.from_day - 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)) AND (booked.started_at < (((ledger_parts.to_day + 2))::timestamp without time zone AT TIME ZONE 'UTC'::text)))
  UNION ALL
   SELECT date_trunc('hour'::text, adjusted.started_at, 'UTC'::text) AS date_trunc,
      adjusted.day,
@@ -3277,12 +3283,6 @@ end
 $$;
 
 COMMENT ON FUNCTION farebox_private.ensure_partition(month date) IS 'Makes the partition of a month (UTC) unless it is there; true when it made one.';
-
-CREATE FUNCTION farebox_private.first_event_id(at timestamp with time zone) RETURNS uuid
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN ((lpad(to_hex(((EXTRACT(epoch FROM at) * (1000)::numeric))::bigint), 12, '0'::text) || repeat('0'::text, 20)))::uuid;
-
-COMMENT ON FUNCTION farebox_private.first_event_id(at timestamp with time zone) IS 'The lowest id an event of this millisecond or later can have.';
 
 CREATE FUNCTION farebox_private.forget_other_usage() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
@@ -6684,15 +6684,27 @@ CREATE INDEX usage_daily_period ON farebox_private.daily_sums USING btree (tenan
 
 CREATE INDEX usage_daily_utc_day ON farebox_private.daily_sums USING btree (utc_day);
 
+CREATE INDEX usage_events_of_call ON ONLY farebox_private.usage_events USING btree (call_id) WHERE (call_id <> event_id);
+
+CREATE INDEX usage_events_of_ending ON ONLY farebox_private.usage_events USING btree (ending, event_id) WHERE ((ending <> 'complete'::text) AND (ending <> 'continues'::text));
+
+CREATE INDEX usage_events_of_nobody ON ONLY farebox_private.usage_events USING btree (event_id) WHERE (tenant_id IS NULL);
+
+CREATE INDEX usage_events_of_pricing ON ONLY farebox_private.usage_events USING btree (pricing, event_id) WHERE (pricing = ANY (ARRAY['unpriced'::text, 'partial'::text, 'unknown'::text]));
+
 CREATE INDEX usage_events_of_response ON ONLY farebox_private.usage_events USING btree (response_id) WHERE (response_id IS NOT NULL);
 
 CREATE INDEX usage_events_of_run ON ONLY farebox_private.usage_events USING btree (run_id, span_id) WHERE (run_id IS NOT NULL);
 
 CREATE INDEX usage_events_of_session ON ONLY farebox_private.usage_events USING btree (session_id) WHERE (session_id IS NOT NULL);
 
+CREATE INDEX usage_events_of_status ON ONLY farebox_private.usage_events USING btree (status, event_id) WHERE (status >= 400);
+
 CREATE INDEX usage_events_of_tenant ON ONLY farebox_private.usage_events USING btree (tenant_id, started_at);
 
 CREATE INDEX usage_events_of_upstream_request ON ONLY farebox_private.usage_events USING btree (upstream_request_id) WHERE (upstream_request_id IS NOT NULL);
+
+CREATE INDEX usage_events_of_usage_source ON ONLY farebox_private.usage_events USING btree (usage_source, event_id) WHERE (usage_source = ANY (ARRAY['partial'::text, 'estimated'::text, 'pending'::text, 'missing'::text]));
 
 CREATE INDEX usage_events_that_came_late ON ONLY farebox_private.usage_events USING btree (tenant_id, period) WHERE is_late;
 

@@ -81,6 +81,7 @@ pub(crate) struct Shared {
     pub(crate) tenant_form: Form,
     pub(crate) upstream_hosts: BTreeMap<String, String>,
     stale_after_days: Option<u32>,
+    read_bound: Duration,
     ingest_slots: Semaphore,
 }
 
@@ -115,6 +116,7 @@ impl Shared {
             tenant_form: config.tenant_form.clone(),
             upstream_hosts: config.upstream_hosts.clone(),
             stale_after_days: config.stale_after_days,
+            read_bound: Duration::from_secs(config.read_seconds),
             ingest_slots: Semaphore::new(config.ingest_batches_max),
         }))
     }
@@ -127,6 +129,11 @@ impl Shared {
     /// The database as the collector's role.
     pub(crate) fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How long a statement may take that reads the events themselves.
+    pub(crate) fn read_bound(&self) -> Duration {
+        self.read_bound
     }
 
     /// A connection, or 503.

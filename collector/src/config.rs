@@ -20,6 +20,10 @@ pub const LISTEN_DEFAULT: SocketAddr =
 pub const DATABASE_CONNECTIONS_DEFAULT: usize = 8;
 /// Batches being checked and stored at one time; a further one is told to come back.
 pub const INGEST_BATCHES_DEFAULT: usize = 8;
+/// Seconds that one look through the events may take; who asks for more is told to ask for less.
+pub const READ_SECONDS_DEFAULT: u64 = 10;
+/// Most seconds that can be named for it.
+pub const READ_SECONDS_MAX: u64 = 3_600;
 /// Seconds that requests in flight get to finish after the stop was asked for.
 pub const DRAIN_SECONDS_DEFAULT: u64 = 10;
 /// The role every serving connection works as, so that row security and grants hold.
@@ -86,6 +90,8 @@ pub struct CollectorConfig {
     pub retention_role: String,
     /// Batches being stored at one time.
     pub ingest_batches_max: usize,
+    /// Seconds that a list or a sum may take that is read from the events themselves.
+    pub read_seconds: u64,
     /// Seconds that requests in flight get after the stop was asked for.
     pub drain_seconds: u64,
     /// Public keys that prices are signed with. With one, prices are taken in signed bundles only.
@@ -128,6 +134,7 @@ impl Default for CollectorConfig {
             retention_days: None,
             retention_role: RETENTION_ROLE_DEFAULT.to_owned(),
             ingest_batches_max: INGEST_BATCHES_DEFAULT,
+            read_seconds: READ_SECONDS_DEFAULT,
             drain_seconds: DRAIN_SECONDS_DEFAULT,
             price_keys: Vec::new(),
             database_url: None,
@@ -184,6 +191,9 @@ impl CollectorConfig {
         }
         if self.ingest_batches_max == 0 {
             mistake("collector.ingest_batches_max", "at least 1");
+        }
+        if !(1..=READ_SECONDS_MAX).contains(&self.read_seconds) {
+            mistake("collector.read_seconds", "between 1 and 3600");
         }
         let is_identifier = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if !self.database_role.chars().all(is_identifier) {

@@ -113,6 +113,20 @@ impl ApiError {
         )
     }
 
+    /// A question that reads the events within a bound. Asked again it would take as long.
+    pub(crate) fn of_reading(cause: DatabaseError) -> Self {
+        if cause.code() != Some(&SqlState::QUERY_CANCELED) {
+            return cause.into();
+        }
+        let mut error = Self::new(
+            StatusCode::BAD_REQUEST,
+            "too_much_to_read",
+            "finding this takes longer than it may: ask for a shorter time with `from` and `to`, or for one tenant",
+        );
+        error.field = Some("from".to_owned());
+        error
+    }
+
     fn database_away(cause: &dyn std::fmt::Display) -> Self {
         tracing::warn!(%cause, "database is away");
         Self::unavailable("database_unavailable", "the database cannot be reached")

@@ -32,6 +32,7 @@ mod reprice;
 #[path = "store"]
 mod records {
     pub(crate) mod audit;
+    pub(crate) mod bounded;
     pub(crate) mod credentials;
     pub(crate) mod customers;
     pub(crate) mod events;

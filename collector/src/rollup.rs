@@ -15,8 +15,6 @@ use uuid::Uuid;
 use crate::ingest::months::{Month, hour};
 
 const HOURS_A_DAY: i64 = 24;
-/// Milliseconds of an hour.
-pub(crate) const HOUR_MILLIS: i64 = 3_600_000;
 /// The meter that only roll-ups have.
 pub const CALLS: &str = "calls";
 
@@ -245,21 +243,6 @@ impl<'a> Batch<'a> {
         self.by(|_, day| day)
     }
 
-    /// The rows by the tenants' days, over all customers, projects and keys.
-    pub(crate) fn totals(&self) -> Result<Sums<'a>, Overflow> {
-        let mut sums = Sums::new();
-        for (key, sum) in self.daily()? {
-            let group = Group {
-                customer_id: None,
-                project: None,
-                key_id: None,
-                ..key.group
-            };
-            sums.entry(Key { group, ..key }).or_default().grow(&sum)?;
-        }
-        Ok(sums)
-    }
-
     fn by(&self, slot: impl Fn(i64, i64) -> i64) -> Result<Sums<'a>, Overflow> {
         let mut sums = Sums::new();
         for ((group, hour, day), meters) in &self.groups {
@@ -276,6 +259,21 @@ impl<'a> Batch<'a> {
         }
         Ok(sums)
     }
+}
+
+/// Daily sums over all customers, projects and keys.
+pub(crate) fn totals<'a>(daily: &Sums<'a>) -> Result<Sums<'a>, Overflow> {
+    let mut sums = Sums::new();
+    for (key, sum) in daily {
+        let group = Group {
+            customer_id: None,
+            project: None,
+            key_id: None,
+            ..key.group
+        };
+        sums.entry(Key { group, ..*key }).or_default().grow(sum)?;
+    }
+    Ok(sums)
 }
 
 /// Whether an event of this pricing blocks the close of its month.

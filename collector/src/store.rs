@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime,
+};
 use farebox_database::Address;
 use tokio::sync::Notify;
 
@@ -144,6 +146,8 @@ impl Store {
         let pool = Pool::builder(manager)
             .max_size(pool_size)
             .runtime(Runtime::Tokio1)
+            // The one that was used last knows the tables and statements; a new one takes its time to learn them.
+            .queue_mode(QueueMode::Lifo)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
             .post_create(Hook::async_fn(|client, _| {

@@ -46,7 +46,10 @@ begin atomic
             coalesce((charge ->> 5)::numeric, 0), coalesce((charge ->> 6)::numeric, 0), 0, 0
         from jsonb_array_elements(booked.charges::jsonb) as charge
     ) as part
-    where booked.started_at >= (ledger_parts.from_day - 2)::timestamp at time zone 'UTC'
+    -- Ids begin with the time: these lead to the days, what is behind them says the same.
+    where booked.event_id >= farebox_private.first_event_id((ledger_parts.from_day - 2)::timestamp at time zone 'UTC')
+        and booked.event_id < farebox_private.first_event_id((ledger_parts.to_day + 2)::timestamp at time zone 'UTC')
+        and booked.started_at >= (ledger_parts.from_day - 2)::timestamp at time zone 'UTC'
         and booked.started_at < (ledger_parts.to_day + 2)::timestamp at time zone 'UTC'
     union all
     select

@@ -11,6 +11,7 @@ use crate::api::page::{self, Page};
 use crate::api::params::{Params, Segment};
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
+use crate::records::bounded;
 use crate::records::events::{self, Filter, FilterColumn, UsageEvent};
 use crate::records::explanations::{self, Step};
 
@@ -77,7 +78,7 @@ pub(crate) struct Listing {
 #[utoipa::path(get, path = "/api/v1/events", tag = "usage", security(("bearer" = [])),
     params(Listing),
     responses((status = 200, description = "A page.", body = Page<UsageEvent>),
-        (status = 400, description = "A parameter cannot be used; `field` says which.", body = ErrorBody),
+        (status = 400, description = "A parameter cannot be used, `field` says which; or `too_much_to_read`: a shorter time is to be asked for.", body = ErrorBody),
         (status = 404, description = "Another tenant.", body = ErrorBody)))]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -133,7 +134,11 @@ pub(crate) async fn list(
         equal: &equal,
         limit: page::limit(asked.limit)?,
     };
-    let items = events::list(&app.client().await?, &filter).await?;
+    let mut client = app.client().await?;
+    let reading = bounded::start(&mut client, app.read_bound()).await?;
+    let items = events::list(&reading, &filter)
+        .await
+        .map_err(ApiError::of_reading)?;
     Ok(Json(Page::cut(items, filter.limit, |event| {
         vec![event.event_id.to_string()]
     })))

@@ -10,6 +10,7 @@ use crate::api::page::{self, Page};
 use crate::api::params::Params;
 use crate::error::{ApiError, ErrorBody};
 use crate::principal::Principal;
+use crate::records::bounded;
 use crate::records::gathered::Filter;
 use crate::records::sessions::{self, Session};
 
@@ -36,6 +37,7 @@ pub(crate) struct Listing {
 #[utoipa::path(get, path = "/api/v1/sessions", tag = "usage", security(("bearer" = [])),
     params(Listing),
     responses((status = 200, description = "A page.", body = Page<Session>),
+        (status = 400, description = "A parameter cannot be used, `field` says which; or `too_much_to_read`: a shorter time is to be asked for.", body = ErrorBody),
         (status = 404, description = "Another tenant.", body = ErrorBody)))]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -55,7 +57,11 @@ pub(crate) async fn list(
         after: page::after(asked.cursor.as_deref())?,
         limit: page::limit(asked.limit)?,
     };
-    let items = sessions::list(&app.client().await?, &filter).await?;
+    let mut client = app.client().await?;
+    let reading = bounded::start(&mut client, app.read_bound()).await?;
+    let items = sessions::list(&reading, &filter)
+        .await
+        .map_err(ApiError::of_reading)?;
     let page = Page::cut(items, filter.limit, |(first, _)| vec![first.to_string()]);
     Ok(Json(page.map(|(_, session)| session)))
 }

@@ -11,11 +11,10 @@ use crate::api::App;
 use crate::api::page;
 use crate::api::params::Params;
 use crate::error::{ApiError, ErrorBody};
+use crate::ingest::months::{DAY_MILLIS, HOUR_MILLIS};
 use crate::principal::Principal;
+use crate::records::bounded;
 use crate::records::usage::{self, Dimension, Question, ROWS_MAX, Source, UsageRow};
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// What to add up.
 #[derive(Deserialize, IntoParams)]
@@ -69,7 +68,7 @@ pub(crate) struct Usage {
 #[utoipa::path(get, path = "/api/v1/usage", tag = "usage", security(("bearer" = [])),
     params(Asked),
     responses((status = 200, description = "The sums.", body = Usage),
-        (status = 400, description = "A parameter cannot be used; `field` says which.", body = ErrorBody),
+        (status = 400, description = "A parameter cannot be used, `field` says which; or `too_much_to_read`: a shorter time is to be asked for.", body = ErrorBody),
         (status = 404, description = "Another tenant.", body = ErrorBody)))]
 pub(crate) async fn usage(
     State(app): State<App>,
@@ -113,8 +112,11 @@ pub(crate) async fn usage(
         to,
         filters,
     };
-    let client = app.client().await?;
-    let (items, total) = usage::sums(&client, &ask).await?;
+    let mut client = app.client().await?;
+    let reading = bounded::start(&mut client, app.read_bound()).await?;
+    let (items, total) = usage::sums(&reading, &ask)
+        .await
+        .map_err(ApiError::of_reading)?;
     if items.len() > ROWS_MAX {
         return Err(ApiError::invalid(
             "group_by",
@@ -180,8 +182,8 @@ fn source(group_by: &[Dimension], is_finer: bool) -> Result<Source, ApiError> {
 /// The roll-ups know no part of an hour or a day; rounding in silence would be a wrong sum.
 fn check_whole(field: &str, at: Option<Timestamp>, source: Source) -> Result<(), ApiError> {
     let (unit, message) = match source {
-        Source::Hourly | Source::Utc | Source::Events => (HOUR_MS, "a whole hour"),
-        Source::Daily | Source::EventsByDay => (DAY_MS, "a whole day when grouped by `day`"),
+        Source::Hourly | Source::Utc | Source::Events => (HOUR_MILLIS, "a whole hour"),
+        Source::Daily | Source::EventsByDay => (DAY_MILLIS, "a whole day when grouped by `day`"),
     };
     match at {
         Some(at) if at.as_millis().rem_euclid(unit) != 0 => Err(ApiError::invalid(field, message)),

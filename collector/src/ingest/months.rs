@@ -9,8 +9,10 @@ use jiff::tz::TimeZone;
 
 use crate::store::copy::POSTGRES_EPOCH_MILLIS;
 
-const HOUR_MILLIS: i64 = 3_600_000;
-const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
+/// Milliseconds of an hour.
+pub(crate) const HOUR_MILLIS: i64 = 3_600_000;
+/// Milliseconds of a UTC day.
+pub(crate) const DAY_MILLIS: i64 = 24 * HOUR_MILLIS;
 
 /// A month by its first day, as days since 2000-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

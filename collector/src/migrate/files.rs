@@ -81,6 +81,10 @@ pub(super) const MIGRATIONS: &[(&str, &str)] = &[
         "0019_sums_at_scale.sql",
         include_str!("../../../sql/migrations/0019_sums_at_scale.sql"),
     ),
+    (
+        "0020_rare_events.sql",
+        include_str!("../../../sql/migrations/0020_rare_events.sql"),
+    ),
 ];
 
 /// Made anew each time.

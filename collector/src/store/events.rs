@@ -399,7 +399,7 @@ impl<'a> Conditions<'a> {
             values: vec![Box::new(filter.is_tenant)],
         };
         all.equal(filter, |_| true);
-        // The index of a tenant's events, or nobody's, is by time. Ids begin with it; they choose the months, and
+        // The index of a tenant's events is by time. Ids begin with it; they choose the months, and
         // would only make the planner expect less of that index if they said more.
         let is_by_time = filter.is_by_time();
         for (bound, comparison) in [(filter.from, ">="), (filter.to, "<")] {
@@ -444,6 +444,7 @@ impl<'a> Conditions<'a> {
             let place = self.place(value);
             self.texts.push(match column {
                 FilterColumn::Customer => of_customer(place),
+                FilterColumn::Call => of_call(place),
                 _ => format!("{} = ${place}{}", column.name(), column.cast()),
             });
         }
@@ -475,9 +476,9 @@ impl Filter<'_> {
         equal.find(|(column, _)| *column == of)?.1
     }
 
-    /// Whether it is held to one tenant, or to nobody: there is an index of these by time.
+    /// Whether it is held to one tenant: there is an index of its events by time.
     fn is_by_time(&self) -> bool {
-        self.unattributed || self.value(FilterColumn::Tenant).is_some()
+        self.value(FilterColumn::Tenant).is_some()
     }
 }
 
@@ -517,6 +518,15 @@ fn of_customer(place: usize) -> String {
             from farebox_private.customers
             where customers.customer_id = ${place})
          or usage_events.tenant_id is null and usage_events.customer_id = ${place})"
+    )
+}
+
+/// Most calls are one event, which is called as they are; only the others are in the index of calls.
+fn of_call(place: usize) -> String {
+    let call = format!("${place}{}", FilterColumn::Call.cast());
+    format!(
+        "(usage_events.event_id = {call} and usage_events.call_id = {call}
+         or usage_events.call_id = {call} and usage_events.call_id <> usage_events.event_id)"
     )
 }
 

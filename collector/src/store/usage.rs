@@ -5,12 +5,12 @@
 
 mod dimension;
 
+use crate::ingest::months::DAY_MILLIS;
 use deadpool_postgres::GenericClient;
 use farebox_pricing::time::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error, Row};
+use tokio_postgres::{Error, Row, types::ToSql};
 use utoipa::ToSchema;
 
 pub(crate) use dimension::Dimension;
@@ -19,7 +19,6 @@ pub(crate) use dimension::Dimension;
 pub(crate) const ROWS_MAX: usize = 10_000;
 /// The parameter of the first filter.
 const FIRST_FILTER: usize = 6;
-const DAY_MS: i64 = 24 * 3_600_000;
 
 /// Which roll-up answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +61,8 @@ pub(super) const METERS: &str = "
             0
         from jsonb_array_elements(usage_events.charges::jsonb) as charge (value)";
 
-/// Events and their corrections with the columns of a roll-up, and `agent` and `section`. Ids bound
-/// what is read a day wider than asked, for the days of other zones; the exact bounds come after.
+/// Events and their corrections with the columns of a roll-up, and `agent` and `section`. For days of other zones
+/// ids bound what is read by `{wide}` wider than asked, and the exact bounds come after.
 const EVENTS: &str = "(
     select
         date_trunc('hour', usage_events.started_at, 'UTC') as hour,
@@ -77,9 +76,9 @@ const EVENTS: &str = "(
 {METERS}
     ) as counted
     where ($2::text is null or usage_events.event_id
-            >= farebox_private.first_event_id($2::text::timestamptz - interval '1 day'))
+            >= farebox_private.first_event_id($2::text::timestamptz - interval '{wide}'))
         and ($3::text is null or usage_events.event_id
-            < farebox_private.first_event_id($3::text::timestamptz + interval '1 day'))
+            < farebox_private.first_event_id($3::text::timestamptz + interval '{wide}'))
         and ($6::text is null or usage_events.tenant_id = $6)
     union all
     select
@@ -91,8 +90,8 @@ const EVENTS: &str = "(
         adjustments.billed_usd, adjustments.events, adjustments.unpriced_events
     from farebox_private.adjustments
     join farebox_private.usage_events using (event_id)
-    where ($2::text is null or adjustments.started_at >= $2::text::timestamptz - interval '1 day')
-        and ($3::text is null or adjustments.started_at < $3::text::timestamptz + interval '1 day')
+    where ($2::text is null or adjustments.started_at >= $2::text::timestamptz - interval '{wide}')
+        and ($3::text is null or adjustments.started_at < $3::text::timestamptz + interval '{wide}')
         and ($6::text is null or adjustments.tenant_id = $6)
 ) as counted_events";
 
@@ -181,14 +180,14 @@ pub(crate) struct UsageRow {
 
 /// The whole days of UTC in a span, which may be open at either end; `None` when there is none.
 fn whole_days(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<[Option<i64>; 2]> {
-    let first = from.map(|at| at.as_millis().div_euclid(DAY_MS) + i64::from(!is_midnight(at)));
-    let end = to.map(|at| at.as_millis().div_euclid(DAY_MS));
+    let first = from.map(|at| at.as_millis().div_euclid(DAY_MILLIS) + i64::from(!is_midnight(at)));
+    let end = to.map(|at| at.as_millis().div_euclid(DAY_MILLIS));
     let is_empty = first.zip(end).is_some_and(|(first, end)| first >= end);
     (!is_empty).then_some([first, end])
 }
 
 fn is_midnight(at: Timestamp) -> bool {
-    at.as_millis().rem_euclid(DAY_MS) == 0
+    at.as_millis().rem_euclid(DAY_MILLIS) == 0
 }
 
 /// Whole days (`$4` to `$5`, counted from 1970, null: open) from the daily sums, and the hours before and
@@ -235,6 +234,10 @@ fn daily(question: &Question<'_>) -> &'static str {
     }
 }
 
+fn events(wide: &str) -> String {
+    EVENTS.replace("{METERS}", METERS).replace("{wide}", wide)
+}
+
 /// Whether a question groups or filters by a dimension.
 fn parts(question: &Question<'_>, dimension: Dimension) -> bool {
     let mut filters = question.filters.iter();
@@ -273,11 +276,8 @@ fn sql(question: &Question<'_>) -> String {
             format!("{} as counted_events", daily(question)),
             Some(("day", "date")),
         ),
-        Source::Events => (
-            EVENTS.replace("{METERS}", METERS),
-            Some(("hour", "timestamptz")),
-        ),
-        Source::EventsByDay => (EVENTS.replace("{METERS}", METERS), Some(("day", "date"))),
+        Source::Events => (events("0"), Some(("hour", "timestamptz"))),
+        Source::EventsByDay => (events("1 day"), Some(("day", "date"))),
     };
     let dimensions: Vec<String> = (question.group_by.iter().enumerate())
         .map(|(index, dimension)| format!("{} as d{index}", dimension.column()))
@@ -431,8 +431,7 @@ pub(crate) async fn sums(
         ..*question
     };
     let (from, to) = (question.from.map(text), question.to.map(text));
-    let day = |day: Option<i64>| day.and_then(|day| i32::try_from(day).ok());
-    let [first, end] = days.unwrap_or_default().map(day);
+    let [first, end] = days.unwrap_or_default().map(|day| i32::try_from(day?).ok());
     let mut values: Vec<&(dyn ToSql + Sync)> = vec![&question.is_tenant, &from, &to, &first, &end];
     for (_, value) in &question.filters {
         values.push(value);

@@ -61,6 +61,31 @@ async fn sessions_and_runs_are_where_their_calls_are_booked_now() -> Result {
         Ok([told(&sessions, "session_id"), told(&runs, "run_id")])
     };
     let before = of("acme").await?;
+    // As the list of tenants and the view count them, without their events.
+    let counted = async || -> Result<[Option<i64>; 2]> {
+        let mut counts = [None; 2];
+        for item in listed(&served, "/api/v1/tenants").await? {
+            let place = usize::from(item["tenant_id"] == "globex");
+            counts[place] = item["session_count"].as_i64();
+        }
+        let view = "select array[
+                max(session_count) filter (where tenant_id = 'acme'),
+                max(session_count) filter (where tenant_id = 'globex')
+            ] from farebox.tenant_index";
+        let of_view: Vec<Option<i64>> = served.ledger.one(view).await?;
+        assert_eq!(of_view[0], counts[0]);
+        assert_eq!(of_view[1].unwrap_or(0), counts[1].unwrap_or(0));
+        Ok(counts)
+    };
+    assert_eq!(counted().await?, [Some(3), Some(0)]);
+    let uncounted = "select count(*)
+        from farebox_private.usage_events as events
+        where not exists (
+            select
+            from farebox_private.tenant_sessions as sessions
+            where sessions.tenant_id = events.tenant_id
+                and sessions.session = farebox_private.session_digest(events.session_id))";
+    assert_eq!(served.ledger.one::<i64>(uncounted).await?, 0);
     let retag = json!({
         "kind": "retag", "reason": "wrong key", "filter": {"tenant": "acme", "customer": "c1"},
         "set": {"tenant_id": "globex"},
@@ -78,6 +103,7 @@ async fn sessions_and_runs_are_where_their_calls_are_booked_now() -> Result {
         of("globex").await?,
         [named("", &globex), named("run-", &globex)]
     );
+    assert_eq!(counted().await?, [Some(2), Some(2)]);
     // The same from the view, for the operator and for the tenant's own login, and with the tenant's key.
     let view = "select concat_ws(' ', session_id, request_count, total_billed_usd)
         from farebox.sessions where tenant_id = 'globex' order by started_at desc";
@@ -127,6 +153,7 @@ async fn sessions_and_runs_are_where_their_calls_are_booked_now() -> Result {
     }
     let undo = format!("/api/v1/adjustments/{}/undo", text(&moved, "batch_id"));
     served.done("POST", &undo, &Value::Null).await?;
+    assert_eq!(counted().await?, [Some(3), Some(0)]);
     assert_eq!(of("acme").await?, before);
     assert_eq!(of("globex").await?, [Vec::<String>::new(), Vec::new()]);
     served.stop().await

@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use farebox_collector::CollectorConfig;
 use farebox_tests::wire::Message;
 use serde_json::{Value, json};
 
-use crate::served::{AT, OPERATOR, Served, send, text};
-use crate::support::{Result, record};
+use crate::served::{AT, OPERATOR, Served, send, start_with, text};
+use crate::support::{Ledger, Result, record};
 
 fn items(answer: &Value) -> Vec<Value> {
     answer["items"].as_array().cloned().unwrap_or_default()
@@ -438,15 +439,36 @@ async fn events_are_found_by_what_they_carry() -> Result {
     one["agent"] = "planner".into();
     one["section"] = "tool:search".into();
     one["status"] = 429.into();
-    served.ledger.ship(&[one, record(None, AT, 2)]).await?;
+    // The second part of the first's call, which broke off.
+    let mut part = record(Some("acme"), AT, 3);
+    let (call, own) = (text(&one, "event_id"), text(&part, "event_id"));
+    part["call_id"] = call.clone().into();
+    part["part"] = 2.into();
+    part["ending"] = "downstream_gone".into();
+    part["usage_source"] = "missing".into();
+    served
+        .ledger
+        .ship(&[one, record(None, AT, 2), part])
+        .await?;
     for (query, count) in [
+        (format!("call={call}").as_str(), 2),
+        (&format!("call={call}&tenant=acme&ending=complete"), 1),
+        // An event of the call, and not its name.
+        (&format!("call={own}"), 0),
+        ("ending=downstream_gone", 1),
+        ("ending=downstream_gone&tenant=acme", 1),
+        ("ending=downstream_gone&unattributed=true", 0),
+        ("ending=complete", 2),
+        ("usage_source=missing", 1),
+        ("usage_source=missing&model=gpt-4o-mini", 1),
+        ("status=429&tenant=acme", 1),
         ("run=run-9", 1),
         ("agent=planner&section=tool:search", 1),
         ("status=429", 1),
         ("status=200&unattributed=true", 1),
         ("unattributed=true&run=run-9", 0),
         ("usage_source=reported&attribution=header", 2),
-        ("upstream=openai", 2),
+        ("upstream=openai", 3),
     ] {
         let found = get(&served, &format!("/api/v1/events?{query}")).await?;
         assert_eq!(items(&found).len(), count, "{query}");
@@ -460,4 +482,80 @@ async fn events_are_found_by_what_they_carry() -> Result {
         );
     }
     served.stop().await
+}
+
+/// What one event of hundreds has is looked for by the sums, tenant by tenant, and comes in the order of time.
+#[tokio::test]
+async fn what_few_events_have_comes_in_the_order_of_time() -> Result {
+    let served = Served::new().await?;
+    let mut batch: Vec<Value> = (1..=900)
+        .map(|number| record(Some("acme"), AT, number))
+        .collect();
+    let mut expected = Vec::new();
+    for (number, tenant) in [
+        (901, "acme"),
+        (902, "globex"),
+        (903, "acme"),
+        (904, "globex"),
+    ] {
+        let at = format!("2026-11-22T10:{}:00Z", number - 890);
+        let mut rare = record(Some(tenant), &at, number);
+        rare["customer_id"] = "rare".into();
+        expected.insert(0, text(&rare, "event_id"));
+        batch.push(rare);
+    }
+    served.ledger.ship(&batch).await?;
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let path = format!("/api/v1/events?customer=rare&limit=1{cursor}");
+        let page = get(&served, &path).await?;
+        seen.extend(items(&page).iter().map(|event| text(event, "event_id")));
+        if page["next_cursor"].is_null() {
+            break;
+        }
+        cursor = format!("&cursor={}", text(&page, "next_cursor"));
+    }
+    assert_eq!(seen, expected);
+    served.stop().await
+}
+
+/// What takes too long ends with an answer that says what to do, and the connection serves the next.
+#[tokio::test]
+async fn who_asks_for_too_much_is_told_to_ask_for_less() -> Result {
+    let ledger = Ledger::new().await?;
+    ledger.ship(&[record(Some("acme"), AT, 1)]).await?;
+    let quick = |config: &mut CollectorConfig| {
+        config.read_seconds = 1;
+        config.database_connections_max = 1;
+    };
+    let (running, shutdown) = start_with(&ledger.url, quick).await?;
+    let ask =
+        async |path: &str| send(running.address(), "GET", path, Some(OPERATOR), &[], b"").await;
+    // As long as nobody may read the events, reading them takes longer than anything.
+    let mut other = ledger.sql().await?;
+    let held = other.transaction().await?;
+    held.batch_execute("lock table farebox_private.usage_events in access exclusive mode")
+        .await?;
+    for path in [
+        "/api/v1/events?agent=planner",
+        "/api/v1/sessions",
+        "/api/v1/runs",
+        "/api/v1/usage?group_by=agent",
+    ] {
+        let answer = ask(path).await?;
+        assert_eq!(answer.status(), 400, "{path}: {}", answer.text());
+        let error = &answer.json()["error"];
+        assert_eq!(
+            (text(error, "code").as_str(), text(error, "field").as_str()),
+            ("too_much_to_read", "from"),
+            "{path}"
+        );
+    }
+    held.rollback().await?;
+    let answer = ask("/api/v1/events").await?;
+    assert_eq!(items(&answer.json()).len(), 1, "{}", answer.text());
+    shutdown.cancel();
+    running.finished().await;
+    ledger.drop_database().await
 }

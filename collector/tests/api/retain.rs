@@ -57,8 +57,18 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
     );
     let closed = json!({"tenant": "acme", "month": "2026-07"});
     let closed = first.done("POST", "/api/v1/invoices", &closed).await?;
+    // A session whose calls will be gone is globex's by then.
+    let retag = json!({
+        "kind": "retag", "reason": "not theirs", "event_ids": [records[4]["event_id"]],
+        "set": {"tenant_id": "globex"},
+    });
+    first.done("POST", "/api/v1/adjustments", &retag).await?;
     let sums = "select array_agg(to_jsonb(usage_daily)::text order by day, tenant_id, meter) from farebox.usage_daily";
     let before: Vec<String> = first.ledger.one(sums).await?;
+    let sessions = "select array(
+        select tenant_id || ' ' || session_count from farebox.tenant_index order by tenant_id)";
+    let counted: Vec<String> = first.ledger.one(sessions).await?;
+    assert_eq!(counted, ["acme 4", "globex 3"]);
 
     let days = |days: &str| json!({"settings": {"retention_days": days}}).to_string();
     let path = "/api/v1/tenants/acme";
@@ -108,6 +118,8 @@ async fn old_events_go_by_their_tenants_rule_and_sums_invoices_and_numbers_stay(
     }
     let after: Vec<String> = first.ledger.one(sums).await?;
     assert_eq!(before, after);
+    // Sessions are counted for as long as sums are.
+    assert_eq!(first.ledger.one::<Vec<String>>(sessions).await?, counted);
     let path = "/api/v1/invoices/2026-000001";
     let invoice = first.done("GET", path, &Value::Null).await?;
     assert_eq!(invoice, closed);

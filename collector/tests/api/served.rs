@@ -25,14 +25,15 @@ pub(crate) struct Served {
 }
 
 pub(crate) async fn start(database_url: &str) -> Result<(Running, CancellationToken)> {
-    start_trusting(database_url, Vec::new()).await
+    start_with(database_url, |_| {}).await
 }
 
-async fn start_trusting(
+/// One that is told something else.
+pub(crate) async fn start_with(
     database_url: &str,
-    price_keys: Vec<PublicKey>,
+    change: impl FnOnce(&mut CollectorConfig),
 ) -> Result<(Running, CancellationToken)> {
-    let config = CollectorConfig {
+    let mut config = CollectorConfig {
         listen: "127.0.0.1:0".parse()?,
         database_url: Some(Secret::new(database_url)),
         admin_token: Some(Secret::new(OPERATOR)),
@@ -40,10 +41,10 @@ async fn start_trusting(
         master_keys: Some(Arc::new(MasterKeys::parse(
             "a master key of the tests, long enough",
         )?)),
-        price_keys,
         upstream_hosts: [("llm".to_owned(), "llm.example".to_owned())].into(),
         ..CollectorConfig::default()
     };
+    change(&mut config);
     let shutdown = CancellationToken::new();
     Ok((run(config, shutdown.clone()).await?, shutdown))
 }
@@ -63,7 +64,8 @@ impl Served {
     /// A collector that takes prices signed by one of these.
     pub(crate) async fn trusting(price_keys: Vec<PublicKey>) -> Result<Self> {
         let ledger = Ledger::new().await?;
-        let (running, shutdown) = start_trusting(&ledger.url, price_keys).await?;
+        let trust = |config: &mut CollectorConfig| config.price_keys = price_keys;
+        let (running, shutdown) = start_with(&ledger.url, trust).await?;
         Ok(Self {
             address: running.address(),
             ledger,

@@ -1,16 +1,19 @@
 //! What holds while the world moves: one answer from API and view, lists that lose nobody, and a
 //! certificate that is changed under way.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use farebox_collector::{CollectorConfig, Secret, TlsConfig, run};
 use farebox_tests::tls;
 use farebox_tests::wait::{eventually, holds};
+use farebox_tests::wire::Message;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::served::{AT, Served, send, text};
+use crate::served::{AT, Served, send, start_with, text};
 use crate::support::{Ledger, Result, record};
 
 /// Longest time until a changed certificate is served.
@@ -18,6 +21,9 @@ const CERTIFICATE_MAX: Duration = Duration::from_secs(30);
 
 /// Longest time until sums that were set aside are merged.
 const MERGED_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time until a batch is taken, and until another one is refused.
+const BUSY_MAX: Duration = Duration::from_secs(20);
 
 /// Paid by the operator, by the tenant, and two that nothing prices.
 fn mixed() -> Vec<Value> {
@@ -107,6 +113,12 @@ async fn an_event_reads_the_same_in_api_and_view() -> Result {
 
 /// Ships as a proxy does, so that the collector's own clock says when.
 async fn ship(served: &Served, secret: &str, batch: &[Value]) -> Result {
+    let answer = sent(served.address, secret, batch).await?;
+    assert_eq!(answer.text().matches("accepted").count(), batch.len());
+    Ok(())
+}
+
+async fn sent(collector: SocketAddr, secret: &str, batch: &[Value]) -> Result<Message> {
     let headers = [
         ("x-farebox-node", "node-1"),
         ("x-farebox-epoch", "1"),
@@ -114,17 +126,62 @@ async fn ship(served: &Served, secret: &str, batch: &[Value]) -> Result {
         ("x-farebox-open-since", AT),
     ];
     let body = Value::from(batch).to_string();
-    let answer = send(
-        served.address,
+    let path = "/ingest/v1/events";
+    send(
+        collector,
         "POST",
-        "/ingest/v1/events",
+        path,
         Some(secret),
         &headers,
         body.as_bytes(),
     )
+    .await
+}
+
+/// A batch beyond those that are taken at once is to come again; what was taken is booked all the same.
+#[tokio::test]
+async fn a_batch_too_many_is_told_when_to_come_again() -> Result {
+    let served = Served::new().await?;
+    let token = served
+        .done("POST", "/api/v1/ingest-tokens", &json!({"name": "n"}))
+        .await?;
+    let secret = text(&token, "secret");
+    let one_at_a_time = |config: &mut CollectorConfig| config.ingest_batches_max = 1;
+    let (running, shutdown) = start_with(&served.ledger.url, one_at_a_time).await?;
+    // The first is held up where it books its tenants.
+    let mut other = served.ledger.sql().await?;
+    let held = other.transaction().await?;
+    held.batch_execute("lock table farebox_private.tenants in access exclusive mode")
+        .await?;
+    let collector = running.address();
+    let batch = [record(Some("acme"), AT, 1)];
+    let first = tokio::spawn({
+        let (secret, batch) = (secret.clone(), batch.clone());
+        async move { sent(collector, &secret, &batch).await }
+    });
+    let second = [record(Some("acme"), AT, 2)];
+    eventually("the first batch is taken", BUSY_MAX, || async {
+        let metrics = send(collector, "GET", "/metrics", None, &[], b"").await;
+        let metrics = metrics.map_err(|error| error.to_string())?.text();
+        holds(metrics.contains("farebox_ingest_batches_open 1"), &metrics)
+    })
     .await?;
-    assert_eq!(answer.text().matches("accepted").count(), batch.len());
-    Ok(())
+    // Taken as well, it would wait for the first.
+    let refused = timeout(BUSY_MAX, sent(collector, &secret, &second)).await??;
+    assert_eq!(
+        (refused.status(), refused.header("retry-after")),
+        (429, Some("1")),
+        "{}",
+        refused.text()
+    );
+    assert_eq!(text(&refused.json()["error"], "code"), "ingest_busy");
+    held.rollback().await?;
+    for answer in [first.await??, sent(collector, &secret, &second).await?] {
+        assert_eq!(answer.text().matches("accepted").count(), 1);
+    }
+    shutdown.cancel();
+    running.finished().await;
+    served.stop().await
 }
 
 #[tokio::test]

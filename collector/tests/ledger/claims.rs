@@ -217,6 +217,16 @@ async fn an_old_answer_is_no_longer_known() -> Result {
     ledger.drop_database().await
 }
 
+/// Each event by its number, its pricing, and the number of the one it repeats.
+async fn rows(ledger: &Ledger) -> Result<Vec<String>> {
+    ledger
+        .one(
+            "select array(select concat_ws(' ', seq, pricing, right(repeats::text, 1))
+                 from farebox.usage_events order by seq)",
+        )
+        .await
+}
+
 /// Vendors give every answer an id of its own; servers that do not are charged for every answer.
 #[tokio::test]
 async fn calls_that_made_their_answers_are_no_repeats_of_each_other() -> Result {
@@ -233,14 +243,8 @@ async fn calls_that_made_their_answers_are_no_repeats_of_each_other() -> Result 
     }
     ledger.ship(&[early]).await?;
     ledger.ship(&[late]).await?;
-    let rows: Vec<String> = ledger
-        .one(
-            "select array(select concat_ws(' ', seq, pricing, right(repeats::text, 1))
-                 from farebox.usage_events order by seq)",
-        )
-        .await?;
     assert_eq!(
-        rows,
+        rows(&ledger).await?,
         [
             "1 priced",
             "2 priced",
@@ -271,14 +275,8 @@ async fn what_made_its_answer_is_found_when_it_is_asked_for() -> Result {
     ledger.ship(&[fetch(6, "2027-01-10T00:00:00Z")]).await?;
     old["response_id"] = "chatcmpl-unasked".into();
     ledger.ship(&[old]).await?;
-    let rows: Vec<String> = ledger
-        .one(
-            "select array(select concat_ws(' ', seq, pricing, right(repeats::text, 1))
-                 from farebox.usage_events order by seq)",
-        )
-        .await?;
     assert_eq!(
-        rows,
+        rows(&ledger).await?,
         ["1 priced", "2 priced", "4 priced", "5 repeat 4", "6 priced"]
     );
     ledger.drop_database().await

@@ -1,6 +1,7 @@
 //! What a wide batch adds is set aside and merged later: nobody who reads sums can tell.
 
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 use farebox_collector::ingest::Outcome;
 use serde_json::Value;
@@ -8,6 +9,8 @@ use tokio_postgres::Client;
 
 use crate::support::{Ledger, Result, outcomes, record};
 
+/// Longest wait for connections to end.
+const PATIENCE: Duration = Duration::from_secs(20);
 const AT: &str = "2026-11-22T10:30:00Z";
 const MERGE: &str = "select farebox_private.merge_sums()";
 const ASIDE: &str = "select count(*) from farebox_private.new_sums";
@@ -133,7 +136,14 @@ async fn nobody_blocks_another_for_good() -> Result {
     };
     let (shipped, one, other) = tokio::join!(shipping(), merging(), merging());
     shipped.and(one).and(other)?;
-    // One that is broken off comes again unseen.
+    // One that is broken off comes again unseen. Who waited tells it by the time its connection ends.
+    let others = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()";
+    let client = ledger.sql().await?;
+    let started = Instant::now();
+    while !client.query(others, &[]).await?.is_empty() {
+        assert!(started.elapsed() < PATIENCE, "connections that do not end");
+    }
     let deadlocks = "select deadlocks from pg_stat_database where datname = current_database()";
     assert_eq!(ledger.one::<i64>(deadlocks).await?, 0);
     assert_eq!(ledger.one::<i64>(ASIDE).await?, 0);

@@ -18,7 +18,7 @@ const RUN_CALLS: i64 = 12;
 const MODELS: i64 = 24;
 /// Customers of a tenant; one more has few calls, and all of nobody's.
 const CUSTOMERS: i64 = 5;
-/// One row of so many has no price, another one no usage.
+/// One row of so many has no price, another one no usage, a third one broke off.
 const UNPRICED_ONE_OF: i64 = 4_999;
 
 /// Fills September 2026: every hour of it, each tenant with six of two dozen models, two projects and five
@@ -159,7 +159,9 @@ const SUMS: &str = "
         hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, sum(quantity), sum(cost_usd), sum(billed_usd), sum(events), sum(unpriced_events)
     from parts
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13;
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+    -- One after the other, as they are made.
+    order by 1, 3;
     insert into farebox_private.daily_sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider, endpoint,
         model, pricing, meter, utc_day, quantity, cost_usd, billed_usd, events, unpriced_events
@@ -169,14 +171,16 @@ const SUMS: &str = "
         model, pricing, meter, (hour at time zone 'UTC')::date, sum(quantity), sum(cost_usd), sum(billed_usd),
         sum(events), sum(unpriced_events)
     from parts
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14;
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14
+    order by 1, 3;
     insert into farebox_private.total_sums
     select
         day, utc_day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
         sum(quantity), sum(cost_usd), sum(billed_usd), sum(events), sum(unpriced_events)
     from farebox_private.daily_sums
     where day < '2026-10-02'
-    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11;";
+    group by 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+    order by 1, 4;";
 
 /// A session's tenant.
 fn tenant(session: &str) -> String {
@@ -243,6 +247,8 @@ async fn events(client: &Client, rows: i64) -> Result<String> {
                 "case when n % {UNPRICED_ONE_OF} in (7, 13) then '[]' else {} end",
                 renamed(column)
             ),
+            "ending" => format!("case n % {UNPRICED_ONE_OF} when 17 then 'timeout' else seed.ending end"),
+            "status" => format!("case n % {UNPRICED_ONE_OF} when 17 then 504 else seed.status end"),
             "usage_source" => {
                 format!("case when n % {UNPRICED_ONE_OF} = 13 then 'missing' else seed.usage_source end")
             }

@@ -11,15 +11,17 @@ use tokio_postgres::Error;
 use uuid::Uuid;
 
 use super::{Conditions, Filter, FilterColumn, UsageEvent, page as read_page, started_at};
+use crate::ingest::months::DAY_MILLIS;
 
 /// Where one event of so many is asked for, or more, all are read.
 const COMMON_ONE_OF: i64 = 200;
 /// Days looked at together, at first and at most.
 const DAYS_FIRST: i64 = 2;
 const DAYS_MAX: i64 = 128;
-/// Hours looked into together at least.
-const HOURS_MIN: usize = 32;
-const DAY_MS: i64 = 24 * 3_600_000;
+/// Last day that is looked at, counted from 1970: events are of years before 2100.
+const DAY_MAX: i64 = 47_500;
+/// What had not what was expected of it is followed by twice as much, so often at most.
+const ROUNDS_MAX: u32 = 10;
 
 /// What the sums part and no index of events leads to.
 fn is_summed(column: FilterColumn) -> bool {
@@ -43,23 +45,34 @@ fn is_fine(column: FilterColumn) -> bool {
 }
 
 /// What an index leads to by itself.
-fn is_indexed(column: FilterColumn) -> bool {
-    matches!(
-        column,
+fn is_indexed(column: FilterColumn, value: &str) -> bool {
+    match column {
         FilterColumn::Session
-            | FilterColumn::Run
-            | FilterColumn::Response
-            | FilterColumn::UpstreamRequest
-    )
+        | FilterColumn::Run
+        | FilterColumn::Call
+        | FilterColumn::Response
+        | FilterColumn::UpstreamRequest => true,
+        FilterColumn::Ending => !matches!(value, "complete" | "continues"),
+        FilterColumn::Status => value.parse().is_ok_and(|status: u16| status >= 400),
+        FilterColumn::UsageSource => {
+            matches!(value, "partial" | "estimated" | "pending" | "missing")
+        }
+        _ => false,
+    }
 }
 
 /// Whether the sums lead to what is asked for.
 pub(super) fn leads(filter: &Filter<'_>) -> bool {
-    let asked = |of: fn(FilterColumn) -> bool| {
-        let mut equal = filter.equal.iter();
-        equal.any(|(column, value)| value.is_some() && of(*column))
+    let asked = || {
+        let equal = filter.equal.iter();
+        equal.filter_map(|(column, value)| Some((*column, (*value)?)))
     };
-    asked(is_summed) && !asked(is_indexed)
+    // Events without a price have an index too; of somebody's, there may be few where there are many.
+    let is_listed = |column, value| {
+        column == FilterColumn::Pricing && matches!(value, "unpriced" | "partial" | "unknown")
+    };
+    asked().any(|(column, value)| is_summed(column) && !is_listed(column, value))
+        && !asked().any(|(column, value)| is_indexed(column, value))
 }
 
 /// A page of such events, the latest first.
@@ -69,39 +82,80 @@ pub(super) async fn page(
 ) -> Result<Vec<UsageEvent>, Error> {
     let wanted = usize::try_from(filter.limit).unwrap_or_default() + 1;
     let mut events: Vec<UsageEvent> = Vec::new();
-    let Some((first, mut end)) = days(client, filter).await? else {
-        return Ok(events);
-    };
+    let (first, mut end) = bounds(filter);
     let mut span = DAYS_FIRST;
-    // Days that have such events and were not read yet, to the end of the latest.
-    let (mut days, mut expected, mut days_end) = (Vec::new(), 0, end);
-    while end > first && events.len() < wanted {
-        let begin = first.max(end - span);
-        let found = Found::of(client, filter, begin, end).await?;
-        let is_everywhere = matches!(found, Found::Everywhere);
-        if let Found::On(more, count) = found {
-            days.extend(more);
-            expected += count;
+    let mut later = Later::default();
+    while events.len() < wanted {
+        // Days without any event are passed over.
+        let Some(last) = last_day(client, first, end).await? else {
+            break;
+        };
+        let (begin, until) = (first.max(last + 1 - span), last + 1);
+        match Found::of(client, filter, begin, until).await? {
+            Found::Nowhere => {}
+            Found::On(days) => later.add(days, begin, until),
+            Found::Everywhere => {
+                let missing = wanted - events.len();
+                events.extend(later.read(client, filter, missing).await?);
+                if events.len() < wanted {
+                    let window = within(filter, begin, until, wanted - events.len());
+                    events.extend(read_page(client, &window, None).await?);
+                }
+            }
         }
         // As many days together as should have what is wanted yet.
-        let is_last = begin == first;
-        if !days.is_empty() && (is_everywhere || is_last || expected >= wanted - events.len()) {
-            let days_begin = if is_everywhere { end } else { begin };
-            let window = within(filter, days_begin, days_end, wanted - events.len());
-            let ids = ids(client, &window, &days).await?;
-            if !ids.is_empty() {
-                events.extend(read_page(client, &window, Some(&ids)).await?);
-            }
-            (days, expected, days_end) = (Vec::new(), 0, begin);
-        }
-        if is_everywhere && events.len() < wanted {
-            let window = within(filter, begin, end, wanted - events.len());
-            events.extend(read_page(client, &window, None).await?);
-            days_end = begin;
+        if later.expected() >= wanted.saturating_sub(events.len()) {
+            let missing = wanted.saturating_sub(events.len());
+            events.extend(later.read(client, filter, missing).await?);
         }
         (end, span) = (begin, DAYS_MAX.min(4 * span));
     }
+    let missing = wanted.saturating_sub(events.len());
+    events.extend(later.read(client, filter, missing).await?);
     Ok(events)
+}
+
+/// Days that have what is asked for and were not read yet.
+#[derive(Default)]
+struct Later {
+    days: Vec<Day>,
+    /// From the earliest to the end of the latest, counted from 1970.
+    begin: i64,
+    end: i64,
+}
+
+impl Later {
+    /// Earlier days than those that are there.
+    fn add(&mut self, days: Vec<Day>, begin: i64, end: i64) {
+        if self.days.is_empty() {
+            self.end = end;
+        }
+        self.begin = begin;
+        self.days.extend(days);
+    }
+
+    fn expected(&self) -> usize {
+        self.days.iter().map(Day::expected).sum()
+    }
+
+    /// The latest so many of their events; nothing is left to read.
+    async fn read(
+        &mut self,
+        client: &impl GenericClient,
+        filter: &Filter<'_>,
+        wanted: usize,
+    ) -> Result<Vec<UsageEvent>, Error> {
+        let days = std::mem::take(&mut self.days);
+        if days.is_empty() || wanted == 0 {
+            return Ok(Vec::new());
+        }
+        let window = within(filter, self.begin, self.end, wanted);
+        let ids = ids(client, &window, days).await?;
+        match ids.is_empty() {
+            true => Ok(Vec::new()),
+            false => read_page(client, &window, Some(&ids)).await,
+        }
+    }
 }
 
 /// The filter held to some days, for so many events.
@@ -109,8 +163,8 @@ fn within<'a>(filter: &Filter<'a>, begin: i64, end: i64, wanted: usize) -> Filte
     Filter {
         from: filter
             .from
-            .max(Some(Timestamp::from_millis(begin * DAY_MS))),
-        to: earlier(filter.to, Timestamp::from_millis(end * DAY_MS)),
+            .max(Some(Timestamp::from_millis(begin * DAY_MILLIS))),
+        to: earlier(filter.to, Timestamp::from_millis(end * DAY_MILLIS)),
         // A page asks for one more.
         limit: u32::try_from(wanted - 1).unwrap_or_default(),
         ..*filter
@@ -121,32 +175,30 @@ fn earlier(one: Option<Timestamp>, other: Timestamp) -> Option<Timestamp> {
     Some(one.map_or(other, |one| one.min(other)))
 }
 
-/// The first day to look at and the one after the last, counted from 1970.
-async fn days(
-    client: &impl GenericClient,
-    filter: &Filter<'_>,
-) -> Result<Option<(i64, i64)>, Error> {
+/// The first day that may be looked at and the one after the last, counted from 1970.
+fn bounds(filter: &Filter<'_>) -> (i64, i64) {
+    let day = |at: Timestamp| at.as_millis().div_euclid(DAY_MILLIS).clamp(0, DAY_MAX);
+    let ends = [filter.to, filter.after.map(started_at)];
+    let end = ends.into_iter().flatten().map(day).fold(DAY_MAX, i64::min);
+    (filter.from.map_or(0, day), end + 1)
+}
+
+/// The last day before `end` of which there are sums.
+async fn last_day(client: &impl GenericClient, first: i64, end: i64) -> Result<Option<i64>, Error> {
     let row = client
         .query_one(
-            "select
-                (least(
-                    (select min(utc_day) from farebox_private.total_sums),
-                    (select min(hour at time zone 'UTC')::date from farebox_private.new_sums)
-                ) - date 'epoch')::bigint,
-                (greatest(
-                    (select max(utc_day) from farebox_private.total_sums),
-                    (select max(hour at time zone 'UTC')::date from farebox_private.new_sums)
-                ) - date 'epoch')::bigint",
-            &[],
+            "select (greatest(
+                 (select max(utc_day) from farebox_private.total_sums
+                  where utc_day >= date 'epoch' + $1::bigint::integer
+                      and utc_day < date 'epoch' + $2::bigint::integer),
+                 (select max(hour at time zone 'UTC')::date from farebox_private.new_sums
+                  where (hour at time zone 'UTC')::date >= date 'epoch' + $1::bigint::integer
+                      and (hour at time zone 'UTC')::date < date 'epoch' + $2::bigint::integer)
+             ) - date 'epoch')::bigint",
+            &[&first, &end],
         )
         .await?;
-    let (first, last): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    let day = |at: Timestamp| at.as_millis().div_euclid(DAY_MS);
-    Ok(first.zip(last).map(|(first, last)| {
-        let bounds = [filter.to, filter.after.map(started_at)];
-        let end = bounds.into_iter().flatten().map(day).fold(last, i64::min) + 1;
-        (filter.from.map_or(first, day).max(first), end)
-    }))
+    row.try_get(0)
 }
 
 /// Where the sums have what is asked for.
@@ -154,8 +206,22 @@ enum Found {
     Nowhere,
     /// So often that it is met soon.
     Everywhere,
-    /// These tenants' days, and how many there should be.
-    On(Vec<(Option<String>, i64)>, usize),
+    /// On these tenants' days.
+    On(Vec<Day>),
+}
+
+/// A day of UTC on which a tenant, or nobody, has what is asked for.
+struct Day {
+    tenant_id: Option<String>,
+    /// Counted from 1970.
+    day: i64,
+    events: i64,
+}
+
+impl Day {
+    fn expected(&self) -> usize {
+        usize::try_from(self.events.max(1)).unwrap_or_default()
+    }
 }
 
 impl Found {
@@ -203,13 +269,17 @@ impl Found {
             all += row.try_get::<_, i64>(4)?;
             found += events.max(0);
             if rows > 0 {
-                days.push((row.try_get(0)?, row.try_get(1)?));
+                days.push(Day {
+                    tenant_id: row.try_get(0)?,
+                    day: row.try_get(1)?,
+                    events,
+                });
             }
         }
         Ok(match days.is_empty() {
             true => Self::Nowhere,
             false if found.saturating_mul(COMMON_ONE_OF) >= all => Self::Everywhere,
-            false => Self::On(days, usize::try_from(found).unwrap_or_default()),
+            false => Self::On(days),
         })
     }
 }
@@ -218,12 +288,12 @@ impl Found {
 async fn ids(
     client: &impl GenericClient,
     window: &Filter<'_>,
-    days: &[(Option<String>, i64)],
+    mut days: Vec<Day>,
 ) -> Result<Vec<Uuid>, Error> {
     let wanted = usize::try_from(window.limit).unwrap_or_default() + 1;
     let mut found: Vec<Uuid> = Vec::new();
     // Those of nobody are few, and have an index of their own.
-    if days.iter().any(|(tenant, _)| tenant.is_none()) {
+    if days.iter().any(|day| day.tenant_id.is_none()) {
         let nobodys = Filter {
             unattributed: true,
             ..*window
@@ -234,7 +304,7 @@ async fn ids(
             "select usage_events.event_id
              from farebox_private.usage_events
              where $1::boolean is not null and {}
-             order by usage_events.started_at desc, usage_events.event_id desc
+             order by usage_events.event_id desc
              limit ${limit}",
             asked.text()
         );
@@ -242,19 +312,58 @@ async fn ids(
             found.push(row.try_get(0)?);
         }
     }
-    let hours = hours(client, window, days).await?;
-    let mut attributed = 0;
-    let mut rest = &hours[..];
+    days.retain(|day| day.tenant_id.is_some());
+    days.sort_unstable_by_key(|day| std::cmp::Reverse(day.day));
+    let (mut attributed, mut round) = (0, 0);
+    let mut rest = &days[..];
     while attributed < wanted && !rest.is_empty() {
-        // As many hours as should have what is wanted yet.
-        let mut expected = 0;
-        let enough = rest.iter().position(|hour| {
-            expected += hour.events.max(1);
-            expected >= i64::try_from(wanted - attributed).unwrap_or(i64::MAX)
+        let mut take = enough(rest, (wanted - attributed) << round, Day::expected);
+        // Whole days, of all tenants: what is left is earlier.
+        while take < rest.len() && rest[take].day == rest[take - 1].day {
+            take += 1;
+        }
+        let (now, earlier) = rest.split_at(take);
+        (rest, round) = (earlier, ROUNDS_MAX.min(round + 1));
+        let more = in_hours(client, window, now, wanted - attributed).await?;
+        attributed += more.len();
+        found.extend(more);
+    }
+    found.sort_unstable_by(|one, other| other.cmp(one));
+    found.truncate(wanted);
+    Ok(found)
+}
+
+/// How many of these should have what is needed; all, where all have not.
+fn enough<T>(rest: &[T], needed: usize, expected: impl Fn(&T) -> usize) -> usize {
+    let mut sum = 0_usize;
+    let last = rest.iter().position(|one| {
+        sum = sum.saturating_add(expected(one));
+        sum >= needed
+    });
+    last.map_or(rest.len(), |last| last + 1)
+}
+
+/// The latest events of a filter in the hours of these days that have some.
+async fn in_hours(
+    client: &impl GenericClient,
+    window: &Filter<'_>,
+    days: &[Day],
+    wanted: usize,
+) -> Result<Vec<Uuid>, Error> {
+    let hours = hours(client, window, days).await?;
+    let mut found = Vec::new();
+    let mut round = 0;
+    let mut rest = &hours[..];
+    while found.len() < wanted && !rest.is_empty() {
+        let mut take = enough(rest, (wanted - found.len()) << round, |hour| {
+            usize::try_from(hour.events.max(1)).unwrap_or_default()
         });
-        let take = enough.map_or(rest.len(), |last| last + 1).max(HOURS_MIN);
-        let (now, later) = rest.split_at(take.min(rest.len()));
-        rest = later;
+        // Whole hours, of all tenants: what is left is earlier.
+        while take < rest.len() && rest[take].begin == rest[take - 1].begin {
+            take += 1;
+        }
+        let (now, earlier) = rest.split_at(take);
+        (rest, round) = (earlier, ROUNDS_MAX.min(round + 1));
         let mut asked = Conditions::of(window);
         let tenants: Vec<&str> = now.iter().map(|hour| &*hour.tenant_id).collect();
         let begins: Vec<i64> = now.iter().map(|hour| hour.begin).collect();
@@ -280,11 +389,8 @@ async fn ids(
         );
         for row in asked.ask(client, &sql).await? {
             found.push(row.try_get(0)?);
-            attributed += 1;
         }
     }
-    found.sort_unstable_by(|one, other| other.cmp(one));
-    found.truncate(wanted);
     Ok(found)
 }
 
@@ -300,13 +406,13 @@ struct Hour {
 async fn hours(
     client: &impl GenericClient,
     window: &Filter<'_>,
-    days: &[(Option<String>, i64)],
+    days: &[Day],
 ) -> Result<Vec<Hour>, Error> {
     let mut asked = Conditions::none();
     asked.equal(window, is_summed);
     let attributed = days
         .iter()
-        .filter_map(|(tenant, day)| Some((tenant.as_deref()?, *day)));
+        .filter_map(|day| Some((day.tenant_id.as_deref()?, day.day)));
     let (tenants, begins): (Vec<&str>, Vec<i64>) = attributed.unzip();
     let [tenants, begins] = [asked.place(tenants), asked.place(begins)];
     // Day by day through the index of a tenant's hours, which the planner would not take by itself.

@@ -43,34 +43,51 @@ pub(crate) async fn write(
     batch: &rollup::Batch<'_>,
 ) -> Result<(), BatchError> {
     upsert(transaction, HOURLY, &batch.hourly()?).await?;
-    upsert(transaction, DAILY, &batch.daily()?).await?;
-    upsert(transaction, TOTALS, &batch.totals()?).await
+    let daily = batch.daily()?;
+    upsert(transaction, DAILY, &daily).await?;
+    upsert(transaction, TOTALS, &rollup::totals(&daily)?).await
 }
 
-const HOURLY: &str = "insert into farebox_private.hourly_sums as sums (
+/// A statement that adds a batch's sums to a table: what is inserted, and the key that may be there.
+macro_rules! grown {
+    ($into:literal, $or:literal) => {
+        concat!(
+            $into,
+            "
+    from unnest(
+        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
+        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
+        $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[])
+        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
+            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
+            unpriced_events, utc_day)
+    ",
+            $or,
+            "
+    set quantity = sums.quantity + excluded.quantity,
+        cost_usd = sums.cost_usd + excluded.cost_usd,
+        billed_usd = sums.billed_usd + excluded.billed_usd,
+        events = sums.events + excluded.events,
+        unpriced_events = sums.unpriced_events + excluded.unpriced_events"
+        )
+    };
+}
+
+const HOURLY: &str = grown!(
+    "insert into farebox_private.hourly_sums as sums (
         hour, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
         endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events)
     select
         timestamptz 'epoch' + slot * interval '1 hour', date '2000-01-01' + period, tenant_id,
         customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
-        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events
-    from unnest(
-        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::bigint[], $18::bigint[])
-        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
-            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
-            unpriced_events)
-    on conflict (
+        quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events",
+    "on conflict (
         tenant_id, hour, meter, model, endpoint, provider, key_id, customer_id, project, period,
-        environment, paid_by, pricing) do update
-    set quantity = sums.quantity + excluded.quantity,
-        cost_usd = sums.cost_usd + excluded.cost_usd,
-        billed_usd = sums.billed_usd + excluded.billed_usd,
-        events = sums.events + excluded.events,
-        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+        environment, paid_by, pricing) do update"
+);
 
-const DAILY: &str = "insert into farebox_private.daily_sums as sums (
+const DAILY: &str = grown!(
+    "insert into farebox_private.daily_sums as sums (
         day, period, tenant_id, customer_id, project, key_id, environment, paid_by, provider,
         endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events,
         utc_day)
@@ -78,44 +95,23 @@ const DAILY: &str = "insert into farebox_private.daily_sums as sums (
         date '2000-01-01' + slot::integer, date '2000-01-01' + period, tenant_id,
         customer_id, project, key_id, environment, paid_by, provider, endpoint, model, pricing, meter,
         quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events,
-        date 'epoch' + utc_day::integer
-    from unnest(
-        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[])
-        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
-            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
-            unpriced_events, utc_day)
-    on conflict (
+        date 'epoch' + utc_day::integer",
+    "on conflict (
         tenant_id, day, meter, model, endpoint, provider, key_id, customer_id, project, period,
-        environment, paid_by, pricing, utc_day) do update
-    set quantity = sums.quantity + excluded.quantity,
-        cost_usd = sums.cost_usd + excluded.cost_usd,
-        billed_usd = sums.billed_usd + excluded.billed_usd,
-        events = sums.events + excluded.events,
-        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+        environment, paid_by, pricing, utc_day) do update"
+);
 
-const TOTALS: &str = "insert into farebox_private.total_sums as sums (
+const TOTALS: &str = grown!(
+    "insert into farebox_private.total_sums as sums (
         day, period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events, unpriced_events,
         utc_day)
     select
         date '2000-01-01' + slot::integer, date '2000-01-01' + period, tenant_id, environment, paid_by, provider, endpoint, model, pricing, meter,
         quantity::numeric, cost_usd::numeric, billed_usd::numeric, events, unpriced_events,
-        date 'epoch' + utc_day::integer
-    from unnest(
-        $1::bigint[], $2::integer[], $3::text[], $4::text[], $5::text[], $6::uuid[], $7::text[],
-        $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[],
-        $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[])
-        as grown (slot, period, tenant_id, customer_id, project, key_id, environment, paid_by,
-            provider, endpoint, model, pricing, meter, quantity, cost_usd, billed_usd, events,
-            unpriced_events, utc_day)
-    on conflict (
-        tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day) do update
-    set quantity = sums.quantity + excluded.quantity,
-        cost_usd = sums.cost_usd + excluded.cost_usd,
-        billed_usd = sums.billed_usd + excluded.billed_usd,
-        events = sums.events + excluded.events,
-        unpriced_events = sums.unpriced_events + excluded.unpriced_events";
+        date 'epoch' + utc_day::integer",
+    "on conflict (
+        tenant_id, day, meter, model, endpoint, provider, period, environment, paid_by, pricing, utc_day) do update"
+);
 
 async fn upsert(
     transaction: &Transaction<'_>,
@@ -148,7 +144,7 @@ async fn upsert(
     let unpriced: Vec<i64> = sums.values().map(|sum| sum.unpriced_events).collect();
     let utc_days: Vec<i64> = sums.keys().map(|key| key.utc_day).collect();
     let statement = transaction.prepare_cached(statement).await?;
-    let mut columns: Vec<&(dyn ToSql + Sync)> = vec![
+    let columns: [&(dyn ToSql + Sync); 19] = [
         &slots,
         &periods,
         &tenants,
@@ -167,11 +163,8 @@ async fn upsert(
         &billed,
         &events,
         &unpriced,
+        &utc_days,
     ];
-    // Hours have no other day than their own.
-    if statement.params().len() > columns.len() {
-        columns.push(&utc_days);
-    }
     transaction.execute(&statement, &columns).await?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use deadpool_postgres::Transaction;
+use sha2::{Digest, Sha256};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -275,22 +276,29 @@ pub(super) async fn note_sessions(
     new: &[&Priced],
 ) -> Result<(), BatchError> {
     // In one order for all collectors, as every row that two of them may make.
-    let mut seen: BTreeSet<(&str, &str)> = BTreeSet::new();
+    let mut seen: BTreeSet<(&str, Uuid)> = BTreeSet::new();
+    let mut before = None;
     for ready in new {
         let session = ready.record.event.session_id.as_deref();
-        if let Some(pair) = tenant_of(ready).zip(session) {
-            seen.insert(pair);
+        let pair = tenant_of(ready).zip(session);
+        // Calls of a session come together.
+        if pair == before {
+            continue;
+        }
+        before = pair;
+        if let Some((tenant, session)) = pair {
+            seen.insert((tenant, session_digest(session)));
         }
     }
     if seen.is_empty() {
         return Ok(());
     }
-    let (tenants, sessions): (Vec<&str>, Vec<&str>) = seen.into_iter().unzip();
+    let (tenants, sessions): (Vec<&str>, Vec<Uuid>) = seen.into_iter().unzip();
     let statement = transaction
         .prepare_cached(
             "insert into farebox_private.tenant_sessions (tenant_id, session)
-             select tenant_id, farebox_private.session_digest(session_id)
-             from unnest($1::text[], $2::text[]) as seen (tenant_id, session_id)
+             select tenant_id, session
+             from unnest($1::text[], $2::uuid[]) as seen (tenant_id, session)
              on conflict do nothing",
         )
         .await?;
@@ -298,6 +306,16 @@ pub(super) async fn note_sessions(
         .execute(&statement, &[&tenants, &sessions])
         .await?;
     Ok(())
+}
+
+/// What `farebox_private.session_digest` gives.
+fn session_digest(session: &str) -> Uuid {
+    let digest = Sha256::digest(session);
+    let mut bytes = uuid::Bytes::default();
+    for (byte, of_digest) in bytes.iter_mut().zip(digest) {
+        *byte = of_digest;
+    }
+    Uuid::from_bytes(bytes)
 }
 
 /// When the tenants were seen first and last.

@@ -9,7 +9,8 @@ use futures_util::SinkExt;
 use tokio_postgres::types::Type;
 
 use super::BatchError;
-use crate::rollup::{self, HOUR_MILLIS, Set, Sum};
+use crate::ingest::months::HOUR_MILLIS;
+use crate::rollup::{self, Set, Sum};
 use crate::store::copy::{Fields, Rows};
 use crate::store::{Client, StoreError};
 
