@@ -135,10 +135,11 @@ pub(crate) async fn list(
         limit: page::limit(asked.limit)?,
     };
     let mut client = app.client().await?;
-    let reading = bounded::start(&mut client, app.read_bound()).await?;
-    let items = events::list(&reading, &filter)
-        .await
-        .map_err(ApiError::of_reading)?;
+    let items = bounded::read(&mut client, app.read_bound(), async |reading| {
+        events::list(reading, &filter).await
+    })
+    .await
+    .map_err(ApiError::of_reading)?;
     Ok(Json(Page::cut(items, filter.limit, |event| {
         vec![event.event_id.to_string()]
     })))

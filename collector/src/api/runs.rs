@@ -67,10 +67,11 @@ pub(crate) async fn list(
         limit: page::limit(asked.limit)?,
     };
     let mut client = app.client().await?;
-    let reading = bounded::start(&mut client, app.read_bound()).await?;
-    let items = runs::list(&reading, &filter)
-        .await
-        .map_err(ApiError::of_reading)?;
+    let items = bounded::read(&mut client, app.read_bound(), async |reading| {
+        runs::list(reading, &filter).await
+    })
+    .await
+    .map_err(ApiError::of_reading)?;
     let page = Page::cut(items, filter.limit, |(first, _)| vec![first.to_string()]);
     Ok(Json(page.map(|(_, run)| run)))
 }

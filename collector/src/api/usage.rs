@@ -113,10 +113,11 @@ pub(crate) async fn usage(
         filters,
     };
     let mut client = app.client().await?;
-    let reading = bounded::start(&mut client, app.read_bound()).await?;
-    let (items, total) = usage::sums(&reading, &ask)
-        .await
-        .map_err(ApiError::of_reading)?;
+    let (items, total) = bounded::read(&mut client, app.read_bound(), async |reading| {
+        usage::sums(reading, &ask).await
+    })
+    .await
+    .map_err(ApiError::of_reading)?;
     if items.len() > ROWS_MAX {
         return Err(ApiError::invalid(
             "group_by",

@@ -6,12 +6,19 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::Error;
 
-/// A reading transaction. It ends with it, whatever was asked, so nothing stays with the connection.
-pub(crate) async fn start(client: &mut Client, bound: Duration) -> Result<Transaction<'_>, Error> {
+/// Asks in a transaction that only reads. It is over, and nothing of it stays with the connection, when this
+/// returns an answer.
+pub(crate) async fn read<T>(
+    client: &mut Client,
+    bound: Duration,
+    ask: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, Error>,
+) -> Result<T, Error> {
     let reading = client.build_transaction().read_only(true).start().await?;
     let bound = bound.as_millis();
     reading
         .batch_execute(&format!("set local statement_timeout = {bound}"))
         .await?;
-    Ok(reading)
+    let answer = ask(&reading).await?;
+    reading.commit().await?;
+    Ok(answer)
 }
