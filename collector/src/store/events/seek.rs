@@ -81,6 +81,7 @@ pub(super) async fn page(
     filter: &Filter<'_>,
 ) -> Result<Vec<UsageEvent>, Error> {
     let wanted = usize::try_from(filter.limit).unwrap_or_default() + 1;
+    let asked = Asked::of(client, filter).await?;
     let mut events: Vec<UsageEvent> = Vec::new();
     let (first, mut end) = bounds(filter);
     let mut span = DAYS_FIRST;
@@ -91,12 +92,12 @@ pub(super) async fn page(
             break;
         };
         let (begin, until) = (first.max(last + 1 - span), last + 1);
-        match Found::of(client, filter, begin, until).await? {
+        match Found::of(client, &asked, begin, until).await? {
             Found::Nowhere => {}
             Found::On(days) => later.add(days, begin, until),
             Found::Everywhere => {
                 let missing = wanted - events.len();
-                events.extend(later.read(client, filter, missing).await?);
+                events.extend(later.read(client, &asked, missing).await?);
                 if events.len() < wanted {
                     let window = within(filter, begin, until, wanted - events.len());
                     events.extend(read_page(client, &window, None).await?);
@@ -106,13 +107,62 @@ pub(super) async fn page(
         // As many days together as should have what is wanted yet.
         if later.expected() >= wanted.saturating_sub(events.len()) {
             let missing = wanted.saturating_sub(events.len());
-            events.extend(later.read(client, filter, missing).await?);
+            events.extend(later.read(client, &asked, missing).await?);
         }
         (end, span) = (begin, DAYS_MAX.min(4 * span));
     }
     let missing = wanted.saturating_sub(events.len());
-    events.extend(later.read(client, filter, missing).await?);
+    events.extend(later.read(client, &asked, missing).await?);
     Ok(events)
+}
+
+/// What is asked of the sums.
+struct Asked<'a> {
+    filter: &'a Filter<'a>,
+    /// What the customer that is asked for is kept as, of one tenant or of several.
+    references: Vec<String>,
+}
+
+impl<'a> Asked<'a> {
+    async fn of(client: &impl GenericClient, filter: &'a Filter<'a>) -> Result<Self, Error> {
+        let mut references = Vec::new();
+        if let Some(customer) = filter.value(FilterColumn::Customer) {
+            let rows = client
+                .query(
+                    "select reference
+                     from farebox_private.customers
+                     where customer_id = $1 and ($2::text is null or tenant_id = $2)",
+                    &[&customer, &filter.value(FilterColumn::Tenant)],
+                )
+                .await?;
+            for row in rows {
+                references.push(row.try_get(0)?);
+            }
+        }
+        Ok(Self { filter, references })
+    }
+
+    /// Conditions on `usage_events`, rows of sums, that an index of sums answers without its table: no subquery.
+    fn conditions(&'a self) -> Conditions<'a> {
+        let mut all = Conditions::none();
+        all.equal(self.filter, |column| {
+            is_summed(column) && column != FilterColumn::Customer
+        });
+        if let Some(customer) = self.filter.value(FilterColumn::Customer) {
+            let place = all.place(&self.references);
+            let mut text = format!("usage_events.customer_id = any(${place})");
+            // Nobody's customers are kept as they are.
+            if !self.filter.is_by_time() {
+                let place = all.place(customer);
+                text = format!(
+                    "({text} and usage_events.tenant_id is not null
+                      or usage_events.customer_id = ${place} and usage_events.tenant_id is null)"
+                );
+            }
+            all.texts.push(text);
+        }
+        all
+    }
 }
 
 /// Days that have what is asked for and were not read yet.
@@ -142,15 +192,15 @@ impl Later {
     async fn read(
         &mut self,
         client: &impl GenericClient,
-        filter: &Filter<'_>,
+        asked: &Asked<'_>,
         wanted: usize,
     ) -> Result<Vec<UsageEvent>, Error> {
         let days = std::mem::take(&mut self.days);
         if days.is_empty() || wanted == 0 {
             return Ok(Vec::new());
         }
-        let window = within(filter, self.begin, self.end, wanted);
-        let ids = ids(client, &window, days).await?;
+        let window = within(asked.filter, self.begin, self.end, wanted);
+        let ids = ids(client, asked, &window, days).await?;
         match ids.is_empty() {
             true => Ok(Vec::new()),
             false => read_page(client, &window, Some(&ids)).await,
@@ -227,15 +277,11 @@ impl Day {
 impl Found {
     async fn of(
         client: &impl GenericClient,
-        filter: &Filter<'_>,
+        asked: &Asked<'_>,
         begin: i64,
         end: i64,
     ) -> Result<Self, Error> {
-        let mut asked = Conditions::none();
-        asked.equal(filter, is_summed);
-        let matched = asked.text();
-        asked.texts.truncate(1);
-        asked.equal(filter, |column| column == FilterColumn::Tenant);
+        let filter = asked.filter;
         let fine = filter
             .equal
             .iter()
@@ -244,37 +290,44 @@ impl Found {
             true => "usage_daily",
             false => "usage_totals",
         };
+        let mut asked = asked.conditions();
+        let matched = asked.text();
+        asked.texts.clear();
         let [from, to] = [begin, end].map(|day| asked.place(day));
+        // Each day by itself, so that an index by tenant, day and meter passes over the other meters.
+        asked.texts.push(format!(
+            "usage_events.meter = 'calls'
+             and usage_events.utc_day >= date 'epoch' + ${from}::bigint::integer
+             and usage_events.utc_day < date 'epoch' + ${to}::bigint::integer
+             and usage_events.day = any(array(
+                 select date 'epoch' + day
+                 from generate_series(${from}::bigint::integer - 1, ${to}::bigint::integer) as day))"
+        ));
+        asked.equal(filter, |column| column == FilterColumn::Tenant);
+        let within = asked.text();
         let sql = format!(
             "select
                 usage_events.tenant_id,
                 (usage_events.utc_day - date 'epoch')::bigint,
-                count(*) filter (where {matched}),
-                coalesce(sum(usage_events.events) filter (where {matched}), 0)::bigint,
-                sum(usage_events.events)::bigint
+                sum(usage_events.events)::bigint,
+                (select sum(usage_events.events)::bigint
+                 from farebox_private.usage_totals as usage_events
+                 where {within})
              from farebox_private.{table} as usage_events
-             where usage_events.meter = 'calls'
-                and usage_events.utc_day >= date 'epoch' + ${from}::bigint::integer
-                and usage_events.utc_day < date 'epoch' + ${to}::bigint::integer
-                and usage_events.day >= date 'epoch' + ${from}::bigint::integer - 1
-                and usage_events.day <= date 'epoch' + ${to}::bigint::integer
-                and {}
-             group by 1, 2",
-            asked.text()
+             where {within} and {matched}
+             group by 1, 2"
         );
-        let (mut found, mut all) = (0, 0);
+        let (mut found, mut all) = (0_i64, 0);
         let mut days = Vec::new();
         for row in asked.ask(client, &sql).await? {
-            let (rows, events): (i64, i64) = (row.try_get(2)?, row.try_get(3)?);
-            all += row.try_get::<_, i64>(4)?;
-            found += events.max(0);
-            if rows > 0 {
-                days.push(Day {
-                    tenant_id: row.try_get(0)?,
-                    day: row.try_get(1)?,
-                    events,
-                });
-            }
+            let events: i64 = row.try_get(2)?;
+            found = found.saturating_add(events.max(0));
+            all = row.try_get::<_, Option<i64>>(3)?.unwrap_or(0);
+            days.push(Day {
+                tenant_id: row.try_get(0)?,
+                day: row.try_get(1)?,
+                events,
+            });
         }
         Ok(match days.is_empty() {
             true => Self::Nowhere,
@@ -287,6 +340,7 @@ impl Found {
 /// The latest events of a filter on these days, one more than a page at most.
 async fn ids(
     client: &impl GenericClient,
+    asked: &Asked<'_>,
     window: &Filter<'_>,
     mut days: Vec<Day>,
 ) -> Result<Vec<Uuid>, Error> {
@@ -324,7 +378,7 @@ async fn ids(
         }
         let (now, earlier) = rest.split_at(take);
         (rest, round) = (earlier, ROUNDS_MAX.min(round + 1));
-        let more = in_hours(client, window, now, wanted - attributed).await?;
+        let more = in_hours(client, asked, window, now, wanted - attributed).await?;
         attributed += more.len();
         found.extend(more);
     }
@@ -346,11 +400,12 @@ fn enough<T>(rest: &[T], needed: usize, expected: impl Fn(&T) -> usize) -> usize
 /// The latest events of a filter in the hours of these days that have some.
 async fn in_hours(
     client: &impl GenericClient,
+    asked: &Asked<'_>,
     window: &Filter<'_>,
     days: &[Day],
     wanted: usize,
 ) -> Result<Vec<Uuid>, Error> {
-    let hours = hours(client, window, days).await?;
+    let hours = hours(client, asked, days).await?;
     let mut found = Vec::new();
     let mut round = 0;
     let mut rest = &hours[..];
@@ -405,17 +460,16 @@ struct Hour {
 /// Such hours of these days, the latest first.
 async fn hours(
     client: &impl GenericClient,
-    window: &Filter<'_>,
+    asked: &Asked<'_>,
     days: &[Day],
 ) -> Result<Vec<Hour>, Error> {
-    let mut asked = Conditions::none();
-    asked.equal(window, is_summed);
+    let mut asked = asked.conditions();
     let attributed = days
         .iter()
         .filter_map(|day| Some((day.tenant_id.as_deref()?, day.day)));
     let (tenants, begins): (Vec<&str>, Vec<i64>) = attributed.unzip();
     let [tenants, begins] = [asked.place(tenants), asked.place(begins)];
-    // Day by day through the index of a tenant's hours, which the planner would not take by itself.
+    // Hour by hour through the index of a tenant's hours, so that it passes over the other meters.
     let sql = format!(
         "select days.tenant_id, extract(epoch from found.hour)::bigint, found.events
          from unnest(${tenants}::text[], ${begins}::bigint[]) as days (tenant_id, begin)
@@ -423,8 +477,9 @@ async fn hours(
              select usage_events.hour, sum(usage_events.events)::bigint as events
              from farebox_private.usage_hourly as usage_events
              where usage_events.tenant_id = days.tenant_id
-                 and usage_events.hour >= to_timestamp(days.begin * 86400)
-                 and usage_events.hour < to_timestamp(days.begin * 86400 + 86400)
+                 and usage_events.hour = any(array(
+                     select to_timestamp(days.begin * 86400 + hour * 3600)
+                     from generate_series(0, 23) as hour))
                  and usage_events.meter = 'calls'
                  and {}
              group by 1
