@@ -29,6 +29,25 @@ impl Mapping {
         self.raw.flush_range(start, to - start)
     }
 
+    /// Gives the whole pages of this range back to the kernel, what was written to them with them: nothing is
+    /// appended there any more. Writing a page to the disk then finds nobody who might store into it meanwhile;
+    /// it would take the right to store from each mapped page by itself, with an interrupt of every processor
+    /// that runs this process. Best effort.
+    pub(super) fn release(&self, from: usize, to: usize) {
+        let (start, end) = (from - from % PAGE_BYTES, to - to % PAGE_BYTES);
+        if start >= end {
+            return;
+        }
+        // Elsewhere the advice may throw away what was written.
+        #[cfg(target_os = "linux")]
+        // SAFETY: of a shared mapping of a file the kernel keeps the pages with what they hold; who reads here
+        // later finds it again.
+        let _ = unsafe {
+            self.raw
+                .unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+        };
+    }
+
     /// Takes the page faults of this range now, so that no append has to. Best effort.
     pub(super) fn populate(&self, from: usize, to: usize) {
         let start = from - from % PAGE_BYTES;

@@ -134,6 +134,7 @@ fn sync(shared: &Shared) -> io::Result<()> {
         if let Some(before_sync) = &shared.before_sync {
             before_sync()?;
         }
+        span.mapping.release(span.from, span.to);
         span.mapping.sync(span.from, span.to)?;
         if let Some(on_sync) = &shared.on_sync {
             on_sync(started.elapsed());
