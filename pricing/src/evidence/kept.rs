@@ -8,9 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::json::Json;
-use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX};
+use super::{
+    EVIDENCE_BYTES_MAX, EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX,
+};
 use crate::json::{has_control, string_end};
 use crate::usage::QUANTITY_DIGITS_MAX;
+
+/// Most bytes of a value that may go as deep as [`EVIDENCE_DEPTH_MAX`]; evidence has room for one of them.
+const KEPT_BYTES_MAX: usize = EVIDENCE_BYTES_MAX - 7 * 1024;
+/// How deep the counts of a usage object stand: in it, in its details and in what divides those.
+const COUNTS_DEPTH: usize = 3;
 
 /// A JSON value without content: no text longer than [`EVIDENCE_TEXT_BYTES_MAX`], nothing deeper than
 /// [`EVIDENCE_DEPTH_MAX`], no spaces between its tokens.
@@ -21,9 +28,21 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Keeps what evidence may hold of a value; `None` when nothing of it may stay, or it is no JSON.
+    /// Keeps what evidence may hold of a value; `None` when nothing of it may stay, or it is no JSON. Of one
+    /// that is too large what stands deepest goes first, as a list of what each message took.
     #[must_use]
     pub fn of(json: &str) -> Option<Self> {
+        let mut depth = EVIDENCE_DEPTH_MAX;
+        loop {
+            let kept = Self::to_depth(json, depth)?;
+            if kept.text.len() <= KEPT_BYTES_MAX || depth == COUNTS_DEPTH {
+                return Some(kept);
+            }
+            depth -= 1;
+        }
+    }
+
+    fn to_depth(json: &str, depth: usize) -> Option<Self> {
         let mut scan = Scan {
             text: json,
             at: 0,
@@ -31,7 +50,7 @@ impl Kept {
             out: String::with_capacity(json.len().min(1024)),
             has_counts_alone: true,
         };
-        let is_kept = scan.value(EVIDENCE_DEPTH_MAX + 1)?;
+        let is_kept = scan.value(depth + 1)?;
         scan.copy();
         let is_whole = scan.peek().is_none();
         (is_kept && is_whole).then_some(Self {
@@ -399,14 +418,15 @@ mod tests {
 
     fn check(json: &str) {
         let whole: Value = serde_json::from_str(json).unwrap();
-        let kept = Kept::of(json).unwrap();
+        let whole_depth = |json: &str| Kept::to_depth(json, EVIDENCE_DEPTH_MAX);
+        let kept = whole_depth(json).unwrap();
         let read: Value = serde_json::from_str(kept.text()).unwrap();
         assert_eq!(
             Some(read),
             without_content(&whole, EVIDENCE_DEPTH_MAX),
             "{json}"
         );
-        assert_eq!(Kept::of(kept.text()), Some(kept), "{json}");
+        assert_eq!(whole_depth(kept.text()), Some(kept), "{json}");
     }
 
     #[test]
@@ -426,6 +446,23 @@ mod tests {
         ));
         check(&format!(r#"{{"n":{}}}"#, "1".repeat(65)));
         check(&format!(r#"{{"a":[{}"y"]}}"#, "1,[2],".repeat(100)));
+    }
+
+    #[test]
+    fn counts_stay_whatever_stands_beside_them() {
+        let counts = r#""input":7,"details":{"cached":{"audio":2}},"list":[{"kind":1}]"#;
+        let item = |n: u32| format!(r#""m{n}":{{"input":{n},"parts":[{{"input":{n}}}]}}"#);
+        let items: Vec<String> = (0..900).map(item).collect();
+        let whole = format!(r#"{{"of":{{"items":{{{}}}}},{counts}}}"#, items.join(","));
+        let kept = Kept::of(&whole).unwrap();
+        assert_eq!(
+            kept.text(),
+            format!(r#"{{"of":{{"items":{{}}}},{counts}}}"#)
+        );
+        assert_eq!(Kept::of(kept.text()), Some(kept));
+        // A few of them are kept as they are.
+        let few = format!(r#"{{"of":{{"items":{{{}}}}},{counts}}}"#, items[0]);
+        assert_eq!(Kept::of(&few).unwrap().text(), few);
     }
 
     #[test]
