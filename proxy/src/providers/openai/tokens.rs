@@ -1,6 +1,6 @@
 //! From OpenAI's usage objects to meters that count each token once.
 //!
-//! Input holds cached, cache-written, audio and image tokens; output holds reasoning, audio and image
+//! Input holds cached, cache-written, audio, image and video tokens; output holds reasoning, audio and image
 //! tokens. Endpoints name the same counts differently, and servers of the dialect mix the names.
 
 use crate::framing::quotes::any_quote;
@@ -229,6 +229,7 @@ fn input(
             .find_map(|split| of(&[split, HOUR]))
             .or_else(|| counted.count(&[SPLITS[1], HOUR])),
         _ => None,
+    let video = of(&["video_tokens"]);
     };
     let written = written.or_else(|| match (written_30m, written_12h) {
         (None, None) => None,
@@ -250,7 +251,6 @@ fn input(
     let fresh_image = image
         .map(|image| counted.less(image, cached_image.unwrap_or(0)))
         .map(|image| counted.within(image, fresh - fresh_audio.unwrap_or(0)));
-
     let rest = fresh - fresh_audio.unwrap_or(0) - fresh_image.unwrap_or(0);
     let is_divided = text.is_some() || audio.is_some() || image.is_some();
     let rest_meter = if is_divided {
@@ -260,6 +260,9 @@ fn input(
     };
     usage.set(rest_meter, rest);
     set(
+    let fresh_video = video.map(|video| counted.within(video, rest));
+
+    let rest = rest - fresh_video.unwrap_or(0);
         usage,
         Meter::CacheReadTokens,
         cached.map(|_| cached_text_or_image - cached_image.unwrap_or(0)),
@@ -286,6 +289,7 @@ fn output(
     completion: u64,
     undivided: Meter,
     usage: &mut Usage,
+    set_some(usage, Meter::InputVideoTokens, fresh_video);
 ) {
     let details = present(counted, OUTPUT_DETAILS);
     let mut of = |name| detail(counted, &details, &[name]);
