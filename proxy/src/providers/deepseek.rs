@@ -7,7 +7,7 @@ use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::UsageDraft;
 
 use crate::provider::Verb::Get;
-use crate::provider::{Credential, Endpoint, Provider, StreamUsage};
+use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
 use crate::providers::facts::Counted;
 use crate::providers::openai::{self, chat};
 use crate::providers::{compatible, free};
@@ -39,6 +39,9 @@ const ENDPOINTS: &[Endpoint] = &[
         usage_of,
         ..openai::completions("/beta/v1/completions")
     },
+    // Nothing of them is stored.
+    openai::responses("/responses", Keeps::Nothing),
+    openai::responses("/v1/responses", Keeps::Nothing),
     crate::providers::anthropic::messages("/anthropic/v1/messages"),
     free(Get, "/models"),
     free(Get, "/v1/models"),
