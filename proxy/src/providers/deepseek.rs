@@ -1,16 +1,11 @@
-//! DeepSeek: OpenAI's dialect, with cache hits and misses counted at the top of the usage object.
+//! DeepSeek: OpenAI's dialect, with cache hits and misses counted at the top of the usage object too.
 //!
 //! While a call is queued it sends comments, or empty lines before a body. Its prices depend on the
 //! hour, which the card knows.
 
-use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::UsageDraft;
-
 use crate::provider::Verb::Get;
 use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::facts::Counted;
-use crate::providers::openai::{self, chat};
-use crate::providers::{compatible, free};
+use crate::providers::{free, openai};
 
 /// DeepSeek's own API.
 pub static PROVIDER: Provider = Provider {
@@ -27,18 +22,12 @@ pub static PROVIDER: Provider = Provider {
 };
 
 const ENDPOINTS: &[Endpoint] = &[
-    deep_chat("/chat/completions"),
-    deep_chat("/v1/chat/completions"),
-    deep_chat("/beta/chat/completions"),
-    deep_chat("/beta/v1/chat/completions"),
-    Endpoint {
-        usage_of,
-        ..openai::completions("/beta/completions")
-    },
-    Endpoint {
-        usage_of,
-        ..openai::completions("/beta/v1/completions")
-    },
+    openai::chat("/chat/completions"),
+    openai::chat("/v1/chat/completions"),
+    openai::chat("/beta/chat/completions"),
+    openai::chat("/beta/v1/chat/completions"),
+    openai::completions("/beta/completions"),
+    openai::completions("/beta/v1/completions"),
     // Nothing of them is stored.
     openai::responses("/responses", Keeps::Nothing),
     openai::responses("/v1/responses", Keeps::Nothing),
@@ -46,19 +35,3 @@ const ENDPOINTS: &[Endpoint] = &[
     free(Get, "/models"),
     free(Get, "/v1/models"),
 ];
-
-const fn deep_chat(path: &'static str) -> Endpoint {
-    Endpoint {
-        usage_of,
-        ..openai::chat(path)
-    }
-}
-
-fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let mut draft = chat::usage_of(evidence);
-    let hit = evidence
-        .object("usage")
-        .and_then(|object| Counted::new(object).count(&["prompt_cache_hit_tokens"]));
-    compatible::take_cached(&mut draft, hit);
-    draft
-}

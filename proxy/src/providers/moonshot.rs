@@ -1,14 +1,9 @@
 //! Moonshot: OpenAI's dialect; a stream reports usage inside its last choice, and cached input stands
 //! at the top of the usage object.
 
-use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::UsageDraft;
-
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::facts::Counted;
-use crate::providers::openai::{self, chat};
-use crate::providers::{compatible, free, state};
+use crate::providers::{compatible, free, openai, state};
 
 /// Moonshot's own API.
 pub static PROVIDER: Provider = Provider {
@@ -25,10 +20,7 @@ pub static PROVIDER: Provider = Provider {
 };
 
 const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
-        usage_of,
-        ..compatible::chat("/v1/chat/completions")
-    },
+    compatible::chat("/v1/chat/completions"),
     crate::providers::anthropic::messages("/anthropic/v1/messages"),
     free(Get, "/v1/models"),
     free(Get, "/v1/models/{model}"),
@@ -39,12 +31,3 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Delete, "/v1/files/{id}", Keeps::Item),
     state(Get, "/v1/files/{id}/content", Keeps::Item),
 ];
-
-fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let mut draft = chat::usage_of(evidence);
-    let cached = evidence
-        .object("usage")
-        .and_then(|object| Counted::new(object).count(&["cached_tokens"]));
-    compatible::take_cached(&mut draft, cached);
-    draft
-}

@@ -1,14 +1,12 @@
 //! Together: OpenAI's dialect; usage in the last chunk, by some endpoints in every one.
 
 use farebox_pricing::event::EndpointKind as Kind;
-use farebox_pricing::evidence::Evidence;
-use farebox_pricing::usage::UsageDraft;
 
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::facts::Counted;
-use crate::providers::openai::{self, chat, completions};
-use crate::providers::{compatible, free, images, metered_unread, speech, state, state_unread};
+use crate::providers::{
+    compatible, free, images, metered_unread, openai, speech, state, state_unread,
+};
 
 /// Together's own API.
 pub static PROVIDER: Provider = Provider {
@@ -25,14 +23,8 @@ pub static PROVIDER: Provider = Provider {
 };
 
 const ENDPOINTS: &[Endpoint] = &[
-    Endpoint {
-        usage_of: |evidence| with_cached(evidence, chat::usage_of(evidence)),
-        ..compatible::chat("/v1/chat/completions")
-    },
-    Endpoint {
-        usage_of: |evidence| with_cached(evidence, completions::usage_of(evidence)),
-        ..compatible::completions("/v1/completions")
-    },
+    compatible::chat("/v1/chat/completions"),
+    compatible::completions("/v1/completions"),
     openai::embeddings("/v1/embeddings"),
     Endpoint {
         kind: Kind::Rerank,
@@ -56,11 +48,3 @@ const ENDPOINTS: &[Endpoint] = &[
     state(Delete, "/v1/files/{id}", Keeps::Item),
     openai::file_content("/v1/files/{id}/content"),
 ];
-
-fn with_cached(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {
-    let cached = evidence
-        .object("usage")
-        .and_then(|object| Counted::new(object).count(&["cached_tokens"]));
-    compatible::take_cached(&mut draft, cached);
-    draft
-}

@@ -23,6 +23,14 @@ const OUTPUT_DETAILS: [&str; 3] = [
     "output_token_details",
 ];
 
+/// What the tokens that a cache served are called at the top, by vendors of the dialect and by gateways
+/// before others.
+const READS: [&str; 4] = [
+    "cache_read_input_tokens",
+    "prompt_cache_hit_tokens",
+    "cached_tokens",
+    "num_cached_tokens",
+];
 /// What the tokens written to a cache are called, by the vendor and by gateways before others.
 const WRITES: [&str; 3] = [
     "cache_write_tokens",
@@ -161,7 +169,7 @@ fn present<const N: usize>(counted: &Counted<'_>, objects: [&'static str; N]) ->
     objects.map(|object| counted.member(object).map_or("", |_| object))
 }
 
-/// What a gateway before another vendor says of caches by that vendor's own names, beside the details.
+/// What is said of caches beside the details, by the names of one vendor or another.
 #[derive(Clone, Copy, Debug)]
 struct Beside {
     read: Option<u64>,
@@ -171,7 +179,7 @@ struct Beside {
 impl Beside {
     fn of(counted: &mut Counted<'_>) -> Self {
         Self {
-            read: counted.count(&["cache_read_input_tokens"]),
+            read: top(counted, &READS),
             written: counted.count(&["cache_creation_input_tokens"]),
         }
     }
@@ -221,6 +229,7 @@ fn input(
     let written_12h = of(&["cache_write_tokens_details", "ttl_12h_tokens"]);
     let audio = of(&["audio_tokens"]);
     let image = of(&["image_tokens"]);
+    let video = of(&["video_tokens"]);
     let cached_audio = of(&["cached_tokens_details", "audio_tokens"]);
     let cached_image = of(&["cached_tokens_details", "image_tokens"]);
     let written_1h = match (written, written_12h) {
@@ -229,7 +238,6 @@ fn input(
             .find_map(|split| of(&[split, HOUR]))
             .or_else(|| counted.count(&[SPLITS[1], HOUR])),
         _ => None,
-    let video = of(&["video_tokens"]);
     };
     let written = written.or_else(|| match (written_30m, written_12h) {
         (None, None) => None,
@@ -252,6 +260,9 @@ fn input(
         .map(|image| counted.less(image, cached_image.unwrap_or(0)))
         .map(|image| counted.within(image, fresh - fresh_audio.unwrap_or(0)));
     let rest = fresh - fresh_audio.unwrap_or(0) - fresh_image.unwrap_or(0);
+    let fresh_video = video.map(|video| counted.within(video, rest));
+
+    let rest = rest - fresh_video.unwrap_or(0);
     let is_divided = text.is_some() || audio.is_some() || image.is_some();
     let rest_meter = if is_divided {
         Meter::InputTokens
@@ -260,9 +271,6 @@ fn input(
     };
     usage.set(rest_meter, rest);
     set(
-    let fresh_video = video.map(|video| counted.within(video, rest));
-
-    let rest = rest - fresh_video.unwrap_or(0);
         usage,
         Meter::CacheReadTokens,
         cached.map(|_| cached_text_or_image - cached_image.unwrap_or(0)),
@@ -281,6 +289,7 @@ fn input(
     set_some(usage, Meter::CacheReadAudioTokens, cached_audio);
     set_some(usage, Meter::InputImageTokens, fresh_image);
     set_some(usage, Meter::CacheReadImageTokens, cached_image);
+    set_some(usage, Meter::InputVideoTokens, fresh_video);
 }
 
 fn output(
@@ -289,7 +298,6 @@ fn output(
     completion: u64,
     undivided: Meter,
     usage: &mut Usage,
-    set_some(usage, Meter::InputVideoTokens, fresh_video);
 ) {
     let details = present(counted, OUTPUT_DETAILS);
     let mut of = |name| detail(counted, &details, &[name]);
