@@ -8,7 +8,7 @@ use farebox_pricing::evidence::Evidence;
 
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Asked, Class, Credential, Endpoint, Keeps, Provider, StreamUsage};
-use crate::providers::{escape, free, openai, state};
+use crate::providers::{compatible, escape, free, openai, state};
 
 /// Azure OpenAI.
 pub static PROVIDER: Provider = Provider {
@@ -66,6 +66,10 @@ static ENDPOINTS: &[Endpoint] = &[
     openai::stored_response(Post, "/openai/v1/responses/{id}/cancel"),
     state(Delete, "/openai/v1/responses/{id}", Keeps::Item),
     state(Get, "/openai/v1/responses/{id}/input_items", Keeps::Item),
+    // Other vendors' models have a path beside OpenAI's.
+    compatible::chat("/models/chat/completions"),
+    openai::embeddings("/models/embeddings"),
+    free(Get, "/models/info"),
     openai::video("/openai/v1/videos"),
     state(Get, "/openai/v1/videos", Keeps::List),
     openai::stored_video("/openai/v1/videos/{id}"),
