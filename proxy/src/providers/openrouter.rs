@@ -41,6 +41,9 @@ const ENDPOINTS: &[Endpoint] = &[
         usage_of: |evidence| with_cost(evidence, responses::usage_of(evidence)),
         ..openai::responses("/api/v1/responses", Keeps::Creates)
     },
+    decisions("/api/v1/decisions"),
+    // Its name before that one.
+    decisions("/api/alpha/decisions"),
     crate::providers::anthropic::messages("/api/v1/messages"),
     // Costs and tokens of any call by its id, which stands in the query.
     state(Get, "/api/v1/generation", Keeps::List),
@@ -63,11 +66,24 @@ const fn routed_chat(path: &'static str) -> Endpoint {
     }
 }
 
+const fn decisions(path: &'static str) -> Endpoint {
+    Endpoint {
+        usage_of: |evidence| with_cost(evidence, responses::usage_of(evidence)),
+        ..openai::responses(path, Keeps::Nothing)
+    }
+}
+
+/// Where the tools that it ran itself are counted.
+const TOOLS: [&str; 2] = ["server_tool_use", "server_tool_use_details"];
+
 fn with_cost(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {
     let Some(object) = evidence.object("usage") else {
         return draft;
     };
-    let searches = Counted::new(object).count(&["server_tool_use", "web_search_requests"]);
+    let mut counted = Counted::new(object);
+    let searches = TOOLS
+        .iter()
+        .find_map(|tools| counted.count(&[tools, "web_search_requests"]));
     if let (Some(searches), Some(line)) =
         (searches.filter(|count| *count > 0), draft.lines.first_mut())
     {
