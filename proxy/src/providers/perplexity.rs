@@ -13,7 +13,7 @@ use crate::framing::json::pick;
 use crate::provider::Verb::{Delete, Get, Post};
 use crate::provider::{Class, Credential, Endpoint, Glance, Keeps, Provider, StreamUsage};
 use crate::providers::facts::{self, Counted, is_present, keep_response_text};
-use crate::providers::openai::{self, chat};
+use crate::providers::openai::{self, chat, responses};
 use crate::providers::{compatible, free, state, state_unread};
 
 /// Perplexity's own API.
@@ -65,8 +65,13 @@ const ENDPOINTS: &[Endpoint] = &[
     },
     openai::embeddings("/v1/embeddings"),
     openai::embeddings("/v1/contextualizedembeddings"),
-    openai::responses("/v1/responses", Keeps::Creates),
-    openai::stored_response(Get, "/v1/responses/{id}"),
+    agent("/v1/agent"),
+    agent("/v1/responses"),
+    Endpoint {
+        usage_of: agent_usage_of,
+        ..openai::stored_response(Get, "/v1/responses/{id}")
+    },
+    openai::responses("/v1/decisions", Keeps::Nothing),
     state_unread(
         Post,
         "/v1/responses/{id}/cancel",
@@ -84,6 +89,14 @@ const fn sonar(path: &'static str) -> Endpoint {
     Endpoint {
         usage_of: sonar_usage_of,
         ..compatible::chat(path)
+    }
+}
+
+/// An answer of the agent, which searches by itself, under either name of its API.
+const fn agent(path: &'static str) -> Endpoint {
+    Endpoint {
+        usage_of: agent_usage_of,
+        ..openai::responses(path, Keeps::Creates)
     }
 }
 
@@ -129,8 +142,51 @@ fn sonar_usage_of(evidence: &Evidence) -> UsageDraft {
         line.usage.set(Meter::WebSearches, 1);
         line.conditions
             .insert("search_context_size".into(), size.into_owned());
+    } else if let Some(queries) = queries.filter(|count| *count > 0) {
+        // Before there was a fee for an answer, each query had one.
+        line.usage.set(Meter::WebSearches, queries);
     }
     so_far(evidence, draft)
+}
+
+/// What the agent's searches are called among its tools.
+const SEARCHES: [&str; 2] = ["search_web", "web_search"];
+
+/// Tokens, and how often the agent searched and ran its other tools. The tier that it repeats is that of
+/// the model's own vendor and changes none of its prices.
+fn agent_usage_of(evidence: &Evidence) -> UsageDraft {
+    let mut draft = responses::usage_of(evidence);
+    for line in &mut draft.lines {
+        line.conditions.remove("service_tier");
+    }
+    let tools = evidence
+        .object("usage")
+        .and_then(|object| object.get("tool_calls_details"));
+    let (Some(tools), UsageSource::Reported) = (tools, draft.source) else {
+        return draft;
+    };
+    let mut searches: u64 = 0;
+    for (name, tool) in tools.members() {
+        let calls = Counted::new(tool).count(&["invocation"]);
+        let Some(calls) = calls.filter(|calls| *calls > 0) else {
+            continue;
+        };
+        if SEARCHES.contains(&&*name) {
+            searches = searches.saturating_add(calls);
+            continue;
+        }
+        let mut line = Line {
+            model: facts::model(evidence),
+            usage: Usage::from_iter([(Meter::ToolCalls, calls.into())]),
+            ..Line::default()
+        };
+        line.conditions.insert("tool".into(), name.into_owned());
+        draft.lines.push(line);
+    }
+    if let Some(line) = draft.lines.first_mut().filter(|_| searches > 0) {
+        line.usage.set(Meter::WebSearches, searches);
+    }
+    draft
 }
 
 /// Usage grows from chunk to chunk: of a stream that broke off it is what was counted so far.
