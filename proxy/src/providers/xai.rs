@@ -225,17 +225,31 @@ fn put_reasoning_beside(object: Json<'_>, draft: &mut UsageDraft) {
     }
 }
 
+/// Where the vendor counts the tools that it ran.
+const TOOLS: &str = "server_side_tool_usage_details";
+
+/// Runs of code are told by items of the output too, under OpenAI's name: they count where the vendor
+/// does not count them itself.
+fn name_items(object: Json<'_>, draft: &mut UsageDraft) {
+    let is_counted = object.get(TOOLS).is_some_and(|tools| !tools.is_null());
+    draft.lines.retain_mut(|line| {
+        let tool = line.conditions.get_mut("tool");
+        let Some(tool) = tool.filter(|tool| *tool == "code_interpreter") else {
+            return true;
+        };
+        *tool = "code_execution".into();
+        !is_counted
+    });
+}
+
 /// The tools that the vendor ran, and its charge, which covers them.
 fn with_charge(evidence: &Evidence, mut draft: UsageDraft) -> UsageDraft {
     let Some(object) = evidence.object("usage") else {
         return draft;
     };
+    name_items(object, &mut draft);
     let mut counted = Counted::new(object);
-    let mut tool = |name| {
-        counted
-            .count(&["server_side_tool_usage_details", name])
-            .filter(|count| *count > 0)
-    };
+    let mut tool = |name| counted.count(&[TOOLS, name]).filter(|count| *count > 0);
     let searches = [
         (Meter::WebSearches, tool("web_search_calls")),
         (Meter::FileSearches, tool("file_search_calls")),
