@@ -308,8 +308,10 @@ pub fn why_no_usage(evidence: &Evidence) -> &'static str {
         // It may have stood in what was too large to be read.
         false if is_whole && evidence.has_flag("frame_too_large") => NOT_READ,
         false if is_whole => "no_usage_in_answer",
-        // An error alone, under a status that says nothing of it.
-        true if is_whole && evidence.counts.output_frames == 0 => "error_in_answer",
+        // An error alone, under a status that says nothing of it; a stream may end with it.
+        true if (is_whole || evidence.counts.is_complete) && evidence.counts.output_frames == 0 => {
+            "error_in_answer"
+        }
         _ => CUT,
     }
 }
