@@ -4,6 +4,8 @@
 //! `promptTokenCount` holds the cached part; prompts of tools stand beside it, thoughts beside the
 //! candidates. Counts of zero are left out by the vendor.
 
+use std::collections::HashSet;
+
 use farebox_pricing::evidence::{Evidence, Json, Kept};
 use farebox_pricing::usage::{Conditions, Line, Meter, Usage, UsageDraft, UsageSource};
 use memchr::memmem;
@@ -113,17 +115,22 @@ fn read_candidates(evidence: &mut Evidence, candidates: Option<Raw<'_>>) -> bool
     let mut has_output = false;
     let (mut queries, mut grounded) = (0, 0);
     for candidate in candidates.into_iter().flat_map(items) {
-        let names = ["content", "finishReason", "groundingMetadata"];
+        let names = [
+            "content",
+            "finishReason",
+            "groundingMetadata",
+            "urlContextMetadata",
+        ];
         let Some(picked) = pick_in(candidate, names) else {
             continue;
         };
-        let [content, reason, grounding] = picked.members;
+        let [content, reason, grounding, pages] = picked.members;
         has_output |= content.is_some_and(|raw| memmem::find(raw.bytes(), b"\"parts\"").is_some());
         if is_present(reason) {
             keep_response_text(evidence, "finish_reason", reason);
             evidence.response.insert("finished", true);
         }
-        let searched = searched(grounding);
+        let searched = searched(grounding, pages);
         queries += searched.0;
         grounded |= searched.1;
     }
@@ -131,15 +138,21 @@ fn read_candidates(evidence: &mut Evidence, candidates: Option<Raw<'_>>) -> bool
     has_output
 }
 
-/// Queries of one grounding, and whether it grounded anything.
-fn searched(grounding: Option<Raw<'_>>) -> (u64, u64) {
+/// Distinct queries of one grounding that are not empty, as the vendor bills them, and whether the web
+/// grounded anything: files and maps ground answers too, as do pages that the request named.
+fn searched(grounding: Option<Raw<'_>>, pages: Option<Raw<'_>>) -> (u64, u64) {
     let names = ["webSearchQueries", "groundingChunks"];
     let Some(grounding) = grounding.and_then(|raw| pick_in(raw, names)) else {
         return (0, 0);
     };
-    let [searched, chunks] = grounding.members.map(|raw| raw.into_iter().flat_map(items));
-    let searched = searched.count() as u64;
-    (searched, u64::from(searched > 0 || chunks.count() > 0))
+    let [searched, mut chunks] = grounding.members.map(|raw| raw.into_iter().flat_map(items));
+    let queries: HashSet<&str> = searched
+        .map(Raw::get)
+        .filter(|query| *query != "\"\"")
+        .collect();
+    let has_pages = chunks.any(|chunk| is_present(member(Some(chunk), "web")));
+    let is_grounded = !queries.is_empty() || (has_pages && !is_present(pages));
+    (queries.len() as u64, u64::from(is_grounded))
 }
 
 /// Chunks repeat what was searched so far.
@@ -151,9 +164,13 @@ fn keep_searches(evidence: &mut Evidence, queries: u64, grounded: u64) {
     }
 }
 
-/// Notes what one grounding searched.
-pub(super) fn note_searches(evidence: &mut Evidence, grounding: Option<Raw<'_>>) {
-    let (queries, grounded) = searched(grounding);
+/// Notes what one content of a session searched.
+pub(super) fn note_searches(evidence: &mut Evidence, content: Raw<'_>) {
+    let names = ["groundingMetadata", "urlContextMetadata"];
+    let Some([grounding, pages]) = pick_in(content, names).map(|picked| picked.members) else {
+        return;
+    };
+    let (queries, grounded) = searched(grounding, pages);
     keep_searches(evidence, queries, grounded);
 }
 

@@ -166,7 +166,7 @@ fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
         return Turn::Goes;
     };
     keep_output(evidence, content);
-    note_searches(evidence, member(Some(content), "groundingMetadata"));
+    note_searches(evidence, content);
     let is_complete = member(Some(content), "turnComplete").is_some_and(|raw| raw.get() == "true");
     if is_complete {
         if evidence.object("usageMetadata").is_some() {
