@@ -2,13 +2,17 @@
 //! `turnComplete`. The session's context is charged again in each turn, so turns are parts and are added
 //! up. Messages of the vendor come as text or as binary frames alike.
 //!
+//! A session that translates has no turns: each of its reports is of what passed since the one before,
+//! and they are added up.
+//!
 //! Totals say nothing (some leave the thoughts out), and what the details by modality do not cover is
 //! text.
 
-use farebox_pricing::evidence::Evidence;
+use farebox_pricing::evidence::{Evidence, Kept};
 use farebox_pricing::usage::{Line, Usage, UsageDraft, UsageSource};
 
 use super::generate::{self, keep_counts, note_searches};
+use super::modalities::Split;
 use super::path;
 use crate::framing::json::{Raw, items, pick, pick_in, text_of};
 use crate::provider::Asked;
@@ -32,6 +36,8 @@ pub(crate) static SOCKET: Socket = Socket {
 const CONTENT: &str = "BidiGenerateContent";
 /// The fact of a turn that said its end before its counts.
 const ENDED: &str = "turn_complete";
+/// The fact of a session whose reports are added up.
+const TRANSLATES: &str = "translates";
 
 /// Whether the session is one whose usage is told.
 pub(crate) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
@@ -103,6 +109,12 @@ fn keep_setup(evidence: &mut Evidence, heard: &Heard<'_>, setup: Option<Raw<'_>>
         }
     }
     let config = member(setup, "generationConfig").or_else(|| member(setup, "generation_config"));
+    let translation = member(config, "translationConfig")
+        .or_else(|| member(config, "translation_config"))
+        .or_else(|| member(setup, "translationConfig"));
+    if is_present(translation) {
+        evidence.request.insert(TRANSLATES, true);
+    }
     let most = member(config, "maxOutputTokens").or_else(|| member(config, "max_output_tokens"));
     keep_request(evidence, "max_output_tokens", most);
 }
@@ -149,6 +161,14 @@ fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
     if let Some(session) = member(setup, "sessionId") {
         keep_request(evidence, "session", Some(session));
     }
+    if evidence.request.is_set(TRANSLATES) {
+        add_counts(evidence, usage);
+        if let Some(content) = content {
+            keep_output(evidence, content);
+            evidence.response.insert("in_progress", false);
+        }
+        return Turn::Goes;
+    }
     // Counts that come after a turn's end are its own; what else comes is of the next one.
     let was_ended = evidence.response.is_set(ENDED);
     let is_next = was_ended && (content.is_some() || tool.is_some());
@@ -175,6 +195,42 @@ fn from_upstream(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
         evidence.response.insert(ENDED, true);
     }
     Turn::Goes
+}
+
+/// Counts, and their parts by modality. Text in the parts is the session's context and in no count.
+const COUNTS: [(&str, &str); 3] = [
+    ("promptTokenCount", "promptTokensDetails"),
+    ("cachedContentTokenCount", "cacheTokensDetails"),
+    ("responseTokenCount", "responseTokensDetails"),
+];
+
+/// Adds a report to those before it.
+fn add_counts(evidence: &mut Evidence, usage: Option<Raw<'_>>) {
+    let object = usage.filter(|raw| raw.get().starts_with('{'));
+    let Some(latest) = object.and_then(|raw| Kept::of(raw.get())) else {
+        return;
+    };
+    let reports = [evidence.object("usageMetadata"), Some(latest.json())];
+    let mut members = Vec::new();
+    for (count, parts) in COUNTS {
+        let counts = reports
+            .iter()
+            .flatten()
+            .filter_map(|of| of.get(count)?.count());
+        let Some(sum) = counts.reduce(u64::saturating_add) else {
+            continue;
+        };
+        let split = reports
+            .iter()
+            .flatten()
+            .map(|of| Split::of(of.get(parts)))
+            .fold(Split::default(), Split::plus);
+        members.push(format!("\"{count}\":{sum},\"{parts}\":{}", split.written()));
+    }
+    let sum = Kept::of(&format!("{{{}}}", members.join(",")));
+    if let Some(sum) = sum.filter(|_| !members.is_empty()) {
+        evidence.replace_object("usageMetadata", sum);
+    }
 }
 
 fn keep_output(evidence: &mut Evidence, content: Raw<'_>) {
@@ -215,7 +271,7 @@ pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
     if evidence.request.is_set("untold") {
         return missing(sockets::NOT_REPORTED, None, None);
     }
-    let is_done = evidence.response.is_set("done");
+    let is_done = evidence.response.is_set("done") || evidence.request.is_set(TRANSLATES);
     let object = evidence.object("usageMetadata");
     let mut is_clamped = false;
     let line = object.and_then(|object| {

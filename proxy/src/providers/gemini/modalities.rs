@@ -45,6 +45,17 @@ impl Split {
         }
     }
 
+    /// The array that says so.
+    pub(crate) fn written(self) -> String {
+        let parts = ["AUDIO", "IMAGE", "VIDEO"].iter().zip(self.parts());
+        let parts: Vec<String> = parts
+            .map(|(modality, count)| {
+                format!("{{\"modality\":\"{modality}\",\"tokenCount\":{count}}}")
+            })
+            .collect();
+        format!("[{}]", parts.join(","))
+    }
+
     fn parts(self) -> [u64; 3] {
         [self.audio, self.image, self.video]
     }
