@@ -281,6 +281,8 @@ fn tokens(counted: &mut Counted<'_>, notes: &mut Notes) -> Usage {
             let split = short.unwrap_or(0).saturating_add(long.unwrap_or(0));
             if split == written {
                 (short, long)
+            } else if let Some((short, long)) = split_of_passes(counted, written) {
+                (Some(short), Some(long))
             } else {
                 notes.add("cache_split_differs");
                 // The total is cumulative and the split is of the start: what it does not cover
@@ -307,11 +309,26 @@ fn tokens(counted: &mut Counted<'_>, notes: &mut Notes) -> Usage {
     usage
 }
 
+/// What the passes that the top level holds wrote for five minutes and for an hour, where they say all
+/// of it: a stream's last usage has no split of its own.
+fn split_of_passes(counted: &Counted<'_>, written: u64) -> Option<(u64, u64)> {
+    let (mut short, mut long) = (0u64, 0u64);
+    let passes = counted.member("iterations")?.items();
+    for pass in passes.filter(|pass| is_kind(pass, "message")) {
+        let wrote = |name| pass.at(&["cache_creation", name]).and_then(Json::count);
+        short = short.checked_add(wrote("ephemeral_5m_input_tokens").unwrap_or(0))?;
+        long = long.checked_add(wrote("ephemeral_1h_input_tokens").unwrap_or(0))?;
+    }
+    (short.checked_add(long)? == written).then_some((short, long))
+}
+
+fn is_kind(item: &Json<'_>, kind: &str) -> bool {
+    item.get("type").and_then(Json::str).as_deref() == Some(kind)
+}
+
 /// Sampling passes that the top level does not hold (compaction, advisors), or that another model
 /// served (fallbacks).
 fn iterations(items: &[Json<'_>], lines: &mut Vec<Line>, notes: &mut Notes) {
-    let is_kind =
-        |item: &Json<'_>, kind: &str| item.get("type").and_then(Json::str).as_deref() == Some(kind);
     let Some(base) = lines.first().cloned() else {
         return;
     };
