@@ -360,7 +360,10 @@ fn iterations(items: &[Json<'_>], lines: &mut Vec<Line>, notes: &mut Notes) {
 }
 
 fn conditions(counted: &Counted<'_>) -> Conditions {
-    let text = |name| counted.member(name).and_then(Json::str);
+    let text = |name| {
+        let text = counted.member(name).and_then(Json::str);
+        text.filter(|text| !text.is_empty())
+    };
     let mut conditions = Conditions::new();
     match text("service_tier").as_deref() {
         None | Some("standard") => {}
