@@ -12,6 +12,7 @@ use crate::providers::{anthropic, free, metered_unread, openai, state};
 mod converse;
 mod invoke;
 mod path;
+mod pieces;
 
 /// Amazon's API for models.
 pub static PROVIDER: Provider = Provider {

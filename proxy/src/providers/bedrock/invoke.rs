@@ -7,7 +7,7 @@ use farebox_pricing::evidence::{Evidence, Kept};
 use farebox_pricing::usage::{Line, UsageDraft, UsageSource};
 
 use super::converse::{self, TIER_HEADER};
-use super::path;
+use super::{path, pieces};
 use crate::framing::json::{Raw, items, pick, text_of};
 use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance};
@@ -36,6 +36,7 @@ const COUNTS: &str = "counts";
 pub(super) fn request_facts(evidence: &mut Evidence, asked: &Asked<'_>) {
     messages::request_facts(evidence, asked);
     path::keep(evidence, asked);
+    pieces::request_facts(evidence, asked);
     let names = [
         "inferenceConfig",
         "textGenerationConfig",
@@ -106,12 +107,24 @@ fn read(frame: &Frame<'_>, evidence: &mut Evidence) {
         "metadata",
         "inputTextTokenCount",
         "prompt_token_count",
+        "images",
+        "results",
     ];
     let Some(picked) = pick(frame.data, names) else {
         evidence.flag(frame.origin.flag_of_invalid_json());
         return;
     };
-    let [kind, metrics, usage, metadata, titan, llama] = picked.members;
+    let [
+        kind,
+        metrics,
+        usage,
+        metadata,
+        titan,
+        llama,
+        images,
+        results,
+    ] = picked.members;
+    pieces::collect(evidence, images, results);
     if kind.is_some() {
         messages::collect(frame, evidence);
         // The path names what is billed; the body has the model's name at its maker.
@@ -195,7 +208,7 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
         }
         return draft;
     }
-    if let Some(draft) = counts(evidence) {
+    if let Some(draft) = pieces::usage_of(evidence).or_else(|| counts(evidence)) {
         return draft;
     }
     facts::refused(evidence).unwrap_or_else(|| converse::unreported(evidence))
