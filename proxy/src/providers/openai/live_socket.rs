@@ -1,16 +1,17 @@
 //! OpenAI's live sessions, `/v1/live/sessions`: seconds of the session, which the vendor reports as a
 //! running total, and the tokens of every response and decision that it delegates.
 //!
-//! A delegated response has an id of its own and ends a part; the seconds are in the last part.
+//! A delegated response has an id of its own and ends a part; the seconds are in the last part. The model
+//! is named by the first message, never by the handshake.
 
 use farebox_pricing::evidence::{Evidence, Fact};
 use farebox_pricing::money::Decimal;
 use farebox_pricing::usage::{Conditions, Line, Meter, UsageDraft, UsageSource};
 
-use super::realtime_socket::{KEY_PROTOCOL, cut_message, models};
+use super::realtime_socket::{self, KEY_PROTOCOL, cut_message};
 use super::{responses, responses_socket};
 use crate::framing::json::{Raw, pick, pick_in, text_of};
-use crate::providers::facts::{self, keep_request, missing};
+use crate::providers::facts::{self, keep_request, member, missing};
 use crate::providers::sockets::{self, bounded, decimal, larger, only, plus};
 use crate::socket::{From, Heard, LastWords, Socket, Turn};
 
@@ -24,8 +25,18 @@ pub(super) static SOCKET: Socket = Socket {
     ..Socket::DEFAULT
 };
 
+/// The session's models, and the one that it delegates to.
+fn models(heard: &Heard<'_>, on: &mut dyn FnMut(&str)) {
+    realtime_socket::models(heard, on);
+    let session = pick(heard.data, ["session"]).and_then(|picked| picked.members[0]);
+    let responses = member(member(session, "delegation"), "responses");
+    if let Some(model) = member(responses, "model").and_then(text_of) {
+        on(&model);
+    }
+}
+
 fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
-    if !heard.is_json() || heard.from == From::Caller {
+    if !heard.is_json() {
         return Turn::Goes;
     }
     let Some(picked) = pick(heard.data, ["type", "session", "usage", "event"]) else {
@@ -33,14 +44,16 @@ fn collect(heard: &Heard<'_>, evidence: &mut Evidence) -> Turn {
         return Turn::Goes;
     };
     let [kind, session, usage, event] = picked.members;
-    match kind.and_then(text_of).as_deref() {
-        Some("session.created" | "session.updated") => {
-            let model = session.and_then(|raw| pick_in(raw, ["model"]));
-            keep_request(
-                evidence,
-                "session_model",
-                model.and_then(|of| of.members[0]),
-            );
+    let kind = kind.and_then(text_of);
+    if heard.from == From::Caller {
+        if kind.as_deref() == Some("session.start") {
+            keep_request(evidence, "model", member(session, "model"));
+        }
+        return Turn::Goes;
+    }
+    match kind.as_deref() {
+        Some("session.created" | "session.started" | "session.updated") => {
+            keep_request(evidence, "session_model", member(session, "model"));
         }
         Some("session.usage.updated") => keep_seconds(evidence, usage),
         Some("session.closed") => {
@@ -136,4 +149,24 @@ pub(super) fn usage_of(evidence: &Evidence) -> UsageDraft {
         seconds,
         Some(high),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_that_is_delegated_to_is_named_too() {
+        let data = br#"{"type":"session.start","session":{"model":"gpt-live-1",
+            "delegation":{"type":"responses","responses":{"model":"gpt-6-mini"}}}}"#;
+        let heard = Heard {
+            from: From::Caller,
+            is_text: true,
+            data,
+            len: data.len() as u64,
+        };
+        let mut named = Vec::new();
+        models(&heard, &mut |model| named.push(model.to_owned()));
+        assert_eq!(named, ["gpt-live-1", "gpt-6-mini"]);
+    }
 }
