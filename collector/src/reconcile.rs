@@ -118,6 +118,11 @@ pub(crate) fn compare(
         grow(&mut sides.vendor_quantity, line.quantity)?;
         grow(&mut sides.vendor_cost_usd, line.cost_usd)?;
     }
+    if vendor.is_empty() {
+        // A report of nothing says of every meter that there was none.
+        let meters = ledger.iter().map(|row| folded(provider, &row.meter));
+        tiers.extend(meters.map(|meter| (true, meter.to_owned())));
+    }
     for row in ledger {
         let meter = folded(provider, &row.meter);
         let id = row.ids.iter().find(|id| ids.contains(*id));

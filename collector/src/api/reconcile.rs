@@ -101,18 +101,15 @@ pub(crate) async fn compare(
             TOLERANCE_PERCENT,
         )?,
     };
-    let mut vendor = Vec::new();
     let mut files = Sha256::new();
     for (index, file) in asked.files.iter().enumerate() {
-        let field = format!("files.{index}");
         if file.contains('\0') {
-            return Err(ApiError::invalid(&field, "holds a NUL"));
+            return Err(ApiError::invalid(&format!("files.{index}"), "holds a NUL"));
         }
         files.update(Sha256::digest(file.as_bytes()));
-        let lines = formats::read(&asked.provider, file)
-            .map_err(|cause| ApiError::invalid(&field, cause))?;
-        vendor.extend(lines);
     }
+    let mut vendor = formats::read(&asked.provider, &asked.files)
+        .map_err(|(index, cause)| ApiError::invalid(&format!("files.{index}"), cause))?;
     let (from_day, to_day) = span(&asked, &vendor)?;
     vendor.retain(|line| {
         let day = line.day.as_deref();

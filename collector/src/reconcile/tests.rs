@@ -86,6 +86,26 @@ fn three_causes_are_told_apart() {
 }
 
 #[test]
+fn a_report_of_nothing_covers_nothing() {
+    let found = causes(
+        &[],
+        &[
+            ledger("m", "calls", "2", "0"),
+            ledger("m", "input_tokens", "200", "0.02"),
+        ],
+    );
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found
+            .iter()
+            .all(|(_, cause)| *cause == Some(Cause::Coverage)),
+        "{found:?}"
+    );
+    // Neither side has anything: they agree.
+    assert_eq!(causes(&[], &[]), []);
+}
+
+#[test]
 fn units_that_come_of_missing_calls_are_coverage() {
     let found = causes(
         &[

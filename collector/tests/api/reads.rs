@@ -386,6 +386,17 @@ async fn three_reports_have_three_causes() -> Result {
         items(&get(&served, "/api/v1/reconcile?provider=openai").await?).len(),
         2
     );
+    // One of another month, and one of nothing, do not agree with a month of calls.
+    for file in [csv.replace("2026-11", "2026-10"), String::new()] {
+        let body = json!({"provider": "openai", "files": [file], "from": "2026-11-01", "to": "2026-12-01"});
+        let compared = served.done("POST", "/api/v1/reconcile", &body).await?;
+        assert_eq!(compared["reconciliation"]["is_within"], false, "{compared}");
+        let lines = items(&compared);
+        assert!(
+            lines.len() >= 3 && lines.iter().all(|line| line["cause"] == "coverage"),
+            "{compared}"
+        );
+    }
     // Vendors that count in credits, by call and by day: as it was, and two short.
     let history = |to: u32| {
         format!(

@@ -49,7 +49,7 @@ fn read(documents: &[Value]) -> Result<Vec<VendorLine>, String> {
                 };
                 match result.get("amount") {
                     Some(_) => lines.push(cost(result, base)?),
-                    None => usage(result, &base, &mut lines),
+                    None => usage(result, &base, &mut lines)?,
                 }
             }
         }
@@ -57,7 +57,7 @@ fn read(documents: &[Value]) -> Result<Vec<VendorLine>, String> {
     Ok(lines)
 }
 
-fn usage(result: &Value, base: &VendorLine, lines: &mut Vec<VendorLine>) {
+fn usage(result: &Value, base: &VendorLine, lines: &mut Vec<VendorLine>) -> Result<(), String> {
     let mut push = |meter: &str, quantity: Option<Decimal>| {
         if let Some(quantity) = quantity {
             lines.push(VendorLine {
@@ -68,18 +68,19 @@ fn usage(result: &Value, base: &VendorLine, lines: &mut Vec<VendorLine>) {
         }
     };
     for (path, meter) in METERS {
-        push(meter, at(result, path));
+        push(meter, at(result, path)?);
     }
     push(
         "web_searches",
-        at(result, "server_tool_use.web_search_requests"),
+        at(result, "server_tool_use.web_search_requests")?,
     );
+    Ok(())
 }
 
 /// A number behind a dotted path.
-fn at(value: &Value, path: &str) -> Option<Decimal> {
+fn at(value: &Value, path: &str) -> Result<Option<Decimal>, String> {
     match path.split_once('.') {
-        Some((first, rest)) => number(value.get(first)?, rest),
+        Some((first, rest)) => number(value.get(first).unwrap_or(&Value::Null), rest),
         None => number(value, path),
     }
 }
@@ -105,7 +106,7 @@ fn cost(result: &Value, base: VendorLine) -> Result<VendorLine, String> {
     Ok(VendorLine {
         model: base.model.clone().or(other),
         meter: meter.to_owned(),
-        cost_usd: number(result, "amount").and_then(|amount| amount.checked_mul(cents)),
+        cost_usd: number(result, "amount")?.and_then(|amount| amount.checked_mul(cents)),
         ..base
     })
 }
@@ -119,7 +120,7 @@ mod tests {
              "cache_read_input_tokens":200,"output_tokens":700,"server_tool_use":{"web_search_requests":10},
              "api_key_id":"apikey_1","workspace_id":null,"model":"claude-sonnet-5","service_tier":"standard","context_window":"0-200k"}]}],
             "has_more":false,"next_page":null}"#;
-        let read = super::super::read("anthropic", usage).unwrap();
+        let read = super::super::read("anthropic", &[usage.to_owned()]).unwrap();
         let found: Vec<_> = (read.iter())
             .map(|line| (line.meter.as_str(), line.quantity.unwrap().to_string()))
             .collect();
@@ -137,7 +138,7 @@ mod tests {
         );
         let cost = r#"{"data":[{"starting_at":"2026-11-01T00:00:00Z","results":[
             {"currency":"USD","amount":"123.45","model":"claude-sonnet-5","cost_type":"tokens","token_type":"output_tokens"}]}]}"#;
-        let read = super::super::read("anthropic", cost).unwrap();
+        let read = super::super::read("anthropic", &[cost.to_owned()]).unwrap();
         assert_eq!(read[0].cost_usd.unwrap().to_string(), "1.2345");
         assert_eq!(read[0].meter, "output_tokens");
     }

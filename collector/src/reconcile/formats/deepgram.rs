@@ -39,12 +39,12 @@ fn call(request: &Value) -> Result<Option<VendorLine>, String> {
     else {
         return Ok(None);
     };
-    let cost_usd = number(details, "usd");
-    let seconds = number(details, "duration").or_else(|| number(details, "total_audio"));
+    let cost_usd = number(details, "usd")?;
+    let seconds = number(details, "duration")?.or(number(details, "total_audio")?);
     let path = text(request, "path").unwrap_or("listen");
     let is_listen = path.contains("listen");
     // Channels are billed apart only where the caller asked for it.
-    let channels = number(details, "channels").filter(|_| path.contains("multichannel=true"));
+    let channels = number(details, "channels")?.filter(|_| path.contains("multichannel=true"));
     let channels = channels.unwrap_or(Decimal::from(1));
     let seconds = seconds
         .filter(|_| is_listen)
@@ -84,7 +84,7 @@ fn breakdown(document: &Value, result: &Value, lines: &mut Vec<VendorLine>) -> R
         model,
         ..VendorLine::default()
     };
-    if let Some(dollars) = number(result, "dollars") {
+    if let Some(dollars) = number(result, "dollars")? {
         lines.push(VendorLine {
             meter: super::super::COST.to_owned(),
             cost_usd: Some(dollars),
@@ -92,17 +92,17 @@ fn breakdown(document: &Value, result: &Value, lines: &mut Vec<VendorLine>) -> R
         });
         return Ok(());
     }
-    let hours = |name| number(result, name)?.checked_mul(Decimal::from(SECONDS_AN_HOUR));
+    let hours = |name| {
+        let hours = number(result, name)?;
+        Ok::<_, String>(hours.and_then(|hours| hours.checked_mul(Decimal::from(SECONDS_AN_HOUR))))
+    };
     let quantities = [
-        (
-            "audio_seconds",
-            hours("total_hours").or_else(|| hours("hours")),
-        ),
-        ("session_seconds", hours("agent_hours")),
-        ("input_tokens", number(result, "tokens_in")),
-        ("output_tokens", number(result, "tokens_out")),
-        ("characters", number(result, "tts_characters")),
-        ("calls", number(result, "requests")),
+        ("audio_seconds", hours("total_hours")?.or(hours("hours")?)),
+        ("session_seconds", hours("agent_hours")?),
+        ("input_tokens", number(result, "tokens_in")?),
+        ("output_tokens", number(result, "tokens_out")?),
+        ("characters", number(result, "tts_characters")?),
+        ("calls", number(result, "requests")?),
     ];
     for (meter, quantity) in quantities {
         if quantity.is_some_and(|quantity| !quantity.is_zero()) {
@@ -126,7 +126,7 @@ mod tests {
             {"request_id":"r-3","created":"2026-11-01T10:00:00.000Z","path":"/v1/listen?multichannel=true",
              "response":{"details":{"usd":0.1,"duration":10.0,"channels":2},"code":200}},
             {"request_id":"r-2","created":"2026-11-01T10:00:01.000Z","path":"/v1/listen","response":{"code":400}}]}"#;
-        let read = super::super::read("deepgram", requests).unwrap();
+        let read = super::super::read("deepgram", &[requests.to_owned()]).unwrap();
         assert_eq!(read.len(), 2);
         assert_eq!(read[1].quantity.unwrap().to_string(), "20");
         assert_eq!(read[0].id.as_deref(), Some("r-1"));
@@ -136,7 +136,7 @@ mod tests {
         let usage = r#"{"start":"2026-11-01","end":"2026-11-02","resolution":{"units":"day","amount":1},"results":[
             {"hours":1.5,"total_hours":1.5,"agent_hours":0,"tokens_in":0,"tokens_out":0,"tts_characters":12,"requests":3,
              "grouping":{"start":"2026-11-01","end":"2026-11-02","models":["nova-3"]}}]}"#;
-        let read = super::super::read("deepgram", usage).unwrap();
+        let read = super::super::read("deepgram", &[usage.to_owned()]).unwrap();
         let found: Vec<_> = (read.iter())
             .map(|line| (line.meter.as_str(), line.quantity.unwrap().to_string()))
             .collect();
@@ -152,7 +152,7 @@ mod tests {
 
         let billing = r#"{"start":"2026-11-01","end":"2026-11-02","results":[
             {"dollars":0.25,"grouping":{"start":"2026-11-01","line_item":"streaming::nova-3"}}]}"#;
-        let read = super::super::read("deepgram", billing).unwrap();
+        let read = super::super::read("deepgram", &[billing.to_owned()]).unwrap();
         assert_eq!(read[0].model.as_deref(), Some("nova-3"));
         assert_eq!(read[0].meter, "cost");
     }

@@ -35,7 +35,7 @@ fn read(documents: &[Value]) -> Result<Vec<VendorLine>, String> {
             )?);
         }
         for item in items {
-            lines.extend(call(item));
+            lines.extend(call(item)?);
         }
     }
     Ok(lines)
@@ -44,6 +44,13 @@ fn read(documents: &[Value]) -> Result<Vec<VendorLine>, String> {
 fn stats(times: &[Value], model: &str, series: &Value) -> Result<Vec<VendorLine>, String> {
     let series = series.as_array().map_or(&[][..], Vec::as_slice);
     let mut lines = Vec::new();
+    if times.len() != series.len() {
+        return Err(format!(
+            "{model} has {} figures for {} times",
+            series.len(),
+            times.len()
+        ));
+    }
     for (time, quantity) in times.iter().zip(series) {
         let printed = |value: &Value| decimal(&value.to_string());
         let time = printed(time).ok_or("a time is no number")?;
@@ -51,8 +58,15 @@ fn stats(times: &[Value], model: &str, series: &Value) -> Result<Vec<VendorLine>
             true => day_of_seconds(time),
             false => day_of_millis(time),
         };
-        let quantity = printed(quantity).filter(|quantity| !quantity.is_zero());
-        let Some(quantity) = quantity else { continue };
+        let quantity = match quantity {
+            Value::Null => continue,
+            quantity => {
+                printed(quantity).ok_or_else(|| format!("{model}: a figure is no number"))?
+            }
+        };
+        if quantity.is_zero() {
+            continue;
+        }
         lines.push(VendorLine {
             day: Some(day.ok_or("a time is no Unix time")?),
             // Without a breakdown the series is called All.
@@ -65,18 +79,21 @@ fn stats(times: &[Value], model: &str, series: &Value) -> Result<Vec<VendorLine>
     Ok(lines)
 }
 
-fn call(item: &Value) -> Option<VendorLine> {
+fn call(item: &Value) -> Result<Option<VendorLine>, String> {
     let from = number(item, "character_count_change_from")?;
     let to = number(item, "character_count_change_to")?;
-    let id = text(item, "request_id").or_else(|| text(item, "history_item_id"))?;
-    Some(VendorLine {
-        day: number(item, "date_unix").and_then(day_of_seconds),
+    let id = text(item, "request_id").or_else(|| text(item, "history_item_id"));
+    let (Some(from), Some(to), Some(id)) = (from, to, id) else {
+        return Ok(None);
+    };
+    Ok(Some(VendorLine {
+        day: number(item, "date_unix")?.and_then(day_of_seconds),
         id: Some(id.to_owned()),
         model: text(item, "model_id").map(str::to_owned),
         meter: "credits".to_owned(),
         quantity: to.checked_sub(from),
         ..VendorLine::default()
-    })
+    }))
 }
 
 #[cfg(test)]
@@ -84,7 +101,7 @@ mod tests {
     #[test]
     fn series_and_history_are_read() {
         let stats = r#"{"time":[1793491200000,1793577600000],"usage":{"eleven_v3":[120,0.0],"All":[7.5,1]}}"#;
-        let read = super::super::read("elevenlabs", stats).unwrap();
+        let read = super::super::read("elevenlabs", &[stats.to_owned()]).unwrap();
         assert_eq!(read.len(), 3);
         let total = read.iter().find(|line| line.model.is_none()).unwrap();
         assert_eq!(total.quantity.unwrap().to_string(), "7.5");
@@ -92,7 +109,7 @@ mod tests {
 
         let history = r#"{"history":[{"history_item_id":"h","request_id":"r-1","model_id":"eleven_v3","date_unix":1793491200,
             "character_count_change_from":100,"character_count_change_to":117}]}"#;
-        let read = super::super::read("elevenlabs", history).unwrap();
+        let read = super::super::read("elevenlabs", &[history.to_owned()]).unwrap();
         assert_eq!(read[0].id.as_deref(), Some("r-1"));
         assert_eq!(read[0].quantity.unwrap().to_string(), "17");
     }

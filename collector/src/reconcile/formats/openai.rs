@@ -37,7 +37,7 @@ fn read(documents: &[Value]) -> Result<Vec<VendorLine>, String> {
         };
         for bucket in buckets {
             let results = list(bucket, "results");
-            let day = number(bucket, "start_time").and_then(day_of_seconds);
+            let day = number(bucket, "start_time")?.and_then(day_of_seconds);
             if !results.is_empty() && day.is_none() {
                 return Err("a bucket has no start_time".to_owned());
             }
@@ -73,20 +73,20 @@ fn read_result(
     let kind = object.strip_prefix("organization.").unwrap_or(object);
     match kind.strip_suffix(".result").unwrap_or(kind) {
         "usage.completions" => {
-            push("calls", number(result, "num_model_requests"));
-            for (meter, quantity) in completions(result) {
+            push("calls", number(result, "num_model_requests")?);
+            for (meter, quantity) in completions(result)? {
                 push(meter, quantity);
             }
         }
         "usage.embeddings" | "usage.moderations" => {
-            push("calls", number(result, "num_model_requests"));
-            push("input_tokens", number(result, "input_tokens"));
+            push("calls", number(result, "num_model_requests")?);
+            push("input_tokens", number(result, "input_tokens")?);
         }
-        "usage.images" => push("images", number(result, "images")),
-        "usage.audio_speeches" => push("characters", number(result, "characters")),
-        "usage.audio_transcriptions" => push("audio_seconds", number(result, "seconds")),
-        "usage.web_searches" => push("web_searches", number(result, "num_requests")),
-        "usage.file_searches" => push("file_searches", number(result, "num_requests")),
+        "usage.images" => push("images", number(result, "images")?),
+        "usage.audio_speeches" => push("characters", number(result, "characters")?),
+        "usage.audio_transcriptions" => push("audio_seconds", number(result, "seconds")?),
+        "usage.web_searches" => push("web_searches", number(result, "num_requests")?),
+        "usage.file_searches" => push("file_searches", number(result, "num_requests")?),
         "costs" => lines.push(cost(result, base)?),
         // Stores and sessions are billed by what no call is.
         _ => {}
@@ -95,7 +95,7 @@ fn read_result(
 }
 
 /// Text is what is left where the report does not break it down: older ones count all input as text.
-fn completions(result: &Value) -> Vec<(&'static str, Option<Decimal>)> {
+fn completions(result: &Value) -> Result<Vec<(&'static str, Option<Decimal>)>, String> {
     let get = |name| number(result, name);
     let less = |from: Option<Decimal>, parts: &[Option<Decimal>]| {
         parts
@@ -103,32 +103,32 @@ fn completions(result: &Value) -> Vec<(&'static str, Option<Decimal>)> {
             .flatten()
             .try_fold(from?, |left, part| left.checked_sub(*part))
     };
-    let writes = get("input_cache_write_tokens");
-    let writes_12h = get("input_cache_write_12h_tokens");
+    let writes = get("input_cache_write_tokens")?;
+    let writes_12h = get("input_cache_write_12h_tokens")?;
     let writes_default =
-        get("input_cache_write_30m_tokens").or_else(|| less(writes, &[writes_12h]));
-    let cached = get("input_cached_tokens");
-    let input = get("input_text_tokens").or_else(|| {
-        get("input_uncached_tokens")
-            .or_else(|| less(get("input_tokens"), &[cached, writes_default, writes_12h]))
-    });
-    let output = get("output_text_tokens").or_else(|| get("output_tokens"));
-    vec![
+        get("input_cache_write_30m_tokens")?.or_else(|| less(writes, &[writes_12h]));
+    let cached = get("input_cached_tokens")?;
+    let all = get("input_tokens")?;
+    let input = get("input_text_tokens")?
+        .or(get("input_uncached_tokens")?)
+        .or_else(|| less(all, &[cached, writes_default, writes_12h]));
+    let output = get("output_text_tokens")?.or(get("output_tokens")?);
+    Ok(vec![
         ("input_tokens", input),
         (
             "cache_read_tokens",
-            get("input_cached_text_tokens").or(cached),
+            get("input_cached_text_tokens")?.or(cached),
         ),
         ("cache_write_tokens", writes_default),
         ("cache_write_12h_tokens", writes_12h),
         ("output_tokens", output),
-        ("input_audio_tokens", get("input_audio_tokens")),
-        ("cache_read_audio_tokens", get("input_cached_audio_tokens")),
-        ("output_audio_tokens", get("output_audio_tokens")),
-        ("input_image_tokens", get("input_image_tokens")),
-        ("cache_read_image_tokens", get("input_cached_image_tokens")),
-        ("output_image_tokens", get("output_image_tokens")),
-    ]
+        ("input_audio_tokens", get("input_audio_tokens")?),
+        ("cache_read_audio_tokens", get("input_cached_audio_tokens")?),
+        ("output_audio_tokens", get("output_audio_tokens")?),
+        ("input_image_tokens", get("input_image_tokens")?),
+        ("cache_read_image_tokens", get("input_cached_image_tokens")?),
+        ("output_image_tokens", get("output_image_tokens")?),
+    ])
 }
 
 /// `{"amount": {"value", "currency"}, "line_item": "gpt-4o-mini-2024-07-18, input"}`.
@@ -154,7 +154,7 @@ fn cost(result: &Value, base: VendorLine) -> Result<VendorLine, String> {
     Ok(VendorLine {
         model: model.map(str::to_owned),
         meter: meter.to_owned(),
-        cost_usd: number(amount, "value"),
+        cost_usd: number(amount, "value")?,
         ..base
     })
 }
@@ -165,7 +165,7 @@ mod tests {
 
     fn lines(text: &str) -> Vec<(String, String, String, String)> {
         let show = |value: Option<Decimal>| value.map(|v| v.to_string()).unwrap_or_default();
-        let read = super::super::read("openai", text).unwrap();
+        let read = super::super::read("openai", &[text.to_owned()]).unwrap();
         read.into_iter()
             .filter(|line| line.quantity.is_none_or(|quantity| !quantity.is_zero()))
             .map(|line| {
@@ -213,6 +213,6 @@ mod tests {
         assert_eq!(found[0].3, "0.06");
         assert_eq!((found[1].0.as_str(), found[1].1.as_str()), ("", "cost"));
         let euros = r#"{"data":[{"start_time":1,"results":[{"object":"organization.costs.result","amount":{"value":1,"currency":"eur"}}]}]}"#;
-        assert!(super::super::read("openai", euros).is_err());
+        assert!(super::super::read("openai", &[euros.to_owned()]).is_err());
     }
 }

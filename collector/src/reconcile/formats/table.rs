@@ -6,7 +6,7 @@
 use farebox_pricing::usage::Meter;
 use serde_json::Value;
 
-use super::{VendorLine, day, decimal, list};
+use super::{VendorLine, day, figure, list};
 
 const DAYS: [&str; 5] = ["date", "day", "timestamp", "created_at", "start"];
 const MODELS: [&str; 2] = ["model", "model_id"];
@@ -31,7 +31,18 @@ pub(super) fn read_csv(provider: &str, text: &str) -> Result<Vec<VendorLine>, St
         .map(|name| name.trim().to_lowercase().replace(' ', "_"))
         .collect();
     let mut lines = Vec::new();
-    for row in rows {
+    for (number, row) in (2..).zip(rows) {
+        if row.iter().all(|cell| cell.trim().is_empty()) {
+            continue;
+        }
+        // A file that was cut off ends in such a row.
+        if row.len() != names.len() {
+            return Err(format!(
+                "row {number} has {} cells of {}",
+                row.len(),
+                names.len()
+            ));
+        }
         let cells = names
             .iter()
             .map(String::as_str)
@@ -98,11 +109,15 @@ fn read_row(
             "{provider}: a row has neither a day nor a request id"
         ));
     }
-    let cost_usd = first(&COSTS).and_then(decimal);
-    let metered: Vec<(&str, _)> = cells
-        .iter()
-        .filter_map(|(name, text)| Some((meter(name)?, decimal(text)?)))
-        .collect();
+    let cost_usd = figure("the cost", first(&COSTS).unwrap_or_default())?;
+    let mut metered = Vec::new();
+    for (name, text) in cells {
+        if let Some(meter) = meter(name)
+            && let Some(quantity) = figure(name, text)?
+        {
+            metered.push((meter, quantity));
+        }
+    }
     let [(meter, quantity)] = metered[..] else {
         lines.extend(metered.into_iter().map(|(meter, quantity)| VendorLine {
             meter: meter.to_owned(),
