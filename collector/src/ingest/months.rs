@@ -57,13 +57,34 @@ impl Calendar {
         };
         let day = match &self.before {
             Some((before, from)) if day_in(before) < from.0 => day_in(before),
-            _ => day_in(&self.zone),
+            // The month before has ended, also where its last day has not in the new zone.
+            Some((_, from)) => day_in(&self.zone).max(from.0),
+            None => day_in(&self.zone),
         };
         (day, month_of_day(day))
+    }
+
+    /// The instant at which a month begins: the first of two midnights where a clock goes back, the end of
+    /// the gap where it goes forward. A changed zone's first month begins when the old zone's last one ends.
+    #[must_use]
+    pub fn begins(&self, month: Month) -> Timestamp {
+        let zone = match &self.before {
+            Some((before, from)) if *from >= month => before,
+            _ => &self.zone,
+        };
+        let begins = date_of(month.0).to_zoned(zone.clone());
+        let millis = begins.map_or(jiff::Timestamp::MAX, |begins| begins.timestamp());
+        Timestamp::from_millis(millis.as_millisecond())
     }
 }
 
 impl Month {
+    /// By its first day, as text.
+    #[must_use]
+    pub fn of_day(first_day: &str) -> Option<Self> {
+        first_day.parse().ok().map(|date| Self(number_of(date)))
+    }
+
     /// The month after.
     #[must_use]
     pub fn next(self) -> Self {
@@ -177,6 +198,47 @@ mod tests {
             text_of(calendar.day(at("2026-12-01T20:00:00Z"))),
             "2026-12-02 2026-12-01"
         );
+        // Westwards it is still November there, but November has ended.
+        let calendar = Calendar::new("America/New_York", Some(("UTC", from)));
+        for (instant, expected) in [
+            ("2026-11-30T23:59:59.999Z", "2026-11-30 2026-11-01"),
+            ("2026-12-01T00:00:00Z", "2026-12-01 2026-12-01"),
+            ("2026-12-02T04:59:00Z", "2026-12-01 2026-12-01"),
+        ] {
+            assert_eq!(text_of(calendar.day(at(instant))), expected, "{instant}");
+        }
+    }
+
+    #[test]
+    fn a_month_begins_with_its_first_day() {
+        let from = Month(number_of(jiff::civil::date(2026, 12, 1)));
+        let calendars = [
+            Calendar::utc(),
+            // Clocks that go back or forward at midnight of a first day, and days that never were.
+            Calendar::new("America/Havana", None),
+            Calendar::new("America/Asuncion", None),
+            Calendar::new("Pacific/Apia", None),
+            Calendar::new("Pacific/Kiritimati", None),
+            Calendar::new("Asia/Tokyo", Some(("America/New_York", from))),
+            Calendar::new("America/New_York", Some(("Asia/Tokyo", from))),
+        ];
+        for calendar in calendars {
+            let mut month = utc_month(at("2009-06-15T00:00:00Z"));
+            for _ in 0..240 {
+                month = month.next();
+                let begins = calendar.begins(month);
+                let before = Timestamp::from_millis(begins.as_millis() - 1);
+                assert_eq!(calendar.day(begins).1, month, "{calendar:?} {begins}");
+                assert_eq!(
+                    calendar.day(before).1.next(),
+                    month,
+                    "{calendar:?} {before}"
+                );
+            }
+        }
+        let havana = Calendar::new("America/Havana", None);
+        let november = utc_month(at("2026-11-15T00:00:00Z"));
+        assert_eq!(havana.begins(november), at("2026-11-01T04:00:00Z"));
     }
 
     #[test]

@@ -365,3 +365,24 @@ async fn what_is_included_is_taken_off_and_no_more_than_was_used() -> Result {
     assert_eq!(closed["invoice"]["billed_usd"], "0.00006");
     served.stop().await
 }
+
+#[tokio::test]
+async fn a_month_ends_at_the_first_of_two_midnights() -> Result {
+    let served = Served::new().await?;
+    // There 2026-11-01 begins at 04:00 UTC, and an hour later, as the clock goes back, once more.
+    let havana = json!({"tenant_id": "acme", "time_zone": "America/Havana"});
+    served.done("POST", "/api/v1/tenants", &havana).await?;
+    let batch = [
+        record(Some("acme"), "2026-11-01T03:59:59.999Z", 1),
+        record(Some("acme"), "2026-11-01T04:00:00Z", 2),
+    ];
+    served.ledger.ship(&batch).await?;
+    let month = json!({"tenant": "acme", "month": "2026-10", "despite": ["node-1"]});
+    let closed = served.done("POST", INVOICES, &month).await?;
+    assert_eq!(
+        closed["invoice"]["to_at"], "2026-11-01T04:00:00.000Z",
+        "{closed}"
+    );
+    assert_eq!(closed["invoice"]["events"], 1);
+    served.stop().await
+}

@@ -66,7 +66,8 @@ pub(super) async fn calendars<'a>(
         .collect())
 }
 
-fn calendar(row: &Row) -> Calendar {
+/// Of a row whose second to fourth columns are the zone, the one before, and the first day that is not its.
+pub(crate) fn calendar(row: &Row) -> Calendar {
     let before: Option<&str> = row.get(2);
     let from: Option<i32> = row.get(3);
     Calendar::new(row.get(1), before.zip(from.map(Month)))

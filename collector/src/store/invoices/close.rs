@@ -7,6 +7,8 @@ use tokio_postgres::Error;
 use uuid::Uuid;
 
 use super::{Invoice, InvoiceLine, find, hash, insert_lines, preview, total};
+use crate::ingest::months;
+use crate::store::ingest::tenants::calendar;
 
 /// Unpriced models that a refusal names.
 const UNPRICED_NAMED_MAX: i64 = 100;
@@ -114,41 +116,28 @@ pub(crate) async fn close(
         .ok_or(Obstacle::NoTenant)
 }
 
-/// The month's instants in the tenant's zone, or why it is too early.
+/// The month's instants in the tenant's zone, by the calendar that ingest has, or why it is too early.
 async fn bounds(transaction: &Transaction<'_>, closing: &Closing<'_>) -> Result<Month, Obstacle> {
-    // A changed zone counts from its month on, and the day before it is still the old zone's.
     let row = transaction
         .query_opt(
-            "select starts.at::text, ends.at::text, ends.at > now(),
-                 to_char(ends.at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+            "select tenant_id, time_zone, time_zone_before, time_zone_from - date '2000-01-01',
+                 (extract(epoch from now()) * 1000)::bigint
              from farebox_private.tenants
-             cross join lateral (
-                 select $2::text::date::timestamp at time zone case
-                     when time_zone_before is not null and time_zone_from >= $2::text::date
-                     then time_zone_before
-                     else time_zone
-                 end as at
-             ) as starts
-             cross join lateral (
-                 select ($2::text::date + interval '1 month') at time zone case
-                     when time_zone_before is not null
-                         and time_zone_from >= ($2::text::date + interval '1 month')::date
-                     then time_zone_before
-                     else time_zone
-                 end as at
-             ) as ends
              where tenant_id = $1",
-            &[&closing.tenant, &closing.month],
+            &[&closing.tenant],
         )
         .await?;
     let row = row.ok_or(Obstacle::NoTenant)?;
-    if row.try_get(2)? {
-        return Err(Obstacle::NotOver(row.try_get(3)?));
+    let calendar = calendar(&row);
+    let month = months::Month::of_day(closing.month).ok_or(Obstacle::NoTenant)?;
+    let (from_at, to_at) = (calendar.begins(month), calendar.begins(month.next()));
+    if to_at.as_millis() > row.try_get(4)? {
+        return Err(Obstacle::NotOver(to_at.to_string()));
     }
     Ok(Month {
         first_day: closing.month.to_owned(),
-        from_at: row.try_get(0)?,
-        to_at: row.try_get(1)?,
+        from_at: from_at.to_string(),
+        to_at: to_at.to_string(),
     })
 }
 
