@@ -1507,6 +1507,35 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              usage_events.plan
             FROM farebox.usage_events
            WHERE (usage_events.event_id = explain.event_id)
+         ), months AS (
+          SELECT event.tenant_id,
+             event.period
+            FROM event
+         UNION
+          SELECT adjustments.tenant_id,
+             adjustments.period
+            FROM farebox.adjustments
+           WHERE (adjustments.event_id = explain.event_id)
+         ), counted AS (
+          SELECT event.tenant_id,
+             event.period,
+             (charge.value ->> 'model'::text) AS model,
+             (charge.value ->> 'meter'::text) AS meter,
+             NULL::date AS corrects
+            FROM (event
+              CROSS JOIN LATERAL jsonb_array_elements(event.charges) charge(value))
+           WHERE (event.environment = 'live'::text)
+         UNION
+          SELECT adjustments.tenant_id,
+             adjustments.period,
+             adjustments.model,
+             adjustments.meter,
+                 CASE
+                     WHEN (adjustments.event_period < adjustments.period) THEN adjustments.event_period
+                     ELSE NULL::date
+                 END AS "case"
+            FROM farebox.adjustments
+           WHERE ((adjustments.event_id = explain.event_id) AND (adjustments.environment = 'live'::text) AND (adjustments.meter <> 'calls'::text))
          ), steps AS (
           SELECT 1 AS step,
              'call'::text AS topic,
@@ -1621,45 +1650,77 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              NULL::text,
              adjustments.cost_usd,
              adjustments.billed_usd,
-             concat_ws(', '::text, adjustments.kind, adjustments.reason, ('in '::text || to_char((adjustments.period)::timestamp with time zone, 'YYYY-MM'::text))) AS concat_ws,
-             (EXTRACT(epoch FROM adjustments.booked_at))::bigint AS "extract"
+             concat_ws(', '::text, adjustments.kind, adjustments.reason, ('in '::text || to_char((adjustments.period)::timestamp with time zone, 'YYYY-MM'::text)),
+                 CASE
+                     WHEN (adjustments.kind = 'retag'::text) THEN concat_ws(', '::text, ('tenant '::text || COALESCE(adjustments.tenant_id, 'unattributed'::text)), ('customer '::text || adjustments.customer_id), ('project '::text || adjustments.project))
+                     ELSE NULL::text
+                 END) AS concat_ws,
+             ((EXTRACT(epoch FROM adjustments.booked_at) * (1000000)::numeric))::bigint AS int8
             FROM farebox.adjustments
            WHERE (adjustments.event_id = explain.event_id)
          UNION ALL
           SELECT 10,
              'invoice'::text,
-             to_char((event.period)::timestamp with time zone, 'YYYY-MM'::text) AS to_char,
+             to_char((months.period)::timestamp with time zone, 'YYYY-MM'::text) AS to_char,
              NULL::numeric,
              NULL::text,
              NULL::numeric,
              NULL::numeric,
-             concat_ws(', '::text, ('day '::text || event.day),
+             concat_ws(', '::text,
                  CASE
-                     WHEN event.is_late THEN 'late: its own month was closed'::text
+                     WHEN (months.period = event.period) THEN ('day '::text || event.day)
+                     ELSE 'corrections'::text
+                 END,
+                 CASE
+                     WHEN ((months.period = event.period) AND event.is_late) THEN 'late: its own month was closed'::text
                      ELSE NULL::text
                  END,
                  CASE
                      WHEN (event.environment = 'test'::text) THEN 'test traffic is on no invoice'::text
-                     ELSE NULL::text
-                 END, ('invoice '::text || invoices.number)) AS concat_ws,
-             1
-            FROM (event
-              LEFT JOIN farebox.invoices ON (((invoices.tenant_id = event.tenant_id) AND (invoices.period = event.period))))
+                     ELSE ('invoice '::text || invoices.number)
+                 END) AS concat_ws,
+             (months.period - '2000-01-01'::date)
+            FROM ((event
+              JOIN months ON ((NOT (months.tenant_id IS DISTINCT FROM event.tenant_id))))
+              LEFT JOIN farebox.invoices ON (((invoices.tenant_id = months.tenant_id) AND (invoices.period = months.period))))
          UNION ALL
-          SELECT 11,
-             'invoice line'::text,
+          SELECT
+                 CASE
+                     WHEN (invoices.tenant_id = event.tenant_id) THEN 11
+                     ELSE 12
+                 END AS "case",
+                 CASE
+                     WHEN (invoices.tenant_id = event.tenant_id) THEN 'invoice line'::text
+                     ELSE 'moved'::text
+                 END AS "case",
              invoice_lines.meter,
              invoice_lines.quantity,
              NULL::text,
              NULL::numeric,
              invoice_lines.billed_usd,
              (((('line '::text || invoice_lines.line) || ' of '::text) || invoices.number) || ', of all its events'::text),
-             invoice_lines.line
+             (((invoices.period - '2000-01-01'::date) * (1000000)::bigint) + invoice_lines.line)
+            FROM (((event
+              CROSS JOIN counted)
+              JOIN farebox.invoices ON (((invoices.tenant_id = counted.tenant_id) AND (invoices.period = counted.period))))
+              JOIN farebox.invoice_lines ON (((invoice_lines.invoice_id = invoices.invoice_id) AND (invoice_lines.provider = event.provider) AND (NOT (invoice_lines.model IS DISTINCT FROM counted.model)) AND (invoice_lines.meter = counted.meter) AND (NOT (invoice_lines.corrects IS DISTINCT FROM counted.corrects)))))
+         UNION ALL
+          SELECT 12,
+             'moved'::text,
+             to_char((months.period)::timestamp with time zone, 'YYYY-MM'::text) AS to_char,
+             NULL::numeric,
+             NULL::text,
+             NULL::numeric,
+             NULL::numeric,
+             concat_ws(', '::text, ('tenant '::text || COALESCE(months.tenant_id, 'unattributed'::text)),
+                 CASE
+                     WHEN (event.environment = 'live'::text) THEN ('invoice '::text || invoices.number)
+                     ELSE NULL::text
+                 END) AS concat_ws,
+             ((months.period - '2000-01-01'::date) * (1000000)::bigint)
             FROM ((event
-              JOIN farebox.invoices ON (((invoices.tenant_id = event.tenant_id) AND (invoices.period = event.period))))
-              JOIN farebox.invoice_lines ON (((invoice_lines.invoice_id = invoices.invoice_id) AND (invoice_lines.provider = event.provider) AND (EXISTS ( SELECT
-                    FROM jsonb_array_elements(event.charges) charge(value)
-                   WHERE (((charge.value ->> 'meter'::text) = invoice_lines.meter) AND (NOT ((charge.value ->> 'model'::text) IS DISTINCT FROM invoice_lines.model))))))))
+              JOIN months ON ((months.tenant_id IS DISTINCT FROM event.tenant_id)))
+              LEFT JOIN farebox.invoices ON (((invoices.tenant_id = months.tenant_id) AND (invoices.period = months.period))))
          )
   SELECT steps.step,
      steps.topic,
@@ -1673,7 +1734,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
    ORDER BY steps.step, steps.place, steps.item;
 END;
 
-COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line. Tenants see their own, without costs.';
+COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants, months and lines that corrections took it to). Tenants see their own, without costs.';
 
 CREATE TABLE farebox_private.rate_card_revisions (
     sha256 text NOT NULL,

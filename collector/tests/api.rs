@@ -29,6 +29,8 @@ mod retain;
 mod served;
 #[path = "api/steady.rs"]
 mod steady;
+#[path = "api/traced.rs"]
+mod traced;
 
 use matrix::expected;
 use served::{AT, OPERATOR, Served, send, start, text};

@@ -16,6 +16,38 @@ begin atomic
         from farebox.usage_events
         where usage_events.event_id = explain.event_id
     ),
+    -- In whose months it is counted.
+    months as (
+        select event.tenant_id, event.period
+        from event
+        union
+        select adjustments.tenant_id, adjustments.period
+        from farebox.adjustments
+        where adjustments.event_id = explain.event_id
+    ),
+    -- And there under which model and meter, as usage or as the correction of a month.
+    counted as (
+        select
+            event.tenant_id,
+            event.period,
+            charge.value ->> 'model' as model,
+            charge.value ->> 'meter' as meter,
+            null::date as corrects
+        from event
+        cross join lateral jsonb_array_elements(event.charges) as charge (value)
+        where event.environment = 'live'
+        union
+        select
+            adjustments.tenant_id,
+            adjustments.period,
+            adjustments.model,
+            adjustments.meter,
+            case when adjustments.event_period < adjustments.period then adjustments.event_period end
+        from farebox.adjustments
+        where adjustments.event_id = explain.event_id
+            and adjustments.environment = 'live'
+            and adjustments.meter <> 'calls'
+    ),
     steps as (
         select
             1 as step,
@@ -127,40 +159,64 @@ begin atomic
         select
             9, 'adjustment', adjustments.meter, adjustments.quantity, null,
             adjustments.cost_usd, adjustments.billed_usd,
-            concat_ws(', ', adjustments.kind, adjustments.reason, 'in ' || to_char(adjustments.period, 'YYYY-MM')),
-            extract(epoch from adjustments.booked_at)::bigint
+            concat_ws(', ', adjustments.kind, adjustments.reason, 'in ' || to_char(adjustments.period, 'YYYY-MM'),
+                case when adjustments.kind = 'retag' then concat_ws(', ',
+                    'tenant ' || coalesce(adjustments.tenant_id, 'unattributed'),
+                    'customer ' || adjustments.customer_id,
+                    'project ' || adjustments.project)
+                end),
+            (extract(epoch from adjustments.booked_at) * 1000000)::bigint
         from farebox.adjustments
         where adjustments.event_id = explain.event_id
         union all
         select
-            10, 'invoice', to_char(event.period, 'YYYY-MM'), null, null, null, null,
+            10, 'invoice', to_char(months.period, 'YYYY-MM'), null, null, null, null,
             concat_ws(', ',
-                'day ' || event.day,
-                case when event.is_late then 'late: its own month was closed' end,
-                case when event.environment = 'test' then 'test traffic is on no invoice' end,
-                'invoice ' || invoices.number),
-            1
+                case when months.period = event.period then 'day ' || event.day else 'corrections' end,
+                case when months.period = event.period and event.is_late then 'late: its own month was closed' end,
+                case
+                    when event.environment = 'test' then 'test traffic is on no invoice'
+                    else 'invoice ' || invoices.number
+                end),
+            months.period - date '2000-01-01'
         from event
+        join months
+            on months.tenant_id is not distinct from event.tenant_id
         left join farebox.invoices
-            on invoices.tenant_id = event.tenant_id
-            and invoices.period = event.period
+            on invoices.tenant_id = months.tenant_id
+            and invoices.period = months.period
         union all
         select
-            11, 'invoice line', invoice_lines.meter, invoice_lines.quantity, null, null, invoice_lines.billed_usd,
+            case when invoices.tenant_id = event.tenant_id then 11 else 12 end,
+            case when invoices.tenant_id = event.tenant_id then 'invoice line' else 'moved' end,
+            invoice_lines.meter, invoice_lines.quantity, null, null, invoice_lines.billed_usd,
             'line ' || invoice_lines.line || ' of ' || invoices.number || ', of all its events',
-            invoice_lines.line
+            (invoices.period - date '2000-01-01') * 1000000::bigint + invoice_lines.line
         from event
+        cross join counted
         join farebox.invoices
-            on invoices.tenant_id = event.tenant_id
-            and invoices.period = event.period
+            on invoices.tenant_id = counted.tenant_id
+            and invoices.period = counted.period
         join farebox.invoice_lines
             on invoice_lines.invoice_id = invoices.invoice_id
             and invoice_lines.provider = event.provider
-            and exists (
-                select from jsonb_array_elements(event.charges) as charge (value)
-                where charge.value ->> 'meter' = invoice_lines.meter
-                    and charge.value ->> 'model' is not distinct from invoice_lines.model
-            )
+            and invoice_lines.model is not distinct from counted.model
+            and invoice_lines.meter = counted.meter
+            and invoice_lines.corrects is not distinct from counted.corrects
+        union all
+        -- Whose it is since it was moved.
+        select
+            12, 'moved', to_char(months.period, 'YYYY-MM'), null, null, null, null,
+            concat_ws(', ',
+                'tenant ' || coalesce(months.tenant_id, 'unattributed'),
+                case when event.environment = 'live' then 'invoice ' || invoices.number end),
+            (months.period - date '2000-01-01') * 1000000::bigint
+        from event
+        join months
+            on months.tenant_id is distinct from event.tenant_id
+        left join farebox.invoices
+            on invoices.tenant_id = months.tenant_id
+            and invoices.period = months.period
     )
     select
         steps.step,
@@ -178,4 +234,4 @@ end;
 revoke execute on function farebox.explain(uuid) from public;
 grant execute on function farebox.explain(uuid) to farebox_reader, farebox_collector, farebox_tenant;
 comment on function farebox.explain(uuid) is
-    'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line. Tenants see their own, without costs.';
+    'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants, months and lines that corrections took it to). Tenants see their own, without costs.';

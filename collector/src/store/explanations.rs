@@ -1,6 +1,6 @@
 //! `farebox.explain` as the API shows it. The function runs with the collector's eyes, so what a tenant
-//! must not see is taken out here: purchase prices, what was seen on the wire, rules, and the keys
-//! and limits that may be the operator's.
+//! must not see is taken out here: purchase prices, what was seen on the wire, rules, the keys
+//! and limits that may be the operator's, and to whom it was moved.
 
 use deadpool_postgres::GenericClient;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub(crate) struct Step {
     /// Its place.
     pub step: i32,
     /// `call`, `limit`, `limit event`, `evidence`, `usage`, `bounds`, `charge`, `booked`,
-    /// `adjustment`, `invoice` or `invoice line`.
+    /// `adjustment`, `invoice`, `invoice line` or `moved`.
     pub topic: String,
     /// What of the topic.
     pub item: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) async fn steps(
                 trim_scale(steps.billed_usd)::text,
                 case when not ($2 and steps.topic in ('booked', 'charge', 'adjustment')) then steps.detail end
              from farebox.explain($1) as steps
-             where not ($2 and steps.topic in ('limit', 'limit event'))
+             where not ($2 and steps.topic in ('limit', 'limit event', 'moved'))
                 and not ($2 and steps.topic = 'call' and steps.item = 'key')
                 and not ($3 and steps.topic = 'evidence')",
             &[&event_id, &is_tenant, &hides_cost],

@@ -192,6 +192,7 @@ const FOCUS_ROWS: &str = "from (
         on customers.tenant_id = sums.tenant_id and customers.reference = sums.customer_id
     left join farebox_private.invoices
         on invoices.tenant_id = sums.tenant_id and invoices.period = sums.period
+        and coalesce($6::text, 'live') = 'live'
     cross join lateral (
         select case
             when tenants.time_zone is null then 'UTC'
