@@ -18,9 +18,28 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(params)) => Ok(Self(params)),
-            Err(cause) => Err(ApiError::malformed(cause.body_text())),
+            Err(cause) => Err(unread(&cause.body_text())),
         }
     }
+}
+
+/// A query that cannot be read: `NAME: why`, or a sentence about `NAME`, behind what axum always says.
+fn unread(cause: &str) -> ApiError {
+    let mut error = ApiError::malformed(cause);
+    let why = cause
+        .strip_prefix("Failed to deserialize query string: ")
+        .unwrap_or(cause);
+    let is_name = |name: &&str| {
+        let is_plain = |byte: u8| byte == b'_' || byte.is_ascii_alphanumeric();
+        !name.is_empty() && name.bytes().all(is_plain)
+    };
+    let first = why.split_once(": ").map(|(name, _)| name);
+    let quoted = why.split('`').nth(1);
+    error.field = first
+        .filter(is_name)
+        .or(quoted.filter(is_name))
+        .map(str::to_owned);
+    error
 }
 
 /// The one variable part of a path, percent-decoded.

@@ -121,3 +121,23 @@ async fn a_corrected_and_a_moved_event_lead_to_their_lines() -> Result {
     );
     served.stop().await
 }
+
+#[tokio::test]
+async fn who_sends_what_cannot_be_read_is_told_which_parameter() -> Result {
+    let served = Served::new().await?;
+    for (query, field) in [
+        ("events?limit=x", "limit"),
+        ("events?limit=1&limit=2", "limit"),
+        ("events?unattributed=maybe", "unattributed"),
+        ("events?shoe_size=43", "shoe_size"),
+        ("adjustments?event_id=x", "event_id"),
+        ("invoices/preview?tenant=acme", "month"),
+    ] {
+        let path = format!("/api/v1/{query}");
+        let answer = served.ask("GET", &path, Some(OPERATOR), "").await?;
+        let error = &answer.json()["error"];
+        assert_eq!(answer.status(), 400, "{query}");
+        assert_eq!(error["field"], field, "{query}: {error}");
+    }
+    served.stop().await
+}
