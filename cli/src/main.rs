@@ -104,7 +104,7 @@ fn write_log(as_json: bool, level: &str) {
     if as_json {
         log.json().init();
     } else {
-        log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-            .init();
+        // Colours are a feature that is not built in; asked for, they are a warning before every answer.
+        log.with_ansi(false).init();
     }
 }

@@ -5,8 +5,10 @@ use std::process::{Command, Stdio};
 
 /// Columns of a terminal that does not say.
 const WIDTH_DEFAULT: usize = 100;
+/// Texts are cut to this before numbers are cut at all.
+const TEXT_MIN: usize = 8;
 /// A column is never cut below this.
-const COLUMN_MIN: usize = 8;
+const COLUMN_MIN: usize = 4;
 const GAP: &str = "  ";
 
 /// How a column stands.
@@ -64,7 +66,7 @@ impl Table {
             })
             .collect();
         if let Some(width) = width {
-            shrink(&mut widths, width);
+            shrink(&mut widths, &self.headings, width);
         }
         let mut lines = String::new();
         let headings: Vec<String> = self
@@ -87,13 +89,28 @@ impl Table {
     }
 }
 
-/// Takes from the widest column until the row fits or nothing is left to take.
-fn shrink(widths: &mut [usize], width: usize) {
+/// Takes from the widest column until the row fits or nothing is left to take: of texts first, since a
+/// number without its last digits is another number.
+fn shrink(widths: &mut [usize], headings: &[(&'static str, Align)], width: usize) {
     let gaps = GAP.len() * widths.len().saturating_sub(1);
-    while widths.iter().sum::<usize>() + gaps > width {
-        match widths.iter_mut().max() {
-            Some(widest) if *widest > COLUMN_MIN => *widest -= 1,
-            _ => return,
+    let rounds = [
+        (TEXT_MIN, Some(Align::Left)),
+        (COLUMN_MIN, Some(Align::Left)),
+        (COLUMN_MIN, None),
+    ];
+    for (least, only) in rounds {
+        while widths.iter().sum::<usize>() + gaps > width {
+            let widest = widths
+                .iter_mut()
+                .zip(headings)
+                .filter(|(_, (_, align))| only.is_none_or(|only| *align == only))
+                .map(|(width, _)| width)
+                .filter(|width| **width > least)
+                .max();
+            match widest {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
         }
     }
 }
@@ -165,6 +182,34 @@ mod tests {
             "{lines}"
         );
         assert!(lines.contains("a tenant with…"), "{lines}");
+    }
+
+    #[test]
+    fn texts_are_cut_before_numbers_and_many_columns_fit() {
+        let mut table = Table::new(&[
+            ("TENANT", Align::Left),
+            ("MODEL", Align::Left),
+            ("QUANTITY", Align::Right),
+            ("BILLED USD", Align::Right),
+        ]);
+        let texts = ["a tenant with a long name", "a model with a long name"];
+        let numbers = ["12345678901234", "-0.000000000123"];
+        table.row(texts.iter().chain(&numbers).map(|cell| (*cell).to_owned()));
+        let lines = table.lines(Some(54));
+        for number in numbers {
+            assert!(lines.contains(number), "{lines}");
+        }
+        assert!(
+            lines.lines().all(|line| line.chars().count() <= 54),
+            "{lines}"
+        );
+        let mut many = Table::new(&[("EIGHTEEN LONG", Align::Left); 12]);
+        many.row(vec!["a text of some length".to_owned(); 12]);
+        let lines = many.lines(Some(80));
+        assert!(
+            lines.lines().all(|line| line.chars().count() <= 80),
+            "{lines}"
+        );
     }
 
     #[test]
