@@ -1643,8 +1643,15 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
              1
             FROM event
          UNION ALL
-          SELECT 9,
-             'adjustment'::text,
+          SELECT
+                 CASE
+                     WHEN (NOT (adjustments.tenant_id IS DISTINCT FROM event.tenant_id)) THEN 9
+                     ELSE 12
+                 END AS "case",
+                 CASE
+                     WHEN (NOT (adjustments.tenant_id IS DISTINCT FROM event.tenant_id)) THEN 'adjustment'::text
+                     ELSE 'moved'::text
+                 END AS "case",
              adjustments.meter,
              adjustments.quantity,
              NULL::text,
@@ -1656,8 +1663,8 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
                      ELSE NULL::text
                  END) AS concat_ws,
              ((EXTRACT(epoch FROM adjustments.booked_at) * (1000000)::numeric))::bigint AS int8
-            FROM farebox.adjustments
-           WHERE (adjustments.event_id = explain.event_id)
+            FROM (event
+              JOIN farebox.adjustments ON ((adjustments.event_id = event.event_id)))
          UNION ALL
           SELECT 10,
              'invoice'::text,
@@ -1734,7 +1741,7 @@ CREATE FUNCTION farebox.explain(event_id uuid) RETURNS TABLE(step integer, topic
    ORDER BY steps.step, steps.place, steps.item;
 END;
 
-COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants, months and lines that corrections took it to). Tenants see their own, without costs.';
+COMMENT ON FUNCTION farebox.explain(event_id uuid) IS 'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants that corrections took it to, what they are charged, their months and lines). Tenants see their own, without costs.';
 
 CREATE TABLE farebox_private.rate_card_revisions (
     sha256 text NOT NULL,

@@ -157,7 +157,9 @@ begin atomic
         from event
         union all
         select
-            9, 'adjustment', adjustments.meter, adjustments.quantity, null,
+            case when adjustments.tenant_id is not distinct from event.tenant_id then 9 else 12 end,
+            case when adjustments.tenant_id is not distinct from event.tenant_id then 'adjustment' else 'moved' end,
+            adjustments.meter, adjustments.quantity, null,
             adjustments.cost_usd, adjustments.billed_usd,
             concat_ws(', ', adjustments.kind, adjustments.reason, 'in ' || to_char(adjustments.period, 'YYYY-MM'),
                 case when adjustments.kind = 'retag' then concat_ws(', ',
@@ -166,8 +168,9 @@ begin atomic
                     'project ' || adjustments.project)
                 end),
             (extract(epoch from adjustments.booked_at) * 1000000)::bigint
-        from farebox.adjustments
-        where adjustments.event_id = explain.event_id
+        from event
+        join farebox.adjustments
+            on adjustments.event_id = event.event_id
         union all
         select
             10, 'invoice', to_char(months.period, 'YYYY-MM'), null, null, null, null,
@@ -234,4 +237,4 @@ end;
 revoke execute on function farebox.explain(uuid) from public;
 grant execute on function farebox.explain(uuid) to farebox_reader, farebox_collector, farebox_tenant;
 comment on function farebox.explain(uuid) is
-    'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants, months and lines that corrections took it to). Tenants see their own, without costs.';
+    'One event from what was seen on the wire to the invoice''s month, step by step: call, limit, limit event, evidence, usage, bounds, charge, booked, adjustment, invoice, invoice line, moved (the tenants that corrections took it to, what they are charged, their months and lines). Tenants see their own, without costs.';
