@@ -23,6 +23,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use farebox_collector::csv::push_cell;
 use serde_json::{Value, json};
 
 use crate::args::Reach;
@@ -109,33 +110,21 @@ pub(crate) fn print_item(item: &Value, form: impl Into<Form>) {
     }
 }
 
-/// A heading line and a line an item (RFC 4180); null is nothing, what is no text stands as JSON.
+/// A heading line and a line an item; null is nothing, what is no text stands as JSON.
 fn print_csv<'a>(items: &[Value], members: impl Iterator<Item = &'a str>) {
     let members: Vec<&str> = members.collect();
     let mut text = members.join(",");
     for item in items {
-        let cells: Vec<String> = (members.iter())
-            .map(|member| match item.get(*member) {
-                None | Some(Value::Null) => String::new(),
-                Some(Value::String(text)) => csv_cell(text),
-                Some(other) => csv_cell(&other.to_string()),
-            })
-            .collect();
-        text.push('\n');
-        text.push_str(&cells.join(","));
+        for (index, member) in members.iter().enumerate() {
+            text.push(if index > 0 { ',' } else { '\n' });
+            match item.get(*member) {
+                None | Some(Value::Null) => {}
+                Some(Value::String(cell)) => push_cell(&mut text, cell),
+                Some(other) => push_cell(&mut text, &other.to_string()),
+            }
+        }
     }
     say(&text);
-}
-
-fn csv_cell(text: &str) -> String {
-    let is_plain = !text.is_empty()
-        && !text.contains([',', '"', '\r', '\n'])
-        && !text.starts_with(' ')
-        && !text.ends_with(' ');
-    match is_plain {
-        true => text.to_owned(),
-        false => format!("\"{}\"", text.replace('"', "\"\"")),
-    }
 }
 
 /// Parameters that were given.
@@ -209,22 +198,5 @@ pub(crate) fn refuse_existing(out: Option<&Path>) -> Outcome {
             )))
         }
         None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cells_are_quoted_where_they_must_be() {
-        for (text, expected) in [
-            ("plain", "plain"),
-            ("", "\"\""),
-            ("a,b", "\"a,b\""),
-            ("say \"x\"", "\"say \"\"x\"\"\""),
-        ] {
-            assert_eq!(csv_cell(text), expected);
-        }
     }
 }

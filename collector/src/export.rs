@@ -5,6 +5,7 @@
 use axum::body::{Body, Bytes};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::csv::push_cell;
 use crate::error::ApiError;
 use crate::records::exports::{self, Kind, Question, Shape, Sink};
 use crate::store::Client;
@@ -136,19 +137,8 @@ fn csv_row(text: &mut String, cells: &[Option<&str>]) {
         if index > 0 {
             text.push(',');
         }
-        let Some(cell) = cell else { continue };
-        let bytes = cell.as_bytes();
-        let is_plain = !bytes.is_empty()
-            && memchr::memchr3(b',', b'"', b'\n', bytes).is_none()
-            && memchr::memchr(b'\r', bytes).is_none()
-            && !cell.starts_with(' ')
-            && !cell.ends_with(' ');
-        if is_plain {
-            text.push_str(cell);
-        } else {
-            text.push('"');
-            text.push_str(&cell.replace('"', "\"\""));
-            text.push('"');
+        if let Some(cell) = cell {
+            push_cell(text, cell);
         }
     }
     text.push_str("\r\n");
@@ -179,18 +169,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn csv_quotes_what_must_be_and_tells_null_from_empty() {
+    fn csv_tells_null_from_empty() {
         let check = |cells: &[Option<&str>], expected: &str| {
             let mut text = String::new();
             csv_row(&mut text, cells);
             assert_eq!(text, format!("{expected}\r\n"));
         };
         check(&[Some("a"), None, Some("")], r#"a,,"""#);
-        check(&[Some("a,b"), Some("say \"x\"")], r#""a,b","say ""x""""#);
-        check(
-            &[Some("two\nlines"), Some(" led")],
-            "\"two\nlines\",\" led\"",
-        );
+        check(&[Some("=1+1"), Some("-0.25")], r#""'=1+1",-0.25"#);
     }
 
     #[test]

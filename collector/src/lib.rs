@@ -10,6 +10,7 @@
 mod api;
 pub mod cards;
 pub mod config;
+pub mod csv;
 mod error;
 mod export;
 pub mod keys;

@@ -90,7 +90,7 @@ async fn a_corrected_and_a_moved_event_lead_to_their_lines() -> Result {
         &seen,
         &[
             "adjustment | input_tokens | retag, wrong key, in 2026-09, tenant acme".to_owned(),
-            "adjustment | input_tokens | retag, wrong key, in 2026-09, tenant globex, project p"
+            "moved | input_tokens | retag, wrong key, in 2026-09, tenant globex, project p"
                 .to_owned(),
             format!("moved | 2026-09 | tenant globex, invoice {others}"),
             format!("moved | input_tokens | line 1 of {others}, of all its events"),
@@ -103,6 +103,9 @@ async fn a_corrected_and_a_moved_event_lead_to_their_lines() -> Result {
             .all(|step| !step.contains("globex") && !step.contains(&others)),
         "{seen:#?}"
     );
+    let adjusted = |topic: &str| seen.iter().filter(|step| step.starts_with(topic)).count();
+    assert_eq!(adjusted("moved"), 0, "{seen:#?}");
+    assert_eq!(adjusted("adjustment | input_tokens"), 1, "{seen:#?}");
     // Test traffic is on no invoice, and so on no line of one.
     let seen = explain(&test, OPERATOR).await?;
     assert_eq!(lines(&seen), 0, "{seen:#?}");
@@ -138,6 +141,22 @@ async fn who_sends_what_cannot_be_read_is_told_which_parameter() -> Result {
         let error = &answer.json()["error"];
         assert_eq!(answer.status(), 400, "{query}");
         assert_eq!(error["field"], field, "{query}: {error}");
+    }
+    served.stop().await
+}
+
+#[tokio::test]
+async fn what_callers_name_is_no_formula_in_a_file() -> Result {
+    let served = Served::new().await?;
+    served.tenant("acme", "usage:read").await?;
+    let mut event = record(Some("acme"), "2026-09-15T12:00:00Z", 1);
+    event["project"] = "=cmd|' /C calc'!A0".into();
+    served.ledger.ship(&[event]).await?;
+    for format in ["csv", "clients"] {
+        let path = format!("/api/v1/export?format={format}&from=2026-09-01&to=2026-10-01");
+        let answer = served.ask("GET", &path, Some(OPERATOR), "").await?;
+        let file = answer.text();
+        assert!(file.contains(",\"'=cmd|' /C calc'!A0\""), "{file}");
     }
     served.stop().await
 }

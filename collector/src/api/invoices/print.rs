@@ -4,6 +4,7 @@
 use std::fmt::Write;
 
 use super::WholeInvoice;
+use crate::csv::push_cell;
 use crate::store::invoices::InvoiceLine;
 
 /// Columns of the CSV.
@@ -16,36 +17,31 @@ pub(super) fn csv(whole: &WholeInvoice) -> String {
     for line in &whole.lines {
         let number = line.line.to_string();
         let cells = [
-            quoted(&invoice.number),
-            quoted(&invoice.tenant_id),
-            invoice.period.clone(),
-            number,
-            line.kind.clone(),
-            quoted(line.provider.as_deref().unwrap_or_default()),
-            quoted(line.model.as_deref().unwrap_or_default()),
-            quoted(line.meter.as_deref().unwrap_or_default()),
-            line.quantity.clone().unwrap_or_default(),
-            line.billed_usd.clone().unwrap_or_default(),
-            invoice.currency.clone(),
-            line.corrects.clone().unwrap_or_default(),
-            quoted(line.text.as_deref().unwrap_or_default()),
+            Some(&*invoice.number),
+            Some(&invoice.tenant_id),
+            Some(&invoice.period),
+            Some(&number),
+            Some(&line.kind),
+            line.provider.as_deref(),
+            line.model.as_deref(),
+            line.meter.as_deref(),
+            line.quantity.as_deref(),
+            line.billed_usd.as_deref(),
+            Some(&invoice.currency),
+            line.corrects.as_deref(),
+            line.text.as_deref(),
         ];
-        out.push_str(&cells.join(","));
+        for (index, cell) in cells.into_iter().enumerate() {
+            if index > 0 {
+                out.push(',');
+            }
+            if let Some(cell) = cell {
+                push_cell(&mut out, cell);
+            }
+        }
         out.push_str("\r\n");
     }
     out
-}
-
-/// A spreadsheet takes a text that begins like a formula for one.
-fn quoted(text: &str) -> String {
-    let guard = match text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        true => "'",
-        false => "",
-    };
-    if guard.is_empty() && !text.contains(['"', ',', '\n', '\r']) {
-        return text.to_owned();
-    }
-    format!("\"{guard}{}\"", text.replace('"', "\"\""))
 }
 
 const STYLE: &str = "body{font:14px/1.4 system-ui,sans-serif;margin:2.5cm auto;max-width:18cm;color:#111}\
@@ -146,9 +142,6 @@ mod tests {
 
     #[test]
     fn texts_of_others_stay_texts() {
-        assert_eq!(quoted("gpt-4o"), "gpt-4o");
-        assert_eq!(quoted("a,\"b\""), "\"a,\"\"b\"\"\"");
-        assert_eq!(quoted("=1+1"), "\"'=1+1\"");
         assert_eq!(
             escaped("<img src=x onerror='a'>&"),
             "&lt;img src=x onerror=&#39;a&#39;&gt;&amp;"
