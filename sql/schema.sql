@@ -2363,7 +2363,7 @@ COMMENT ON COLUMN farebox.usage_daily.utc_day IS 'The day in UTC: whole days of 
 CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(line bigint, kind text, provider text, model text, meter text, quantity numeric, billed_usd numeric, unpriced_events bigint, quantity_low numeric, quantity_high numeric, corrects date, text text)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
- WITH daily AS (
+ WITH RECURSIVE daily AS (
           SELECT usage_daily.day,
              usage_daily.period,
              usage_daily.tenant_id,
@@ -2441,31 +2441,85 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
             FROM priced
            GROUP BY priced.provider, priced.model, priced.meter
          ), included AS (
-          SELECT allowances.allowance,
+          SELECT row_number() OVER (ORDER BY allowances.allowance) AS turn,
+             allowances.allowance,
              allowances.provider,
              allowances.model,
-             allowances.quantity,
-             sum(used.quantity) AS used_quantity,
-                 CASE
-                     WHEN (allowances.usd IS NOT NULL) THEN LEAST((allowances.usd)::numeric, sum(used.billed_usd))
-                     WHEN (sum(used.quantity) > (0)::numeric) THEN round(((sum(used.billed_usd) * LEAST(allowances.quantity, sum(used.quantity))) / sum(used.quantity)), 12)
-                     ELSE NULL::numeric
-                 END AS usd
-            FROM (farebox.allowances
-              JOIN used ON ((((allowances.provider IS NULL) OR (allowances.provider = used.provider)) AND ((allowances.model IS NULL) OR (allowances.model = used.model)) AND ((allowances.meters IS NULL) OR (used.meter = ANY (allowances.meters))))))
+             allowances.meters,
+             allowances.usd,
+             allowances.quantity
+            FROM farebox.allowances
            WHERE ((allowances.tenant_id = invoice_preview.tenant) AND COALESCE((allowances.valid_from <= (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date), true) AND COALESCE((allowances.valid_to > (date_trunc('month'::text, (invoice_preview.month)::timestamp with time zone))::date), true))
-           GROUP BY allowances.allowance, allowances.provider, allowances.model, allowances.usd, allowances.quantity
+         ), remaining AS (
+          SELECT (0)::bigint AS turn,
+             used.provider,
+             used.model,
+             used.meter,
+             used.billed_usd,
+             used.quantity,
+             (0)::numeric AS off_usd,
+             (0)::numeric AS off_quantity
+            FROM used
+           WHERE ((used.billed_usd >= (0)::numeric) AND (used.quantity >= (0)::numeric))
+         UNION ALL
+          SELECT reached.turn,
+             reached.provider,
+             reached.model,
+             reached.meter,
+             (reached.billed_usd - off.usd),
+             (reached.quantity - off_with.quantity),
+             off.usd,
+             off_with.quantity
+            FROM ((( SELECT included.turn,
+                     remaining.provider,
+                     remaining.model,
+                     remaining.meter,
+                     remaining.billed_usd,
+                     remaining.quantity,
+                     included.usd AS included_usd,
+                     scope.usd,
+                     scope.quantity AS units,
+                     sum(scope.usd) OVER up_to_it AS usd_up_to_it,
+                     sum(scope.quantity) OVER up_to_it AS units_up_to_it,
+                     sum(scope.quantity) OVER () AS units_of_all,
+                     LEAST(included.quantity, sum(scope.quantity) OVER ()) AS units_off
+                    FROM ((remaining
+                      JOIN included ON ((included.turn = (remaining.turn + 1))))
+                      CROSS JOIN LATERAL ( SELECT
+                                 CASE
+                                     WHEN scoped.is_in_it THEN remaining.billed_usd
+                                     ELSE (0)::numeric
+                                 END AS usd,
+                                 CASE
+                                     WHEN scoped.is_in_it THEN remaining.quantity
+                                     ELSE (0)::numeric
+                                 END AS quantity
+                            FROM ( SELECT (((included.provider IS NULL) OR (included.provider = remaining.provider)) AND ((included.model IS NULL) OR (included.model = remaining.model)) AND ((included.meters IS NULL) OR (remaining.meter = ANY (included.meters)))) AS is_in_it) scoped) scope)
+                   WINDOW up_to_it AS (ORDER BY remaining.provider, remaining.model, remaining.meter ROWS UNBOUNDED PRECEDING)) reached
+              CROSS JOIN LATERAL ( SELECT
+                         CASE
+                             WHEN (reached.included_usd IS NOT NULL) THEN (LEAST((reached.included_usd)::numeric, reached.usd_up_to_it) - LEAST((reached.included_usd)::numeric, (reached.usd_up_to_it - reached.usd)))
+                             WHEN (reached.units_of_all > (0)::numeric) THEN (0.000000000001 * (div(((('2000000000000'::numeric * reached.usd_up_to_it) * reached.units_off) + reached.units_of_all), ((2)::numeric * reached.units_of_all)) - div(((('2000000000000'::numeric * (reached.usd_up_to_it - reached.usd)) * reached.units_off) + reached.units_of_all), ((2)::numeric * reached.units_of_all))))
+                             ELSE (0)::numeric
+                         END AS usd) off)
+              CROSS JOIN LATERAL ( SELECT
+                         CASE
+                             WHEN ((reached.included_usd IS NOT NULL) AND (reached.usd > (0)::numeric)) THEN (0.000000000000000001 * div(((('2000000000000000000'::numeric * reached.units) * off.usd) + reached.usd), ((2)::numeric * reached.usd)))
+                             WHEN ((reached.included_usd IS NULL) AND (reached.units_of_all > (0)::numeric)) THEN (0.000000000000000001 * (div(((('2000000000000000000'::numeric * reached.units_up_to_it) * reached.units_off) + reached.units_of_all), ((2)::numeric * reached.units_of_all)) - div(((('2000000000000000000'::numeric * (reached.units_up_to_it - reached.units)) * reached.units_off) + reached.units_of_all), ((2)::numeric * reached.units_of_all))))
+                             ELSE (0)::numeric
+                         END AS quantity) off_with)
          ), allowed AS (
           SELECT included.allowance,
              included.provider,
              included.model,
-             included.quantity,
-             included.used_quantity,
-             included.usd,
-             GREATEST((0)::numeric, LEAST(included.usd, (( SELECT sum(used.billed_usd) AS sum
-                    FROM used) - COALESCE(sum(included.usd) OVER (ORDER BY included.allowance ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), (0)::numeric)))) AS off_usd
-            FROM included
-           WHERE (included.usd > (0)::numeric)
+                 CASE
+                     WHEN (included.quantity IS NOT NULL) THEN sum(remaining.off_quantity)
+                     ELSE NULL::numeric
+                 END AS off_quantity,
+             sum(remaining.off_usd) AS off_usd
+            FROM (included
+              JOIN remaining ON ((remaining.turn = included.turn)))
+           GROUP BY included.allowance, included.provider, included.model, included.quantity
          ), lines AS (
           SELECT 1 AS place,
              'usage'::text AS kind,
@@ -2487,10 +2541,7 @@ CREATE FUNCTION farebox.invoice_preview(tenant text, month date) RETURNS TABLE(l
              allowed.provider,
              allowed.model,
              NULL::text,
-                 CASE
-                     WHEN (allowed.quantity IS NOT NULL) THEN (- LEAST(allowed.quantity, allowed.used_quantity))
-                     ELSE NULL::numeric
-                 END AS "case",
+             (- allowed.off_quantity),
              (- allowed.off_usd),
              0,
              NULL::numeric,

@@ -15,7 +15,7 @@ create or replace function farebox.invoice_preview(tenant text, month date)
     )
     language sql stable
 begin atomic
-    with daily as (
+    with recursive daily as (
         select *
         from farebox.usage_daily
         where usage_daily.tenant_id = invoice_preview.tenant
@@ -53,45 +53,129 @@ begin atomic
         from priced
         group by priced.provider, priced.model, priced.meter
     ),
-    -- What each allowance would take off by itself: an amount, or the share of a quantity in its price.
+    -- What is included, in the order in which it is taken off.
     included as (
         select
+            row_number() over (order by allowances.allowance) as turn,
             allowances.allowance,
             allowances.provider,
             allowances.model,
-            allowances.quantity,
-            sum(used.quantity) as used_quantity,
-            case
-                when allowances.usd is not null then least(allowances.usd, sum(used.billed_usd))
-                when sum(used.quantity) > 0 then round(
-                    sum(used.billed_usd) * least(allowances.quantity, sum(used.quantity)) / sum(used.quantity),
-                    12
-                )
-            end as usd
+            allowances.meters,
+            allowances.usd,
+            allowances.quantity
         from farebox.allowances
-        join used
-            on (allowances.provider is null or allowances.provider = used.provider)
-            and (allowances.model is null or allowances.model = used.model)
-            and (allowances.meters is null or used.meter = any (allowances.meters))
         where allowances.tenant_id = invoice_preview.tenant
             and coalesce(allowances.valid_from <= date_trunc('month', invoice_preview.month)::date, true)
             and coalesce(allowances.valid_to > date_trunc('month', invoice_preview.month)::date, true)
-        group by allowances.allowance, allowances.provider, allowances.model, allowances.usd, allowances.quantity
     ),
-    -- Together no more than what was used: one after the other by name.
+    -- What each turn leaves of every line of usage, and what it took of it. A line that corrections made
+    -- negative gives nothing and takes nothing.
+    remaining as (
+        select
+            0::bigint as turn,
+            used.provider,
+            used.model,
+            used.meter,
+            used.billed_usd,
+            used.quantity,
+            0::numeric as off_usd,
+            0::numeric as off_quantity
+        from used
+        where used.billed_usd >= 0
+            and used.quantity >= 0
+        union all
+        select
+            reached.turn,
+            reached.provider,
+            reached.model,
+            reached.meter,
+            reached.billed_usd - off.usd,
+            reached.quantity - off_with.quantity,
+            off.usd,
+            off_with.quantity
+        from (
+            -- In scope: the line's own, all up to it, and all.
+            select
+                included.turn,
+                remaining.provider,
+                remaining.model,
+                remaining.meter,
+                remaining.billed_usd,
+                remaining.quantity,
+                included.usd as included_usd,
+                scope.usd,
+                scope.quantity as units,
+                sum(scope.usd) over up_to_it as usd_up_to_it,
+                sum(scope.quantity) over up_to_it as units_up_to_it,
+                sum(scope.quantity) over () as units_of_all,
+                least(included.quantity, sum(scope.quantity) over ()) as units_off
+            from remaining
+            join included on included.turn = remaining.turn + 1
+            cross join lateral (
+                select
+                    case when scoped.is_in_it then remaining.billed_usd else 0 end as usd,
+                    case when scoped.is_in_it then remaining.quantity else 0 end as quantity
+                from (
+                    select (included.provider is null or included.provider = remaining.provider)
+                        and (included.model is null or included.model = remaining.model)
+                        and (included.meters is null or remaining.meter = any (included.meters)) as is_in_it
+                ) as scoped
+            ) as scope
+            window up_to_it as (
+                order by remaining.provider, remaining.model, remaining.meter
+                rows unbounded preceding
+            )
+        ) as reached
+        -- An amount is taken line by line until it is used up; of a quantity, its share of each. The sum of the
+        -- lines up to each is rounded, so that they add up to all of it rounded once: div(2 * n + d, 2 * d) is
+        -- n / d rounded to a whole number, which a quotient with its own rounding would not always be.
+        cross join lateral (
+            select case
+                when reached.included_usd is not null then
+                    least(reached.included_usd, reached.usd_up_to_it)
+                    - least(reached.included_usd, reached.usd_up_to_it - reached.usd)
+                when reached.units_of_all > 0 then 1e-12 * (
+                    div(
+                        2e12 * reached.usd_up_to_it * reached.units_off + reached.units_of_all,
+                        2 * reached.units_of_all
+                    )
+                    - div(
+                        2e12 * (reached.usd_up_to_it - reached.usd) * reached.units_off + reached.units_of_all,
+                        2 * reached.units_of_all
+                    )
+                )
+                else 0
+            end as usd
+        ) as off
+        -- What is paid for is gone as a quantity too, so that what is left of a line keeps its price by the unit.
+        cross join lateral (
+            select case
+                when reached.included_usd is not null and reached.usd > 0 then
+                    1e-18 * div(2e18 * reached.units * off.usd + reached.usd, 2 * reached.usd)
+                when reached.included_usd is null and reached.units_of_all > 0 then 1e-18 * (
+                    div(
+                        2e18 * reached.units_up_to_it * reached.units_off + reached.units_of_all,
+                        2 * reached.units_of_all
+                    )
+                    - div(
+                        2e18 * (reached.units_up_to_it - reached.units) * reached.units_off + reached.units_of_all,
+                        2 * reached.units_of_all
+                    )
+                )
+                else 0
+            end as quantity
+        ) as off_with
+    ),
     allowed as (
         select
-            included.*,
-            greatest(0, least(
-                included.usd,
-                (select sum(used.billed_usd) from used)
-                    - coalesce(sum(included.usd) over (
-                        order by included.allowance
-                        rows between unbounded preceding and 1 preceding
-                    ), 0)
-            )) as off_usd
+            included.allowance,
+            included.provider,
+            included.model,
+            case when included.quantity is not null then sum(remaining.off_quantity) end as off_quantity,
+            sum(remaining.off_usd) as off_usd
         from included
-        where included.usd > 0
+        join remaining on remaining.turn = included.turn
+        group by included.allowance, included.provider, included.model, included.quantity
     ),
     lines as (
         select
@@ -116,7 +200,7 @@ begin atomic
             allowed.provider,
             allowed.model,
             null,
-            case when allowed.quantity is not null then -least(allowed.quantity, allowed.used_quantity) end,
+            -allowed.off_quantity,
             -allowed.off_usd,
             0,
             null,

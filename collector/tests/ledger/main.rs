@@ -1,5 +1,6 @@
 //! The ledger against a real Postgres: migrations, intake, sums, and who sees what.
 
+mod allowances;
 mod claims;
 mod encrypted;
 mod faults;
