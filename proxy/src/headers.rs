@@ -3,6 +3,7 @@
 //! Hop-by-hop headers end here (RFC 9110 section 7.6.1), so do headers of ours and credentials. All
 //! others pass in their order, duplicates included.
 
+use bytes::BytesMut;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 use crate::identity::CREDENTIAL_HEADERS;
@@ -75,7 +76,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// The headers an upstream sees.
+/// Hands on the headers an upstream sees, one by one, `host` first.
 ///
 /// `is_ours` tells aliases of our headers. `content-length` goes on when the body does, as it is.
 pub fn for_upstream(
@@ -83,14 +84,14 @@ pub fn for_upstream(
     authority: &HeaderValue,
     credentials: Credentials,
     is_ours: impl Fn(&HeaderName) -> bool,
-) -> HeaderMap {
+    mut each: impl FnMut(&HeaderName, &HeaderValue),
+) {
     let named = if from.contains_key(header::CONNECTION) {
         named_by_connection(from)
     } else {
         Vec::new()
     };
-    let mut to = HeaderMap::with_capacity(from.len() + 2);
-    to.insert(header::HOST, authority.clone());
+    each(&header::HOST, authority);
     let mut cookies: Option<Vec<u8>> = None;
     for (name, value) in from {
         let name_text = name.as_str();
@@ -121,15 +122,14 @@ pub fn for_upstream(
             }
             continue;
         }
-        to.append(name.clone(), value.clone());
+        each(name, value);
     }
     if let Some(value) = cookies.and_then(|cookies| HeaderValue::from_bytes(&cookies).ok()) {
-        to.insert(header::COOKIE, value);
+        each(&header::COOKIE, &value);
     }
     if takes_trailers(from) {
-        to.insert(header::TE, HeaderValue::from_static("trailers"));
+        each(&header::TE, &HeaderValue::from_static("trailers"));
     }
-    to
 }
 
 /// Whether who sends these takes trailers.
@@ -153,6 +153,21 @@ pub fn insert_credential(headers: &mut HeaderMap, place: Credential, credential:
     if let Ok(mut value) = HeaderValue::try_from(text) {
         value.set_sensitive(true);
         headers.insert(name, value);
+    }
+}
+
+/// The same as a line of a head.
+pub fn write_credential(text: &mut BytesMut, place: Credential, credential: &str) {
+    let (name, scheme) = match place {
+        Credential::Bearer => (header::AUTHORIZATION.as_str(), "Bearer "),
+        Credential::Token => (header::AUTHORIZATION.as_str(), "Token "),
+        Credential::Header(name) => (name, ""),
+    };
+    let is_usable = |byte: u8| byte == b'\t' || (byte >= b' ' && byte != 0x7f);
+    if credential.bytes().all(is_usable) {
+        for part in [name, ": ", scheme, credential, "\r\n"] {
+            text.extend_from_slice(part.as_bytes());
+        }
     }
 }
 
@@ -194,16 +209,15 @@ mod tests {
         pairs: &[(&'static str, &'static str)],
         credentials: Credentials,
     ) -> Vec<(String, String)> {
-        let headers = for_upstream(
+        let mut headers = Vec::new();
+        for_upstream(
             &map(pairs),
             &HeaderValue::from_static("up:1"),
             credentials,
             |_| false,
+            |name, value| headers.push(pair(name.as_str(), value.to_str().unwrap())),
         );
         headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()))
-            .collect()
     }
 
     fn pair(name: &str, value: &str) -> (String, String) {

@@ -62,7 +62,7 @@ pub struct Rewrite {
 
 /// An upstream's answer while it passes.
 pub struct Observed {
-    call: Call,
+    call: Box<Call>,
     incoming: Incoming,
     reader: Option<Reader>,
     rewrite: Option<Rewrite>,
@@ -82,9 +82,14 @@ pub struct Observed {
 
 impl Observed {
     /// Watches `incoming` for `call`.
-    pub fn new(call: Call, incoming: Incoming, reader: Reader, rewrite: Option<Rewrite>) -> Self {
+    pub fn new(
+        call: Box<Call>,
+        incoming: Incoming,
+        reader: Reader,
+        rewrite: Option<Rewrite>,
+    ) -> Box<Self> {
         call.shared.metrics.stream_opened(call.event.transport);
-        Self {
+        Box::new(Self {
             call,
             incoming,
             reader: Some(reader),
@@ -98,7 +103,7 @@ impl Observed {
             idle: None,
             cut: None,
             cuts_seen: 0,
-        }
+        })
     }
 
     /// Whether nothing will follow, so that the call can be settled with the head.

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use farebox_pricing::event::{Ending, Environment, PaidBy, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
-use http::header;
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 
@@ -28,7 +27,7 @@ use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock};
 use crate::socket::{self, Handshake, Outcome};
 use crate::spool::Ticket;
-use crate::upstream::{Answer, SendFailure, Upstream};
+use crate::upstream::{Answer, Outgoing, SendFailure, Upstream};
 
 mod answer;
 mod caller;
@@ -170,20 +169,15 @@ async fn walk(
 
     // Forward: the same request, with our credential in place of theirs.
     let amended = body.amend(&mut call);
-    let request = prepare(
-        head,
-        &route,
-        &call,
-        body.into_request_body(worker, &call),
-        credential.as_ref(),
-        amended,
-    );
+    let outgoing = prepare(worker, head, &route, &call, credential.as_ref(), amended);
+    let body = body.into_request_body(worker, &call);
     if let Some(handshake) = handshake {
+        let request = outgoing.request(&call.upstream.origin, body);
         return open_socket(worker, handshake, head, call, request)
             .await
             .map_err(|(code, call)| stop.failed(code, &call));
     }
-    let answer = match forward(worker, &mut call, request).await {
+    let answer = match forward(worker, &mut call, &outgoing, body).await {
         Ok(answer) => answer,
         Err(code) => return Err(stop.failed(code, &call)),
     };
@@ -197,12 +191,12 @@ async fn open_socket(
     worker: &Arc<Worker>,
     handshake: Handshake,
     head: &Parts,
-    call: Call,
+    call: Box<Call>,
     request: Request<RequestBody>,
 ) -> Result<Response<AnswerBody>, (Code, Box<Call>)> {
-    match socket::answer(worker, handshake, &head.headers, Box::new(call), request).await {
+    match socket::answer(worker, handshake, &head.headers, call, request).await {
         Outcome::Switched(response) => Ok(response),
-        Outcome::Answered(call, answer) => Ok(observe(*call, answer, false)),
+        Outcome::Answered(call, answer) => Ok(observe(call, answer, false)),
         Outcome::Failed(call, code) => Err((code, call)),
     }
 }
@@ -334,7 +328,7 @@ async fn intend(
     passage: Passage,
     body: &mut Body,
     clock: Clock,
-) -> Result<Call, Refusal> {
+) -> Result<Box<Call>, Refusal> {
     let shared = &worker.shared;
     let settings = caller
         .tenant
@@ -381,7 +375,7 @@ async fn intend(
             None
         }
     };
-    let mut call = Call {
+    let mut call = Box::new(Call {
         shared: Arc::clone(shared),
         provider: passage.upstream.provider,
         upstream: passage.upstream,
@@ -389,7 +383,7 @@ async fn intend(
         credentials: passage.credentials,
         is_asking: passage.is_asking,
         is_recorded: ticket.is_some(),
-        event: Box::new(event),
+        event,
         evidence,
         ticket,
         permit: passage.permit,
@@ -404,7 +398,7 @@ async fn intend(
         cards: worker.shared.directory.cards(),
         is_abandoned: false,
         is_settled: false,
-    };
+    });
     let is_synced_first =
         settings.spool_sync.unwrap_or(shared.config.spool.sync) == SpoolSync::BeforeUpstream;
     if is_synced_first
@@ -418,49 +412,29 @@ async fn intend(
     Ok(call)
 }
 
-/// The request as the upstream sees it.
-fn prepare(
-    head: &Parts,
-    route: &Route<'_>,
+/// The request as the upstream is to see it.
+fn prepare<'a>(
+    worker: &'a Worker,
+    head: &'a Parts,
+    route: &'a Route<'_>,
     call: &Call,
-    body: RequestBody,
-    credential: Option<&credential::Chosen>,
+    credential: Option<&'a credential::Chosen>,
     is_amended: bool,
-) -> Request<RequestBody> {
-    let shared = &call.shared;
-    let origin = &call.upstream.origin;
-    let mut headers =
-        headers::for_upstream(&head.headers, &origin.authority, call.credentials, |name| {
-            shared.aliases.contains(name)
-        });
-    if let Some(chosen) = credential {
-        headers::insert_credential(
-            &mut headers,
-            call.provider.credential,
-            chosen.secret.expose(),
-        );
-    }
-    if is_amended {
-        // The connection writes the new length.
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    let mut path = String::with_capacity(origin.path.len() + route.path.len() + 1);
-    path.push_str(&origin.path);
-    path.push_str(route.path);
+) -> Outgoing<'a> {
+    let place = call.provider.credential;
     let query = route.query.as_deref().map(|query| match call.credentials {
         Credentials::Replace => route::without_credential(query),
         Credentials::KeepOwn => query.into(),
     });
-    if let Some(query) = query.filter(|query| !query.is_empty()) {
-        path.push('?');
-        path.push_str(&query);
+    Outgoing {
+        head,
+        path: route.path,
+        query: query.filter(|query| !query.is_empty()),
+        credentials: call.credentials,
+        credential: credential.map(|chosen| (place, chosen.secret.expose())),
+        aliases: &worker.shared.aliases,
+        is_amended,
     }
-    let mut request = Request::new(body);
-    *request.method_mut() = head.method.clone();
-    // It was a path and query of a valid URI, less some whole parameters.
-    *request.uri_mut() = path.parse().unwrap_or_else(|_| http::Uri::from_static("/"));
-    *request.headers_mut() = headers;
-    request
 }
 
 /// Sends the request; a second time only when no byte of the first was written, or when all of it is still
@@ -468,15 +442,16 @@ fn prepare(
 async fn forward(
     worker: &Worker,
     call: &mut Call,
-    mut request: Request<RequestBody>,
+    outgoing: &Outgoing<'_>,
+    mut body: RequestBody,
 ) -> Result<Answer, Code> {
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     loop {
         call.clock.sent = Some(std::time::Instant::now());
         let upstream = Arc::clone(&call.upstream);
         let is_repeat = call.event.attempt > 1;
-        let sent =
-            tokio::time::timeout(bound, worker.pool.send(&upstream, request, is_repeat)).await;
+        let sending = worker.pool.send(&upstream, outgoing, body, is_repeat);
+        let sent = tokio::time::timeout(bound, sending).await;
         match sent {
             // Nobody asked to switch: what follows is no HTTP.
             Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
@@ -490,11 +465,11 @@ async fn forward(
             Ok(Err(SendFailure::NotWritten(unsent, Code::UpstreamClosed)))
                 if call.event.attempt < ATTEMPTS_MAX =>
             {
-                request = *unsent;
+                body = unsent;
                 call.begin_next_attempt(settle::NOT_REACHED);
             }
             Ok(Err(SendFailure::Refused(unsent))) if call.event.attempt < ATTEMPTS_MAX => {
-                request = *unsent;
+                body = unsent;
                 call.begin_next_attempt(settle::REFUSED_STREAM);
             }
             Ok(Err(SendFailure::Refused(_))) => {

@@ -27,9 +27,11 @@ mod h1;
 mod h2;
 mod handshake;
 mod incoming;
+mod outgoing;
 
 pub(crate) use handshake::{Shaken, UpstreamSocket};
 pub use incoming::{AnswerError, Incoming};
+pub use outgoing::Outgoing;
 
 /// An HTTP/2 connection without traffic is pinged this often.
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -171,10 +173,10 @@ pub struct Pool {
 
 /// Why a request got no answer.
 pub enum SendFailure {
-    /// No byte of it was written: it can be repeated as it is.
-    NotWritten(Box<Request<RequestBody>>, Code),
-    /// HTTP/2 said that nothing was done with it (`REFUSED_STREAM`), and all of it is still held.
-    Refused(Box<Request<RequestBody>>),
+    /// No byte of it was written: it can be repeated with this body.
+    NotWritten(RequestBody, Code),
+    /// HTTP/2 said that nothing was done with it (`REFUSED_STREAM`), and all of its body is still held.
+    Refused(RequestBody),
     /// The upstream may have seen it.
     Written(Code),
 }
@@ -214,7 +216,8 @@ impl Pool {
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
-        request: Request<RequestBody>,
+        outgoing: &Outgoing<'_>,
+        body: RequestBody,
         is_repeat: bool,
     ) -> Result<Answer, SendFailure> {
         let pooled = if is_repeat {
@@ -227,12 +230,18 @@ impl Pool {
             // On the heap, so that the calls that find a connection do not carry the room to make one.
             None => match Box::pin(self.connect(upstream)).await {
                 Ok(sender) => sender,
-                Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
+                Err(code) => return Err(SendFailure::NotWritten(body, code)),
             },
         };
         match sender {
-            Sender::H1(connection) => self.exchange(upstream, connection, request).await,
+            Sender::H1(mut connection) => {
+                connection.begin(&outgoing.head.method, body, |text, length| {
+                    outgoing.write(&upstream.origin, text, length);
+                });
+                self.exchange(upstream, connection).await
+            }
             Sender::H2(sender) => {
+                let request = outgoing.request(&upstream.origin, body);
                 let request = with_absolute_uri(upstream, request);
                 let answer = h2::exchange(sender, request, is_repeat).await?;
                 Ok(answer.map(|body| Incoming::on_h2(self, upstream.index, body)))
@@ -244,9 +253,7 @@ impl Pool {
         self: &Arc<Self>,
         upstream: &Upstream,
         mut connection: Box<h1::Connection>,
-        request: Request<RequestBody>,
     ) -> Result<Answer, SendFailure> {
-        connection.begin(with_relative_uri(upstream, request));
         match std::future::poll_fn(|cx| connection.poll_head(cx)).await {
             Ok(head) => {
                 let body = Incoming::on_h1(self, upstream.index, connection);
@@ -351,26 +358,11 @@ async fn dial(upstream: &Upstream, with_h2: bool) -> Result<UpstreamWire, Code> 
 /// A socket to an upstream, plain or not.
 type UpstreamWire = Wire<ClientStream>;
 
-fn failure(unsent: Option<Request<RequestBody>>) -> SendFailure {
+fn failure(unsent: Option<RequestBody>) -> SendFailure {
     match unsent {
-        Some(request) => SendFailure::NotWritten(Box::new(request), Code::UpstreamClosed),
+        Some(body) => SendFailure::NotWritten(body, Code::UpstreamClosed),
         None => SendFailure::Written(Code::UpstreamClosed),
     }
-}
-
-/// HTTP/1.1 takes only the path; a request that was first meant for HTTP/2 has more.
-fn with_relative_uri(
-    upstream: &Upstream,
-    mut request: Request<RequestBody>,
-) -> Request<RequestBody> {
-    if request.uri().scheme().is_some() {
-        let path = request.uri().path_and_query().cloned();
-        *request.uri_mut() = path.map_or_else(http::Uri::default, http::Uri::from);
-        request
-            .headers_mut()
-            .insert(http::header::HOST, upstream.origin.authority.clone());
-    }
-    request
 }
 
 /// HTTP/2 takes scheme and authority from the URI, and knows no `host`.

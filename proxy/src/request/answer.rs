@@ -19,7 +19,11 @@ use crate::settle::Call;
 use crate::upstream::Answer;
 
 /// Hands the answer down with a reader beside it.
-pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Response<AnswerBody> {
+pub(super) fn observe(
+    mut call: Box<Call>,
+    answer: Answer,
+    is_amended: bool,
+) -> Response<AnswerBody> {
     let (mut head, incoming) = answer.into_parts();
     headers::clean_answer(&mut head.headers);
     let content_type = text(&head.headers, header::CONTENT_TYPE);
@@ -85,7 +89,7 @@ pub(super) fn observe(mut call: Call, answer: Answer, is_amended: bool) -> Respo
     if observed.is_empty() {
         observed.end_with_head();
     }
-    Response::from_parts(head, AnswerBody::Observed(Some(Box::new(observed))))
+    Response::from_parts(head, AnswerBody::Observed(Some(observed)))
 }
 
 /// Adds to an upstream's answer what is ours: the call's id, and a warning.

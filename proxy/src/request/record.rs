@@ -48,11 +48,11 @@ pub(super) fn begin_event(
     passage: &Passage,
     evidence: &Evidence,
     query: Option<&str>,
-) -> Event {
+) -> Box<Event> {
     let event_id = settle::new_event_id(started_at);
     let labels = caller.labels;
     let upstream = &passage.upstream;
-    Event {
+    Box::new(Event {
         event_id,
         call_id: event_id,
         part: 1,
@@ -129,5 +129,5 @@ pub(super) fn begin_event(
         epoch: None,
         seq: None,
         content_sha256: None,
-    }
+    })
 }

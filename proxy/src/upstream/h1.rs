@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{Request, StatusCode, response};
+use http::{Method, Request, StatusCode, response};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::UpstreamWire;
@@ -24,6 +24,7 @@ mod upload;
 
 use answer::{Head, HeadError};
 use upload::Upload;
+pub(super) use upload::{Length, write_field, write_line};
 
 /// Heads of the 1xx kind before the answer's own; an upstream that sends more is broken.
 const INTERIM_HEADS_MAX: u32 = 32;
@@ -91,17 +92,30 @@ impl Connection {
             .is_pending()
     }
 
-    /// Takes the next request. What was on the connection before is through.
-    pub(super) fn begin(&mut self, request: Request<RequestBody>) {
-        self.is_head_request = request.method() == http::Method::HEAD;
+    /// Takes the next request, whose head `write` writes. What was on the connection before is through.
+    pub(super) fn begin(
+        &mut self,
+        method: &Method,
+        body: RequestBody,
+        write: impl FnOnce(&mut BytesMut, Length),
+    ) {
+        self.is_head_request = method == Method::HEAD;
         self.interim_heads = 0;
         self.can_reuse = false;
         self.transfer = Transfer::NONE;
-        self.upload.begin(request);
+        self.upload.begin(body, write);
     }
 
-    /// A request of which no byte was written, as it was, when it still can be had.
-    pub(super) fn take_unwritten(&mut self) -> Option<Request<RequestBody>> {
+    /// The same with a request that is already made.
+    pub(super) fn begin_made(&mut self, request: Request<RequestBody>) {
+        let (head, body) = request.into_parts();
+        self.begin(&head.method, body, |text, length| {
+            upload::write_parts(&head, text, length);
+        });
+    }
+
+    /// The body of a request of which no byte was written, when all of it is still there.
+    pub(super) fn take_unwritten(&mut self) -> Option<RequestBody> {
         self.upload.take_unwritten()
     }
 

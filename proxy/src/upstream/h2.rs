@@ -19,14 +19,17 @@ pub(super) async fn exchange(
     request: Request<RequestBody>,
     is_repeat: bool,
 ) -> Result<Response<Incoming>, SendFailure> {
-    let held = if is_repeat { None } else { again(&request) };
+    let held = match is_repeat {
+        true => None,
+        false => request.body().again(),
+    };
     let mut failed = match sender.try_send_request(request).await {
         Ok(answer) => return Ok(answer),
         Err(failed) => failed,
     };
     match (failed.take_message(), held) {
         (None, Some(held)) if is_refused(failed.error()) => Err(SendFailure::Refused(held)),
-        (unsent, _) => Err(failure(unsent)),
+        (unsent, _) => Err(failure(unsent.map(Request::into_body))),
     }
 }
 
@@ -39,13 +42,4 @@ fn is_refused(error: &hyper::Error) -> bool {
                 && reset.is_remote()
                 && reset.reason() == Some(h2::Reason::REFUSED_STREAM)
         })
-}
-
-/// The same request, its body shared; `None` of one that is not all here.
-fn again(request: &Request<RequestBody>) -> Option<Box<Request<RequestBody>>> {
-    let mut again = Box::new(Request::new(request.body().again()?));
-    again.method_mut().clone_from(request.method());
-    again.uri_mut().clone_from(request.uri());
-    again.headers_mut().clone_from(request.headers());
-    Some(again)
 }

@@ -30,10 +30,10 @@ impl Pool {
             tokio::time::timeout(self.connect_timeout, super::dial(upstream, false)).await;
         let wire = match dialled.unwrap_or(Err(Code::UpstreamUnreachable)) {
             Ok(wire) => wire,
-            Err(code) => return Err(SendFailure::NotWritten(Box::new(request), code)),
+            Err(code) => return Err(SendFailure::NotWritten(request.into_body(), code)),
         };
         let mut connection = h1::Connection::new(wire);
-        connection.begin(request);
+        connection.begin_made(request);
         let head = match std::future::poll_fn(|cx| connection.poll_head(cx)).await {
             Ok(head) => head,
             Err(broken) => {

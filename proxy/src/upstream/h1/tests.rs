@@ -59,7 +59,7 @@ async fn rest(connection: &mut Connection) -> Result<Whole, Broken> {
 /// The server's answer to a request, written in one go, then closed if so asked.
 async fn answered(method: Method, text: &[u8], closes: bool) -> Outcome {
     let (mut connection, mut server) = pair().await;
-    connection.begin(request(method, RequestBody::Empty));
+    connection.begin_made(request(method, RequestBody::Empty));
     let serve = async {
         read_until(&mut server, b"\r\n\r\n").await;
         server.write_all(text).await.unwrap();
@@ -222,7 +222,7 @@ async fn trailers_follow_the_last_chunk() {
 #[tokio::test]
 async fn an_own_reason_phrase_is_kept() {
     let (mut connection, mut server) = pair().await;
-    connection.begin(request(Method::GET, RequestBody::Empty));
+    connection.begin_made(request(Method::GET, RequestBody::Empty));
     let text = b"HTTP/1.1 200 Fine\r\ncontent-length: 0\r\n\r\n";
     server.write_all(text).await.unwrap();
     let head = poll_fn(|cx| connection.poll_head(cx)).await.unwrap();
@@ -237,7 +237,7 @@ async fn a_request_goes_up_as_it_was_meant() {
         Bytes::from_static(b"ab"),
         Bytes::from(vec![b'c'; 40_000]),
     ]);
-    connection.begin(request(Method::POST, held));
+    connection.begin_made(request(Method::POST, held));
     let serve = async {
         let came = read_until(&mut server, b"c").await;
         let head = "POST /v1/x?y=1 HTTP/1.1\r\nhost: h\r\ncontent-length: 40002\r\n\r\nab";
@@ -266,7 +266,7 @@ async fn an_answer_that_comes_before_the_request_is_through_is_had_and_ends_the_
     let (mut connection, mut server) = pair().await;
     // More than the sockets between the two take.
     let held = RequestBody::held(vec![Bytes::from(vec![b'x'; 64 * 1024 * 1024])]);
-    connection.begin(request(Method::POST, held));
+    connection.begin_made(request(Method::POST, held));
     let text = b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno";
     server.write_all(text).await.unwrap();
     let head = poll_fn(|cx| connection.poll_head(cx)).await.unwrap();
@@ -300,10 +300,11 @@ async fn wait_until_closed(connection: &mut Connection) {
 #[tokio::test]
 async fn a_request_that_was_not_written_can_be_had_back() {
     let (mut connection, _server) = pair().await;
-    connection.begin(request(Method::GET, RequestBody::Empty));
-    let request = connection.take_unwritten().expect("nothing was written");
-    assert_eq!(request.uri(), "/v1/x?y=1");
-    connection.begin(request);
+    let held = RequestBody::held(vec!["body".into()]);
+    connection.begin_made(request(Method::POST, held));
+    let body = connection.take_unwritten().expect("nothing was written");
+    assert!(matches!(body, RequestBody::Held(_, 4)));
+    connection.begin_made(request(Method::POST, body));
     let _ = poll_fn(|cx| Poll::Ready(connection.poll_head(cx).is_pending())).await;
     assert!(connection.take_unwritten().is_none());
 }
@@ -319,7 +320,7 @@ async fn a_caller_that_breaks_off_breaks_the_exchange() {
         false,
         Duration::from_secs(60),
     );
-    connection.begin(request(Method::POST, body));
+    connection.begin_made(request(Method::POST, body));
     drop(sender);
     let answer = poll_fn(|cx| connection.poll_head(cx)).await;
     assert!(matches!(answer, Err(Broken::Upload)), "{answer:?}");

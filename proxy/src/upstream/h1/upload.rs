@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use http::{HeaderMap, HeaderValue, Request, header, request};
+use http::{HeaderName, HeaderValue, Method, header, request};
 use http_body::Body;
 
 use super::{Broken, UpstreamWire};
@@ -22,8 +22,6 @@ enum Framing {
 /// One request. The default is one that is through.
 #[derive(Default)]
 pub(super) struct Upload {
-    /// Kept until the first byte of it is written, so that it can be had back.
-    head: Option<Box<request::Parts>>,
     body: Option<(RequestBody, Framing)>,
     outbox: Outbox,
     has_written: bool,
@@ -32,24 +30,30 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn begin(&mut self, request: Request<RequestBody>) {
-        let (mut head, body) = request.into_parts();
-        let framing = frame(&mut head.headers, &body);
+    /// `write` writes the request's line and its fields, without its length where that is not kept.
+    pub(super) fn begin(&mut self, body: RequestBody, write: impl FnOnce(&mut BytesMut, Length)) {
+        let framing = framing_of(&body);
         self.outbox = Outbox::default();
-        write_head(&head, framing, self.outbox.head());
-        self.head = Some(Box::new(head));
+        let text = self.outbox.head();
+        write(
+            text,
+            match framing {
+                None => Length::Kept,
+                Some(_) => Length::LeftOut,
+            },
+        );
+        end_head(text, framing);
         self.body = Some((body, framing.unwrap_or(Framing::Length(0))));
         self.has_written = false;
         self.is_body_begun = false;
     }
 
-    /// The request, when no byte of it was written and its body is whole.
-    pub(super) fn take_unwritten(&mut self) -> Option<Request<RequestBody>> {
+    /// The request's body, when no byte of the request was written and all of it is there.
+    pub(super) fn take_unwritten(&mut self) -> Option<RequestBody> {
         if self.has_written || self.is_body_begun {
             return None;
         }
-        let (head, (body, _)) = (self.head.take()?, self.body.take()?);
-        Some(Request::from_parts(*head, body))
+        self.body.take().map(|(body, _)| body)
     }
 
     /// At least one byte of it was written.
@@ -84,9 +88,7 @@ impl Upload {
                     Poll::Ready(Err(error)) => return Err(Broken::Io(error)),
                     Poll::Ready(Ok(())) => {}
                 }
-                if !std::mem::replace(&mut self.has_written, true) {
-                    self.head = None;
-                }
+                self.has_written = true;
             }
             if is_waiting || self.body.is_none() {
                 return match self.outbox.poll_flush(wire, cx) {
@@ -138,38 +140,67 @@ impl Upload {
     }
 }
 
-/// Decides the framing and makes the headers say it. `None` where neither header belongs.
-fn frame(headers: &mut HeaderMap, body: &RequestBody) -> Option<Framing> {
+/// What happens to the length that the head of a request names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// It goes on: there is no body, and `content-length: 0` is the caller's to say.
+    Kept,
+    /// The body's own is written in its place.
+    LeftOut,
+}
+
+/// `None` where neither a length nor a coding belongs.
+fn framing_of(body: &RequestBody) -> Option<Framing> {
     if body.is_end_stream() {
-        // `content-length: 0`, where the caller said so, goes on.
         return None;
     }
-    match body.size_hint().exact() {
-        Some(length) => {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            Some(Framing::Length(length))
-        }
-        None => {
-            headers.remove(header::CONTENT_LENGTH);
-            Some(Framing::Chunked)
+    let length = body.size_hint().exact();
+    Some(length.map_or(Framing::Chunked, Framing::Length))
+}
+
+/// A head that stands in parts.
+pub(super) fn write_parts(head: &request::Parts, text: &mut BytesMut, length: Length) {
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    write_line(text, &head.method, |text| {
+        text.extend_from_slice(path.as_bytes());
+    });
+    for (name, value) in &head.headers {
+        if name != header::CONTENT_LENGTH || length == Length::Kept {
+            write_field(text, name, value.as_bytes());
         }
     }
 }
 
-fn write_head(head: &request::Parts, framing: Option<Framing>, text: &mut BytesMut) {
-    text.extend_from_slice(head.method.as_str().as_bytes());
+/// The first line of a head; `write_path` writes the path and query.
+pub(crate) fn write_line(
+    text: &mut BytesMut,
+    method: &Method,
+    write_path: impl FnOnce(&mut BytesMut),
+) {
+    text.extend_from_slice(method.as_str().as_bytes());
     text.extend_from_slice(b" ");
-    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    text.extend_from_slice(path.as_bytes());
+    write_path(text);
     text.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in &head.headers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
-    if framing == Some(Framing::Chunked) {
-        text.extend_from_slice(b"transfer-encoding: chunked\r\n");
+}
+
+/// A field of a head.
+pub(crate) fn write_field(text: &mut BytesMut, name: &HeaderName, value: &[u8]) {
+    let name = name.as_str().as_bytes();
+    text.reserve(name.len() + value.len() + 4);
+    text.extend_from_slice(name);
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(value);
+    text.extend_from_slice(b"\r\n");
+}
+
+fn end_head(text: &mut BytesMut, framing: Option<Framing>) {
+    match framing {
+        None => {}
+        Some(Framing::Length(length)) => {
+            let value = HeaderValue::from(length);
+            write_field(text, &header::CONTENT_LENGTH, value.as_bytes());
+        }
+        Some(Framing::Chunked) => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
     text.extend_from_slice(b"\r\n");
 }
