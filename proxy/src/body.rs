@@ -193,8 +193,8 @@ impl Pause {
 pub enum RequestBody {
     /// None, or already sent.
     Empty,
-    /// Held whole, in pieces that are sent in turn.
-    Held(VecDeque<Bytes>, u64),
+    /// Held whole; empty once it is sent.
+    Held(Bytes),
     /// As it comes from the caller.
     Streaming {
         /// What was held and goes first.
@@ -211,14 +211,12 @@ pub enum RequestBody {
 }
 
 impl RequestBody {
-    /// A whole body in pieces.
-    pub fn held(parts: Vec<Bytes>) -> Self {
-        let parts: VecDeque<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        if len == 0 {
+    /// A whole body.
+    pub fn held(bytes: Bytes) -> Self {
+        if bytes.is_empty() {
             Self::Empty
         } else {
-            Self::Held(parts, len)
+            Self::Held(bytes)
         }
     }
 
@@ -226,7 +224,7 @@ impl RequestBody {
     pub fn again(&self) -> Option<Self> {
         match self {
             Self::Empty => Some(Self::Empty),
-            Self::Held(parts, left) => Some(Self::Held(parts.clone(), *left)),
+            Self::Held(bytes) => Some(Self::Held(bytes.clone())),
             Self::Streaming { .. } => None,
         }
     }
@@ -279,10 +277,9 @@ impl Body for RequestBody {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),
-            Self::Held(parts, left) => {
-                let part = parts.pop_front();
-                *left -= part.as_ref().map_or(0, |part| part.len() as u64);
-                Poll::Ready(part.map(|part| Ok(Frame::data(part))))
+            Self::Held(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
             Self::Streaming {
                 first,
@@ -326,7 +323,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Held(parts, _) => parts.is_empty(),
+            Self::Held(bytes) => bytes.is_empty(),
             Self::Streaming {
                 first, incoming, ..
             } => first.is_empty() && incoming.is_end_stream(),
@@ -336,7 +333,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Held(_, left) => SizeHint::with_exact(*left),
+            Self::Held(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Streaming {
                 first, incoming, ..
             } => {

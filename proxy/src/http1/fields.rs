@@ -13,6 +13,9 @@ pub(crate) enum FieldError {
     TooMany,
 }
 
+/// Fields that are added to a head at most.
+const MARKS: usize = 2;
+
 /// The buffer of a head that was parsed at the front of `read`: names and values are parts of it.
 pub(crate) struct HeadBuffer {
     bytes: Bytes,
@@ -40,7 +43,8 @@ impl HeadBuffer {
 
     /// The fields, in their order.
     pub(crate) fn fields(&self, parsed: &[httparse::Header<'_>]) -> Result<HeaderMap, FieldError> {
-        let mut headers = HeaderMap::with_capacity(parsed.len());
+        // Room for what an answer is marked with, so that the map does not grow for it.
+        let mut headers = HeaderMap::with_capacity(parsed.len() + MARKS);
         for field in parsed {
             let name =
                 HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| FieldError::Malformed)?;

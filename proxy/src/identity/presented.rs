@@ -14,8 +14,15 @@ use percent_encoding::percent_decode_str;
 
 /// The header of our own.
 const FAREBOX_KEY: &str = "x-farebox-key";
-/// Headers that carry nothing but a key.
-const KEY_HEADERS: [&str; 4] = ["x-api-key", "api-key", "x-goog-api-key", "xi-api-key"];
+/// Headers that may carry a key, the first one first. But for `authorization` they carry nothing else.
+const ORDER: [&str; 6] = [
+    FAREBOX_KEY,
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "xi-api-key",
+];
 /// The header in which browsers send a key with a WebSocket.
 pub const WEBSOCKET_PROTOCOL: &str = "sec-websocket-protocol";
 /// The subprotocol of OpenAI's browser clients; the key follows.
@@ -87,16 +94,8 @@ pub fn find_presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Opt
         value: Cow::Borrowed(value),
         carrier,
     };
-    if let Some(value) = values(headers, FAREBOX_KEY).find(|value| is_ours(value)) {
-        return Some(borrowed(value, Carrier::FareboxKey));
-    }
-    if let Some(presented) = values(headers, "authorization").find_map(in_authorization) {
+    if let Some(presented) = in_headers(headers) {
         return Some(presented);
-    }
-    for name in KEY_HEADERS {
-        if let Some(value) = values(headers, name).find(|value| is_ours(value)) {
-            return Some(borrowed(value, Carrier::Header(name)));
-        }
     }
     if let Some(presented) = query.and_then(in_query) {
         return Some(presented);
@@ -117,6 +116,38 @@ pub fn find_presented<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Opt
 #[must_use]
 pub fn is_credential_protocol(protocol: &str) -> bool {
     is_ours(protocol) || protocol.starts_with(WEBSOCKET_PROTOCOL_START)
+}
+
+/// In one pass over the headers: looking each name up costs more than looking at those that are there.
+fn in_headers(headers: &HeaderMap) -> Option<Presented<'_>> {
+    let mut first: Option<(usize, Presented<'_>)> = None;
+    for (name, value) in headers {
+        let name = name.as_str();
+        let Some(rank) = ORDER.iter().position(|known| *known == name) else {
+            continue;
+        };
+        if first.as_ref().is_some_and(|(before, _)| *before <= rank) {
+            continue;
+        }
+        let Ok(value) = value.to_str().map(str::trim) else {
+            continue;
+        };
+        let carrier = match rank {
+            0 => Carrier::FareboxKey,
+            1 => {
+                first = in_authorization(value)
+                    .map(|presented| (rank, presented))
+                    .or(first);
+                continue;
+            }
+            _ => Carrier::Header(ORDER[rank]),
+        };
+        if is_ours(value) {
+            let value = Cow::Borrowed(value);
+            first = Some((rank, Presented { value, carrier }));
+        }
+    }
+    first.map(|(_, presented)| presented)
 }
 
 fn is_ours(value: &str) -> bool {

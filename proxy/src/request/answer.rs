@@ -2,7 +2,7 @@
 
 use farebox_pricing::event::Transport;
 use farebox_pricing::id;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode, Version};
 use uuid::Uuid;
 
@@ -26,8 +26,11 @@ pub(super) fn observe(
 ) -> Response<AnswerBody> {
     let (mut head, incoming) = answer.into_parts();
     headers::clean_answer(&mut head.headers);
-    let content_type = text(&head.headers, header::CONTENT_TYPE);
-    let encoding = text(&head.headers, header::CONTENT_ENCODING);
+    // Shared with the head, which changes below.
+    let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
+    let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
+    let encoding = head.headers.get(header::CONTENT_ENCODING).cloned();
+    let encoding = encoding.as_ref().and_then(|value| value.to_str().ok());
     let event = &mut call.event;
     event.status = Some(head.status.as_u16());
     event.upstream_request_id = head
@@ -35,15 +38,13 @@ pub(super) fn observe(
         .get(call.provider.request_id_header)
         .and_then(|value| value.to_str().ok())
         .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
-    let is_sse = content_type
-        .as_deref()
-        .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
+    let is_sse =
+        content_type.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
     if is_sse {
         event.transport = Transport::Sse;
     }
     // What goes down is the caller's own answer: it has no bound of ours and is not kept.
     let decoder = encoding
-        .as_deref()
         .filter(|encoding| !Decoder::is_identity(encoding))
         .map(|encoding| Decoder::new(encoding, u64::MAX));
     let rewrite = match decoder {
@@ -78,8 +79,8 @@ pub(super) fn observe(
         call.endpoint,
         evidence,
         head.status.as_u16(),
-        content_type.as_deref(),
-        reader_encoding.as_deref(),
+        content_type,
+        reader_encoding,
     );
     reader.keep_headers(&head.headers);
     call.event.streaming = reader.is_stream();
@@ -101,13 +102,6 @@ pub(crate) fn mark(headers: &mut HeaderMap, call: &Call) {
     if let Some(warning) = warning.and_then(|text| HeaderValue::from_str(text).ok()) {
         headers.insert(WARNING_HEADER, warning);
     }
-}
-
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers
-        .get(name)
-        .and_then(|value| value.to_str().ok())
-        .map(str::to_owned)
 }
 
 fn id_value(id: Uuid) -> HeaderValue {

@@ -34,7 +34,16 @@ impl Body {
         if let Self::Coming(_) = self
             && let Self::Coming(incoming) = std::mem::replace(self, Self::Held(Bytes::new()))
         {
-            *self = collect(worker, incoming).await?;
+            let bytes_max = worker.shared.config.proxy.request_hold_bytes_max;
+            *self = match incoming {
+                // Nothing to wait for.
+                CallerBody::Here(whole)
+                    if whole.as_ref().is_none_or(|whole| whole.len() <= bytes_max) =>
+                {
+                    Self::Held(whole.unwrap_or_default())
+                }
+                incoming => Box::pin(collect(worker, incoming)).await?,
+            };
         }
         Ok(())
     }
@@ -69,7 +78,7 @@ impl Body {
         match self {
             Self::Held(bytes) => {
                 call.upload.sent_whole(bytes.len() as u64);
-                RequestBody::held(vec![bytes])
+                RequestBody::held(bytes)
             }
             Self::Coming(incoming) => {
                 let pause = Duration::from_millis(worker.shared.config.proxy.body_timeout_ms);
