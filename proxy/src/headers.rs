@@ -173,6 +173,10 @@ pub fn write_credential(text: &mut BytesMut, place: Credential, credential: &str
 
 /// Takes from an answer's headers what belongs to the hop.
 pub fn clean_answer(headers: &mut HeaderMap) {
+    // Most answers have none of it; looking each name up would cost more than to look at those there are.
+    if !headers.keys().any(ends_with_the_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         for name in named_by_connection(headers) {
             headers.remove(name);
@@ -183,14 +187,23 @@ pub fn clean_answer(headers: &mut HeaderMap) {
     if headers.remove(header::TRANSFER_ENCODING).is_some() {
         headers.remove(header::CONTENT_LENGTH);
     }
-    for name in [
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-connection",
-        "upgrade",
-    ] {
+    for name in OF_THE_HOP {
         headers.remove(name);
     }
+}
+
+/// What else belongs to the hop in an answer.
+const OF_THE_HOP: [&str; 4] = [
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "upgrade",
+];
+
+fn ends_with_the_hop(name: &HeaderName) -> bool {
+    name == header::CONNECTION
+        || name == header::TRANSFER_ENCODING
+        || OF_THE_HOP.contains(&name.as_str())
 }
 
 #[cfg(test)]

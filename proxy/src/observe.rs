@@ -147,16 +147,16 @@ impl Observed {
         }
     }
 
-    /// A chunk came: the reader gets its copy, the caller what it would have got.
-    fn saw(&mut self, chunk: Bytes) {
+    /// A chunk came: the reader gets its copy, the caller what it would have got. Given back is the chunk
+    /// itself; what was made of it is in the queue.
+    fn saw(&mut self, chunk: Bytes) -> Option<Bytes> {
         self.last_byte = Instant::now();
-        let Some(reader) = &mut self.reader else {
-            return;
-        };
+        let reader = self.reader.as_mut()?;
+        let mut passed = None;
         match &mut self.rewrite {
             None => {
                 reader.push(&chunk);
-                self.queue.push_back(chunk);
+                passed = Some(chunk);
             }
             Some(Rewrite { decoder, stripper }) => {
                 let mut out = Vec::new();
@@ -188,6 +188,7 @@ impl Observed {
         {
             self.call.clock.first_output = Some(self.last_byte);
         }
+        passed
     }
 
     fn flush_rewrite(&mut self) {
@@ -296,13 +297,16 @@ impl Body for Observed {
             match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(chunk) => {
-                        this.saw(chunk);
+                        let passed = this.saw(chunk);
                         if this.is_undecodable {
                             return this.break_off(cx);
                         }
                         if this.incoming.is_end_stream() {
                             this.flush_rewrite();
                             this.end(this.whole_ending());
+                        }
+                        if let Some(chunk) = passed {
+                            return Poll::Ready(Some(Ok(Frame::data(chunk))));
                         }
                     }
                     Err(trailers) => {

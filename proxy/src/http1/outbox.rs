@@ -40,9 +40,11 @@ impl Outbox {
         }
     }
 
-    /// Where a head is written to.
-    pub(crate) fn head(&mut self) -> &mut BytesMut {
-        self.text.reserve(HEAD_BYTES);
+    /// Where a head is written to, behind which a body of `body_bytes` goes, where that is known.
+    pub(crate) fn head(&mut self, body_bytes: Option<u64>) -> &mut BytesMut {
+        let body = body_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let body = body.filter(|bytes| *bytes <= COPY_BYTES_MAX);
+        self.text.reserve(HEAD_BYTES + body.unwrap_or(0));
         self.is_flushed = false;
         &mut self.text
     }

@@ -72,7 +72,11 @@ impl Down {
             && framing != Framing::UntilClose
             && (is_switching || !says_close(&head.headers));
         let mut outbox = Outbox::default();
-        write_head(outbox.head(), &head, asked, framing, follows);
+        let body_bytes = match framing {
+            Framing::Length(length) => Some(length),
+            Framing::None | Framing::Chunked | Framing::UntilClose => None,
+        };
+        write_head(outbox.head(body_bytes), &head, asked, framing, follows);
         Self {
             // An answer that has no body for this caller is still read to its end, which settles it.
             is_filled: body.is_end_stream()

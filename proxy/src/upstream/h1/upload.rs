@@ -34,7 +34,11 @@ impl Upload {
     pub(super) fn begin(&mut self, body: RequestBody, write: impl FnOnce(&mut BytesMut, Length)) {
         let framing = framing_of(&body);
         self.outbox = Outbox::default();
-        let text = self.outbox.head();
+        let body_bytes = match framing {
+            Some(Framing::Length(length)) => Some(length),
+            Some(Framing::Chunked) | None => None,
+        };
+        let text = self.outbox.head(body_bytes);
         write(
             text,
             match framing {
