@@ -8,7 +8,9 @@ mod transfer;
 mod wire;
 
 pub(crate) use chunked::Chunked;
-pub(crate) use fields::{FieldError, HeadBuffer, ends_chunked, keeps_alive, may_end};
+pub(crate) use fields::{
+    FieldError, HeadBuffer, ends_chunked, first, keeps_alive, may_end, put_field, put_length,
+};
 pub(crate) use outbox::Outbox;
 pub(crate) use transfer::{Piece, Transfer};
 pub(crate) use wire::{Socket, Wire};

@@ -19,6 +19,7 @@ use crate::framing::lines::LinesFraming;
 use crate::framing::prune::Pruner;
 use crate::framing::sse::SseFraming;
 use crate::framing::{Ended, Frame, INVALID_BODY, Origin};
+use crate::http1::first;
 use crate::provider::{Endpoint, ErrorText, Form, Glance, Provider};
 use crate::providers::READER_VERSION;
 
@@ -130,7 +131,7 @@ impl Reader {
     /// Keeps the headers of the answer that the endpoint names.
     pub fn keep_headers(&mut self, headers: &HeaderMap) {
         for name in self.endpoint.answer_headers {
-            let value = headers.get(*name).and_then(|value| value.to_str().ok());
+            let value = first(headers, name).and_then(|value| value.to_str().ok());
             if let Some(value) = value.filter(|value| value.len() <= EVIDENCE_TEXT_BYTES_MAX) {
                 self.evidence
                     .headers

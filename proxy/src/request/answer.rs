@@ -12,6 +12,7 @@ use crate::amend::UsageStripper;
 use crate::decode::Decoder;
 use crate::failure::Code;
 use crate::headers::{self, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
+use crate::http1::first;
 use crate::observe::{AnswerBody, Observed, Rewrite};
 use crate::provider::{self, ErrorText};
 use crate::reader::Reader;
@@ -33,9 +34,7 @@ pub(super) fn observe(
     let encoding = encoding.as_ref().and_then(|value| value.to_str().ok());
     let event = &mut call.event;
     event.status = Some(head.status.as_u16());
-    event.upstream_request_id = head
-        .headers
-        .get(call.provider.request_id_header)
+    event.upstream_request_id = first(&head.headers, call.provider.request_id_header)
         .and_then(|value| value.to_str().ok())
         .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
     let is_sse =

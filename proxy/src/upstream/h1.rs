@@ -24,7 +24,7 @@ mod upload;
 
 use answer::{Head, HeadError};
 use upload::Upload;
-pub(super) use upload::{Length, write_field, write_line};
+pub(super) use upload::{Length, write_line};
 
 /// Heads of the 1xx kind before the answer's own; an upstream that sends more is broken.
 const INTERIM_HEADS_MAX: u32 = 32;

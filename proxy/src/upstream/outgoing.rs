@@ -9,10 +9,11 @@ use http::request::Parts;
 use http::{Request, Uri, header};
 
 use super::Origin;
-use super::h1::{Length, write_field, write_line};
+use super::h1::{Length, write_line};
 use crate::attribution::Aliases;
 use crate::body::RequestBody;
 use crate::headers::{self, Credentials};
+use crate::http1::put_field;
 use crate::provider::Credential;
 
 /// What goes up, but for the body.
@@ -41,7 +42,7 @@ impl Outgoing<'_> {
         });
         self.each_field(origin, |name, value| {
             if name != header::CONTENT_LENGTH || length == Length::Kept {
-                write_field(text, name, value.as_bytes());
+                put_field(text, name.as_str(), value.as_bytes());
             }
         });
         if let Some((place, credential)) = self.credential {

@@ -10,14 +10,14 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body;
 use hyper::ext::ReasonPhrase;
 
 use super::{Asked, SharedLine};
-use crate::http1::Outbox;
+use crate::http1::{Outbox, put_field, put_length};
 use crate::observe::AnswerBody;
 
 /// Fields that mean something only in a head (RFC 9110 section 6.5.1).
@@ -252,7 +252,7 @@ fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, f
     });
     match framing {
         Framing::Length(length) => {
-            write_field(to, &header::CONTENT_LENGTH, &HeaderValue::from(length));
+            put_length(to, length);
         }
         Framing::Chunked => to.put_slice(b"transfer-encoding: chunked\r\n"),
         Framing::None | Framing::UntilClose => {}
@@ -269,17 +269,7 @@ fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, f
 fn write_fields(to: &mut BytesMut, fields: &HeaderMap, is_wanted: impl Fn(&HeaderName) -> bool) {
     for (name, value) in fields {
         if is_wanted(name) {
-            write_field(to, name, value);
+            put_field(to, name.as_str(), value.as_bytes());
         }
     }
-}
-
-fn write_field(to: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    let name = name.as_str().as_bytes();
-    let value = value.as_bytes();
-    to.reserve(name.len() + value.len() + 4);
-    to.put_slice(name);
-    to.put_slice(b": ");
-    to.put_slice(value);
-    to.put_slice(b"\r\n");
 }

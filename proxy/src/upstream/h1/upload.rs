@@ -4,12 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use http::{HeaderName, HeaderValue, Method, header, request};
+use http::{Method, header, request};
 use http_body::Body;
 
 use super::{Broken, UpstreamWire};
 use crate::body::RequestBody;
-use crate::http1::Outbox;
+use crate::http1::{Outbox, put_field, put_length};
 
 /// How the upstream knows the body's end.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -170,7 +170,7 @@ pub(super) fn write_parts(head: &request::Parts, text: &mut BytesMut, length: Le
     });
     for (name, value) in &head.headers {
         if name != header::CONTENT_LENGTH || length == Length::Kept {
-            write_field(text, name, value.as_bytes());
+            put_field(text, name.as_str(), value.as_bytes());
         }
     }
 }
@@ -187,22 +187,11 @@ pub(crate) fn write_line(
     text.extend_from_slice(b" HTTP/1.1\r\n");
 }
 
-/// A field of a head.
-pub(crate) fn write_field(text: &mut BytesMut, name: &HeaderName, value: &[u8]) {
-    let name = name.as_str().as_bytes();
-    text.reserve(name.len() + value.len() + 4);
-    text.extend_from_slice(name);
-    text.extend_from_slice(b": ");
-    text.extend_from_slice(value);
-    text.extend_from_slice(b"\r\n");
-}
-
 fn end_head(text: &mut BytesMut, framing: Option<Framing>) {
     match framing {
         None => {}
         Some(Framing::Length(length)) => {
-            let value = HeaderValue::from(length);
-            write_field(text, &header::CONTENT_LENGTH, value.as_bytes());
+            put_length(text, length);
         }
         Some(Framing::Chunked) => text.extend_from_slice(b"transfer-encoding: chunked\r\n"),
     }
