@@ -11,7 +11,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, StatusCode, response};
 use tokio::io::{AsyncRead, ReadBuf};
 
@@ -56,9 +56,14 @@ impl std::fmt::Display for Broken {
 /// A connection, idle or with one exchange on it.
 pub(super) struct Connection {
     wire: UpstreamWire,
+    upload: Upload,
+    reading: Reading,
+}
+
+/// What was read of the answer and what it means.
+struct Reading {
     /// What was read and not yet used: the beginning of a head, what came behind one, nothing else.
     unused: BytesMut,
-    upload: Upload,
     transfer: Transfer,
     interim_heads: u32,
     /// The request asked for no body of its answer.
@@ -73,13 +78,15 @@ impl Connection {
     pub(super) fn new(wire: UpstreamWire) -> Box<Self> {
         Box::new(Self {
             wire,
-            unused: BytesMut::new(),
             upload: Upload::default(),
-            transfer: Transfer::NONE,
-            interim_heads: 0,
-            is_head_request: false,
-            can_reuse: false,
-            broken: None,
+            reading: Reading {
+                unused: BytesMut::new(),
+                transfer: Transfer::NONE,
+                interim_heads: 0,
+                is_head_request: false,
+                can_reuse: false,
+                broken: None,
+            },
         })
     }
 
@@ -99,10 +106,10 @@ impl Connection {
         body: RequestBody,
         write: impl FnOnce(&mut BytesMut, Length),
     ) {
-        self.is_head_request = method == Method::HEAD;
-        self.interim_heads = 0;
-        self.can_reuse = false;
-        self.transfer = Transfer::NONE;
+        self.reading.is_head_request = method == Method::HEAD;
+        self.reading.interim_heads = 0;
+        self.reading.can_reuse = false;
+        self.reading.transfer = Transfer::NONE;
         self.upload.begin(body, write);
     }
 
@@ -124,22 +131,31 @@ impl Connection {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<response::Parts, Broken>> {
-        let mut sent = self.upload.poll(&mut self.wire, cx);
+        let Self {
+            wire,
+            upload,
+            reading,
+        } = self;
+        let mut sent = upload.poll(wire, cx);
         loop {
-            if let Some(head) = self.parse_head()? {
-                return Poll::Ready(Ok(head));
-            }
             match &mut sent {
-                Err(Broken::Io(_)) if self.upload.has_written() => {}
+                Err(Broken::Io(_)) if upload.has_written() => {}
                 // No answer can come to what was not sent whole, or not at all.
                 Err(_) => std::mem::replace(&mut sent, Ok(()))?,
                 Ok(()) => {}
             }
-            let len = self.unused.len();
-            ready!(self.poll_fill(cx))?;
-            if self.unused.len() == len {
+            let taken = wire.poll_take(cx, |read| match read {
+                [] => None,
+                read => Some(reading.head_of(read)),
+            });
+            match ready!(taken).map_err(Broken::Io)? {
+                Some(head) => {
+                    if let Some(head) = head? {
+                        return Poll::Ready(Ok(head));
+                    }
+                }
                 // An upstream that refuses early closes while we write: the end says more than the write.
-                return Poll::Ready(Err(sent.err().unwrap_or(Broken::Closed)));
+                None => return Poll::Ready(Err(sent.err().unwrap_or(Broken::Closed))),
             }
         }
     }
@@ -153,39 +169,33 @@ impl Connection {
             && let Err(broken) = self.upload.poll(&mut self.wire, cx)
         {
             // An answer may end before the upstream has read all; then only the connection is lost.
-            self.can_reuse = false;
+            self.reading.can_reuse = false;
             if matches!(broken, Broken::Upload) {
                 return Poll::Ready(Some(Err(broken)));
             }
             self.upload.give_up();
         }
         loop {
-            if let Some(broken) = self.broken.take() {
-                self.can_reuse = false;
+            if let Some(broken) = self.reading.broken.take() {
+                self.reading.can_reuse = false;
                 return Poll::Ready(Some(Err(broken)));
             }
-            if let Some(trailers) = self.transfer.take_trailers() {
+            if let Some(trailers) = self.reading.transfer.take_trailers() {
                 return Poll::Ready(Some(Ok(Piece::Trailers(trailers))));
             }
             if self.is_end() {
                 return Poll::Ready(None);
             }
-            let data = if self.unused.is_empty() {
+            let data = if self.reading.unused.is_empty() {
                 match ready!(self.poll_data(cx)) {
                     Ok(data) => data,
                     Err(broken) => {
-                        self.can_reuse = false;
+                        self.reading.can_reuse = false;
                         return Poll::Ready(Some(Err(broken)));
                     }
                 }
             } else {
-                let mut unused = std::mem::take(&mut self.unused);
-                let (data, used) = decode(&mut self.transfer, &mut self.broken, &unused);
-                if used < unused.len() {
-                    bytes::Buf::advance(&mut unused, used);
-                    self.unused = unused;
-                }
-                data
+                self.reading.next_of_unused()
             };
             if !data.is_empty() {
                 return Poll::Ready(Some(Ok(Piece::Data(data))));
@@ -195,81 +205,42 @@ impl Connection {
 
     /// The answer's framing has come to its end.
     pub(super) fn is_end(&self) -> bool {
-        self.broken.is_none() && self.transfer.is_end()
+        self.reading.broken.is_none() && self.reading.transfer.is_end()
     }
 
     /// Bytes still to come, where the framing says so.
     pub(super) fn left(&self) -> Option<u64> {
-        self.transfer.left()
+        self.reading.transfer.left()
     }
 
     /// Both sides of the exchange are through and the connection may serve another.
     pub(super) fn is_reusable(&self) -> bool {
-        self.can_reuse && self.is_end() && self.upload.is_done() && self.unused.is_empty()
+        self.reading.can_reuse
+            && self.is_end()
+            && self.upload.is_done()
+            && self.reading.unused.is_empty()
     }
 
     /// The socket below, and what was read behind the head of a 101.
     pub(super) fn into_parts(self) -> (UpstreamWire, Bytes) {
-        (self.wire, self.unused.freeze())
-    }
-
-    /// The head, when all of it is here; interim ones are passed over.
-    fn parse_head(&mut self) -> Result<Option<response::Parts>, Broken> {
-        loop {
-            let Head {
-                parts,
-                transfer,
-                can_reuse,
-            } = match answer::parse(&mut self.unused, self.is_head_request) {
-                Ok(head) => head,
-                Err(HeadError::Partial) => return Ok(None),
-                Err(HeadError::Malformed(what)) => return Err(Broken::Malformed(what)),
-            };
-            if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
-                self.interim_heads += 1;
-                if self.interim_heads > INTERIM_HEADS_MAX {
-                    return Err(Broken::Malformed("too many interim heads"));
-                }
-                continue;
-            }
-            if self.unused.is_empty() {
-                self.unused = BytesMut::new();
-            }
-            self.transfer = transfer;
-            self.can_reuse = can_reuse;
-            return Ok(Some(parts));
-        }
-    }
-
-    /// Reads what is there behind what is unused; nothing is added at the end of the stream.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let unused = &mut self.unused;
-        self.wire
-            .poll_take(cx, |read| unused.extend_from_slice(read))
-            .map_err(Broken::Io)
+        (self.wire, self.reading.unused.freeze())
     }
 
     /// Reads and decodes at once; empty when only framing was read.
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
-        let Self {
-            wire,
-            transfer,
-            broken,
-            can_reuse,
-            ..
-        } = self;
+        let Self { wire, reading, .. } = self;
         let taken = wire.poll_take(cx, |read| {
             if read.is_empty() {
-                if let Transfer::UntilClose { is_closed } = transfer {
+                if let Transfer::UntilClose { is_closed } = &mut reading.transfer {
                     *is_closed = true;
                     return Ok(Bytes::new());
                 }
                 return Err(Broken::Closed);
             }
-            let (data, used) = decode(transfer, broken, read);
+            let (data, used) = reading.decode(read);
             if used < read.len() {
                 // More than the answer: nobody asked for it.
-                *can_reuse = false;
+                reading.can_reuse = false;
             }
             Ok(data)
         });
@@ -277,12 +248,80 @@ impl Connection {
     }
 }
 
-/// The body's bytes of what was read, and how much of it belongs to this answer.
-fn decode(transfer: &mut Transfer, broken: &mut Option<Broken>, read: &[u8]) -> (Bytes, usize) {
-    transfer.decode(read).unwrap_or_else(|(data, what)| {
-        *broken = Some(Broken::Malformed(what));
-        (data, read.len())
-    })
+impl Reading {
+    /// The answer's head, once all of it is here; what stands behind it is kept.
+    fn head_of(&mut self, read: &[u8]) -> Result<Option<response::Parts>, Broken> {
+        if self.unused.is_empty() {
+            // Most heads come whole in one read, and are parsed where they lie.
+            let (head, used) = self.take_head(read)?;
+            self.unused = BytesMut::from(read.get(used..).unwrap_or_default());
+            return Ok(head);
+        }
+        let mut unused = std::mem::take(&mut self.unused);
+        unused.extend_from_slice(read);
+        let (head, used) = self.take_head(&unused)?;
+        self.keep_behind(unused, used);
+        Ok(head)
+    }
+
+    /// The head at the front of what was read, and how much of that is used; interim ones are passed over.
+    fn take_head(&mut self, read: &[u8]) -> Result<(Option<response::Parts>, usize), Broken> {
+        let mut used = 0;
+        loop {
+            let rest = read.get(used..).unwrap_or_default();
+            let (head, len) = match answer::parse(rest, self.is_head_request) {
+                Ok(parsed) => parsed,
+                Err(HeadError::Partial) => return Ok((None, used)),
+                Err(HeadError::Malformed(what)) => return Err(Broken::Malformed(what)),
+            };
+            used += len;
+            let Head {
+                parts,
+                transfer,
+                can_reuse,
+            } = head;
+            if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+                self.interim_heads += 1;
+                if self.interim_heads > INTERIM_HEADS_MAX {
+                    return Err(Broken::Malformed("too many interim heads"));
+                }
+                continue;
+            }
+            self.transfer = transfer;
+            self.can_reuse = can_reuse;
+            return Ok((Some(parts), used));
+        }
+    }
+
+    /// The body's bytes of what was read before.
+    fn next_of_unused(&mut self) -> Bytes {
+        let unused = std::mem::take(&mut self.unused);
+        if let Transfer::Length(left) = &mut self.transfer
+            && let Some(rest) = left.checked_sub(unused.len() as u64)
+        {
+            *left = rest;
+            return unused.freeze();
+        }
+        let (data, used) = self.decode(&unused);
+        self.keep_behind(unused, used);
+        data
+    }
+
+    /// Keeps what is not used; empty, it would keep its memory.
+    fn keep_behind(&mut self, mut unused: BytesMut, used: usize) {
+        if used < unused.len() {
+            unused.advance(used);
+            self.unused = unused;
+        }
+    }
+
+    /// The body's bytes of what was read, and how much of it belongs to this answer.
+    fn decode(&mut self, read: &[u8]) -> (Bytes, usize) {
+        self.transfer.decode(read).unwrap_or_else(|(data, what)| {
+            self.broken = Some(Broken::Malformed(what));
+            (data, read.len())
+        })
+    }
 }
 
 #[cfg(test)]

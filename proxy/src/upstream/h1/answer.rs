@@ -2,7 +2,6 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Response, StatusCode, Version, header, response};
 use hyper::ext::ReasonPhrase;
 
@@ -26,8 +25,8 @@ pub(super) enum HeadError {
     Malformed(&'static str),
 }
 
-/// Takes a head off the front of `read`.
-pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, HeadError> {
+/// The head at the front of `read`, and its length.
+pub(super) fn parse(read: &[u8], is_head_request: bool) -> Result<(Head, usize), HeadError> {
     // Looked for first, so that a head that comes byte by byte is not parsed for each of them.
     if !may_end(read, 0) {
         if read.len() > HEAD_BYTES_MAX {
@@ -70,7 +69,6 @@ pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, 
                 FieldError::TooMany => "too many header fields",
             })
         })?;
-    read.advance(len);
     let (transfer, is_unambiguous) = transfer(status, version, &headers, is_head_request)?;
     let can_reuse = is_unambiguous
         && !matches!(transfer, Transfer::UntilClose { .. })
@@ -81,11 +79,12 @@ pub(super) fn parse(read: &mut BytesMut, is_head_request: bool) -> Result<Head, 
     if let Some(reason) = reason {
         response.extensions_mut().insert(reason);
     }
-    Ok(Head {
+    let head = Head {
         parts: response.into_parts().0,
         transfer,
         can_reuse,
-    })
+    };
+    Ok((head, len))
 }
 
 /// How the body ends; and whether nobody can read it in another way.
