@@ -79,14 +79,7 @@ impl Connection {
         Box::new(Self {
             wire,
             upload: Upload::default(),
-            reading: Reading {
-                unused: BytesMut::new(),
-                transfer: Transfer::NONE,
-                interim_heads: 0,
-                is_head_request: false,
-                can_reuse: false,
-                broken: None,
-            },
+            reading: Reading::new(),
         })
     }
 
@@ -249,6 +242,17 @@ impl Connection {
 }
 
 impl Reading {
+    fn new() -> Self {
+        Self {
+            unused: BytesMut::new(),
+            transfer: Transfer::NONE,
+            interim_heads: 0,
+            is_head_request: false,
+            can_reuse: false,
+            broken: None,
+        }
+    }
+
     /// The answer's head, once all of it is here; what stands behind it is kept.
     fn head_of(&mut self, read: &[u8]) -> Result<Option<response::Parts>, Broken> {
         if self.unused.is_empty() {

@@ -349,6 +349,32 @@ async fn broken_body() -> (TcpStream, hyper::body::Incoming) {
     (client, body.await.unwrap())
 }
 
+#[test]
+fn a_head_comes_in_whatever_pieces_and_what_follows_is_the_body() {
+    const TEXT: &[u8] =
+        b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody!";
+    let end = TEXT.len() - b"body!".len();
+    for size in 1..=TEXT.len() {
+        let mut reading = Reading::new();
+        let mut seen = 0;
+        for piece in TEXT.chunks(size) {
+            seen += piece.len();
+            let head = reading.head_of(piece).unwrap();
+            assert_eq!(head.is_some(), seen >= end, "{size}");
+            if let Some(head) = head {
+                assert_eq!(head.status, StatusCode::OK);
+                break;
+            }
+        }
+        let behind = &TEXT[end..seen];
+        assert_eq!(reading.unused, behind, "{size}");
+        let body = reading.next_of_unused();
+        assert_eq!(body, behind[..behind.len().min(4)], "{size}");
+        assert_eq!(reading.transfer.left(), Some(4 - body.len() as u64));
+        assert_eq!(reading.unused.len(), behind.len().saturating_sub(4));
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_of_a_head_panic_or_are_read_twice(
