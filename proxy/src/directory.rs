@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use farebox_pricing::id::TenantId;
 use farebox_pricing::rate_card::CardSet;
+// Who may look up what is not in them does not choose what is: nobody can fill them with names that collide.
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -84,12 +86,12 @@ pub enum Change {
 
 #[derive(Default)]
 struct State {
-    tenants: HashMap<TenantId, Arc<Tenant>>,
+    tenants: HashMap<TenantId, Arc<Tenant>, RandomState>,
     keys: HashMap<Uuid, Arc<KeyRow>>,
-    prefixes: HashMap<String, Arc<KeyRow>>,
+    prefixes: HashMap<String, Arc<KeyRow>, RandomState>,
     limits: HashMap<Uuid, Arc<Limit>>,
     /// Limits of each tenant that has any, with those of everybody.
-    limits_of: HashMap<TenantId, Arc<[Arc<Limit>]>>,
+    limits_of: HashMap<TenantId, Arc<[Arc<Limit>]>, RandomState>,
     /// Limits of everybody alone.
     limits_of_all: Arc<[Arc<Limit>]>,
     credentials: credential::Credentials,

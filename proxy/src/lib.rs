@@ -290,7 +290,7 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
     for (name, upstream) in &config.upstreams {
         all.insert(name, upstream.clone());
     }
-    let mut upstreams = Upstreams::new();
+    let mut upstreams = Upstreams::default();
     let mut index = 0;
     for (name, upstream) in all {
         if matches!(name, "t" | "s") || name.is_empty() || name.contains('/') {
@@ -350,7 +350,7 @@ fn upstreams_of(config: &Config) -> Result<Upstreams, String> {
 /// Each upstream's twin for test keys: the same dialect at the simulated upstream.
 fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, String> {
     let Some(base_url) = &config.proxy.test_upstream else {
-        return Ok(Upstreams::new());
+        return Ok(Upstreams::default());
     };
     let origin =
         Origin::parse(base_url, None).map_err(|error| format!("proxy.test_upstream: {error}"))?;

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use percent_encoding::percent_decode_str;
 
 use crate::failure::{Code, Refusal};
@@ -26,7 +27,7 @@ const KEY_START: &str = "vk_";
 pub static UNKNOWN: Endpoint = Endpoint::DEFAULT;
 
 /// The configured upstreams by name.
-pub type Upstreams = HashMap<String, Arc<Upstream>>;
+pub type Upstreams = HashMap<String, Arc<Upstream>, RandomState>;
 
 /// Where a call goes, and what its URI said of the caller.
 pub struct Route<'a> {
@@ -175,7 +176,7 @@ mod tests {
     #[test]
     fn prefixes_come_in_order_and_the_rest_is_untouched() {
         let upstream = crate::upstream::tests::upstream("openai");
-        let upstreams = Upstreams::from([("openai".to_owned(), upstream)]);
+        let upstreams = Upstreams::from_iter([("openai".to_owned(), upstream)]);
         let check = |uri: &str, expected: Option<(&str, Option<&str>, Option<&str>)>| {
             let uri: http::Uri = uri.parse().unwrap();
             let found = find(&upstreams, &uri).ok();

@@ -1,6 +1,6 @@
 //! What a request's head says: its route, its labels, whose key it shows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use farebox_fuzz::{run, signature};
@@ -30,7 +30,7 @@ fn upstreams() -> route::Upstreams {
         };
         (provider.name.to_owned(), Arc::new(upstream))
     };
-    ALL.iter().enumerate().map(make).collect::<HashMap<_, _>>()
+    ALL.iter().enumerate().map(make).collect()
 }
 
 fn seeds() -> Vec<Vec<u8>> {
