@@ -447,40 +447,42 @@ async fn forward(
 ) -> Result<Answer, Code> {
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     loop {
-        call.clock.sent = Some(std::time::Instant::now());
+        let began = std::time::Instant::now();
+        call.clock.sent = Some(began);
         let upstream = Arc::clone(&call.upstream);
         let is_repeat = call.event.attempt > 1;
-        let sending = worker.pool.send(&upstream, outgoing, body, is_repeat);
-        let sent = tokio::time::timeout(bound, sending).await;
-        match sent {
+        let sent = worker
+            .pool
+            .send(&upstream, outgoing, body, is_repeat, began + bound);
+        match sent.await {
             // Nobody asked to switch: what follows is no HTTP.
-            Ok(Ok(answer)) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 call.fail(Code::UpstreamClosed, true);
                 return Err(Code::UpstreamClosed);
             }
-            Ok(Ok(answer)) => {
+            Ok(answer) => {
                 call.clock.head = Some(std::time::Instant::now());
                 return Ok(answer);
             }
-            Ok(Err(SendFailure::NotWritten(unsent, Code::UpstreamClosed)))
+            Err(SendFailure::NotWritten(unsent, Code::UpstreamClosed))
                 if call.event.attempt < ATTEMPTS_MAX =>
             {
                 body = unsent;
                 call.begin_next_attempt(settle::NOT_REACHED);
             }
-            Ok(Err(SendFailure::Refused(unsent))) if call.event.attempt < ATTEMPTS_MAX => {
+            Err(SendFailure::Refused(unsent)) if call.event.attempt < ATTEMPTS_MAX => {
                 body = unsent;
                 call.begin_next_attempt(settle::REFUSED_STREAM);
             }
-            Ok(Err(SendFailure::Refused(_))) => {
+            Err(SendFailure::Refused(_)) => {
                 call.fail(Code::UpstreamClosed, true);
                 return Err(Code::UpstreamClosed);
             }
-            Ok(Err(SendFailure::NotWritten(_, code))) => {
+            Err(SendFailure::NotWritten(_, code)) => {
                 call.fail(code, false);
                 return Err(code);
             }
-            Ok(Err(SendFailure::Written(code))) => {
+            Err(SendFailure::Written(code)) => {
                 let code = if call.upload.is_paused() {
                     Code::RequestTimeout
                 } else {
@@ -494,7 +496,7 @@ async fn forward(
                 call.fail(code, true);
                 return Err(code);
             }
-            Err(_) => {
+            Err(SendFailure::TimedOut) => {
                 call.fail(Code::UpstreamTimeout, true);
                 return Err(Code::UpstreamTimeout);
             }

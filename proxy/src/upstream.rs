@@ -15,6 +15,7 @@ use http::{HeaderValue, Request, Response};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
+use tokio::time::timeout_at;
 
 use crate::body::RequestBody;
 use crate::config::{Secret, StreamUsage};
@@ -179,6 +180,8 @@ pub enum SendFailure {
     Refused(RequestBody),
     /// The upstream may have seen it.
     Written(Code),
+    /// No answer began in time; the upstream may have seen it.
+    TimedOut,
 }
 
 /// An answer: its head, and its body as it comes.
@@ -212,13 +215,15 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`.
+    /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`. The answer has to
+    /// begin by `until`.
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
         outgoing: &Outgoing<'_>,
         body: RequestBody,
         is_repeat: bool,
+        until: Instant,
     ) -> Result<Answer, SendFailure> {
         let pooled = if is_repeat {
             None
@@ -228,9 +233,10 @@ impl Pool {
         let sender = match pooled {
             Some(sender) => sender,
             // On the heap, so that the calls that find a connection do not carry the room to make one.
-            None => match Box::pin(self.connect(upstream)).await {
-                Ok(sender) => sender,
-                Err(code) => return Err(SendFailure::NotWritten(body, code)),
+            None => match timeout_at(until.into(), Box::pin(self.connect(upstream))).await {
+                Err(_) => return Err(SendFailure::TimedOut),
+                Ok(Ok(sender)) => sender,
+                Ok(Err(code)) => return Err(SendFailure::NotWritten(body, code)),
             },
         };
         match sender {
@@ -238,12 +244,14 @@ impl Pool {
                 connection.begin(&outgoing.head.method, body, |text, length| {
                     outgoing.write(&upstream.origin, text, length);
                 });
-                self.exchange(upstream, connection).await
+                self.exchange(upstream, connection, until).await
             }
             Sender::H2(sender) => {
                 let request = outgoing.request(&upstream.origin, body);
                 let request = with_absolute_uri(upstream, request);
-                let answer = h2::exchange(sender, request, is_repeat).await?;
+                let exchange = h2::exchange(sender, request, is_repeat);
+                let answer = timeout_at(until.into(), Box::pin(exchange)).await;
+                let answer = answer.unwrap_or(Err(SendFailure::TimedOut))?;
                 Ok(answer.map(|body| Incoming::on_h2(self, upstream.index, body)))
             }
         }
@@ -253,12 +261,14 @@ impl Pool {
         self: &Arc<Self>,
         upstream: &Upstream,
         mut connection: Box<h1::Connection>,
+        until: Instant,
     ) -> Result<Answer, SendFailure> {
-        match std::future::poll_fn(|cx| connection.poll_head(cx)).await {
+        match std::future::poll_fn(|cx| connection.poll_head_until(until, cx)).await {
             Ok(head) => {
                 let body = Incoming::on_h1(self, upstream.index, connection);
                 Ok(Response::from_parts(head, body))
             }
+            Err(h1::Broken::TimedOut) => Err(SendFailure::TimedOut),
             Err(broken) => {
                 tracing::debug!(upstream = upstream.name, %broken, "no answer");
                 Err(failure(connection.take_unwritten()))

@@ -153,7 +153,7 @@ pub async fn answer(
             call.fail(Code::UpstreamClosed, true);
             return Outcome::Failed(call, Code::UpstreamClosed);
         }
-        Err(_) => {
+        Ok(Err(SendFailure::TimedOut)) | Err(_) => {
             call.fail(Code::UpstreamTimeout, true);
             return Outcome::Failed(call, Code::UpstreamTimeout);
         }

@@ -10,6 +10,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, StatusCode, response};
@@ -17,6 +18,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use super::UpstreamWire;
 use crate::body::RequestBody;
+use crate::bound::Bound;
 use crate::http1::{Piece, Transfer};
 
 mod answer;
@@ -40,6 +42,8 @@ pub(super) enum Broken {
     Malformed(&'static str),
     /// The caller's own body broke off.
     Upload,
+    /// No head came in time.
+    TimedOut,
 }
 
 impl std::fmt::Display for Broken {
@@ -49,6 +53,7 @@ impl std::fmt::Display for Broken {
             Self::Closed => f.write_str("closed in the middle of an answer"),
             Self::Malformed(what) => write!(f, "malformed answer: {what}"),
             Self::Upload => f.write_str("the request's body broke off"),
+            Self::TimedOut => f.write_str("no answer in time"),
         }
     }
 }
@@ -58,6 +63,8 @@ pub(super) struct Connection {
     wire: UpstreamWire,
     upload: Upload,
     reading: Reading,
+    /// Of the wait for an answer's head. It stays with the connection: a call that finds one armed arms none.
+    bound: Bound,
 }
 
 /// What was read of the answer and what it means.
@@ -80,6 +87,7 @@ impl Connection {
             wire,
             upload: Upload::default(),
             reading: Reading::new(),
+            bound: Bound::default(),
         })
     }
 
@@ -119,6 +127,19 @@ impl Connection {
         self.upload.take_unwritten()
     }
 
+    /// [`Self::poll_head`], which has to be there by `until`.
+    pub(super) fn poll_head_until(
+        &mut self,
+        until: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<response::Parts, Broken>> {
+        if let Poll::Ready(head) = self.poll_head(cx) {
+            return Poll::Ready(head);
+        }
+        let over = self.bound.poll_over(until, cx);
+        over.map(|()| Err(Broken::TimedOut))
+    }
+
     /// Sends the request and waits for the answer's head; the body may still be going up then.
     pub(super) fn poll_head(
         &mut self,
@@ -128,6 +149,7 @@ impl Connection {
             wire,
             upload,
             reading,
+            ..
         } = self;
         let mut sent = upload.poll(wire, cx);
         loop {
