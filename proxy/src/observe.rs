@@ -89,6 +89,7 @@ impl Observed {
         rewrite: Option<Rewrite>,
     ) -> Box<Self> {
         call.shared.metrics.stream_opened(call.event.transport);
+        let last_byte = call.clock.answered.unwrap_or_else(Instant::now);
         Box::new(Self {
             call,
             incoming,
@@ -99,7 +100,7 @@ impl Observed {
             is_undecodable: false,
             trailers: None,
             broken: None,
-            last_byte: Instant::now(),
+            last_byte,
             idle: None,
             cut: None,
             cuts_seen: 0,
@@ -135,7 +136,7 @@ impl Observed {
             .metrics
             .stream_closed(self.call.event.transport);
         if is_whole && self.call.upload.is_done() {
-            self.incoming.give_back();
+            self.incoming.give_back(self.last_byte);
         }
     }
 

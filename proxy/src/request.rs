@@ -453,7 +453,7 @@ async fn forward(
         let is_repeat = call.event.attempt > 1;
         let sent = worker
             .pool
-            .send(&upstream, outgoing, body, is_repeat, began + bound);
+            .send(&upstream, outgoing, body, is_repeat, began, bound);
         match sent.await {
             // Nobody asked to switch: what follows is no HTTP.
             Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -150,11 +150,8 @@ struct Idle {
 }
 
 impl Idle {
-    fn new(connection: Box<h1::Connection>) -> Self {
-        Self {
-            connection,
-            since: Instant::now(),
-        }
+    fn new(connection: Box<h1::Connection>, since: Instant) -> Self {
+        Self { connection, since }
     }
 }
 
@@ -216,19 +213,21 @@ impl Pool {
     }
 
     /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`. The answer has to
-    /// begin by `until`.
+    /// begin within `bound` of `now`.
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
         outgoing: &Outgoing<'_>,
         body: RequestBody,
         is_repeat: bool,
-        until: Instant,
+        now: Instant,
+        bound: Duration,
     ) -> Result<Answer, SendFailure> {
+        let until = now + bound;
         let pooled = if is_repeat {
             None
         } else {
-            self.take_idle(upstream.index).await
+            self.take_idle(upstream.index, now).await
         };
         let sender = match pooled {
             Some(sender) => sender,
@@ -284,7 +283,7 @@ impl Pool {
         }
     }
 
-    async fn take_idle(&self, index: usize) -> Option<Sender> {
+    async fn take_idle(&self, index: usize, now: Instant) -> Option<Sender> {
         loop {
             let mut idle = {
                 let mut slot = self.slot(index);
@@ -296,7 +295,7 @@ impl Pool {
                 }
                 slot.idle.pop()?
             };
-            if idle.since.elapsed() > self.keepalive {
+            if now.saturating_duration_since(idle.since) > self.keepalive {
                 // The newest one is too old, so all are.
                 self.slot(index).idle.clear();
                 return None;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -64,16 +65,16 @@ impl Incoming {
         }
     }
 
-    /// The call is through with it: a connection on which both sides ended as their framing says may
+    /// The call is through with it, the last byte of it came at `since`: a connection on which both sides ended as their framing says may
     /// serve the next call.
-    pub fn give_back(&mut self) {
+    pub fn give_back(&mut self, since: Instant) {
         let On::H1(connection) = &mut self.on else {
             return;
         };
         let Some(connection) = connection.take_if(|connection| connection.is_reusable()) else {
             return;
         };
-        self.pool.keep(self.index, Idle::new(connection));
+        self.pool.keep(self.index, Idle::new(connection, since));
     }
 }
 
