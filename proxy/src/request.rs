@@ -24,7 +24,7 @@ use crate::headers::{self, Credentials};
 use crate::observe::AnswerBody;
 use crate::provider::{Endpoint, Provider};
 use crate::route::{self, Route};
-use crate::settle::{self, Call, Clock};
+use crate::settle::{self, Call, Clock, Line};
 use crate::socket::{self, Handshake, Outcome};
 use crate::spool::Ticket;
 use crate::upstream::{Answer, Outgoing, SendFailure, Upstream};
@@ -345,6 +345,13 @@ async fn intend(
         Some(bytes) => bytes.len() as u64,
         None => content_length(&head.headers).unwrap_or(0),
     };
+    // Of a body that is held its facts are read by now.
+    let asked = body.known().is_none().then(|| Line {
+        path: route.path.into(),
+        query: route.query.as_deref().map(Box::from),
+        // Not the header's own value, which would keep the buffer that the head was read into.
+        content_type: content_type(head).map(Box::from),
+    });
     let bounds = passage.endpoint.draft(&evidence);
     let mut event = begin_event(
         settle::now(),
@@ -388,10 +395,7 @@ async fn intend(
         ticket,
         permit: passage.permit,
         upload: Arc::default(),
-        path: route.path.into(),
-        query: route.query.as_deref().map(Box::from),
-        // Not the header's own value, which would keep the buffer that the head was read into.
-        content_type: content_type(head).map(Box::from),
+        asked,
         clock,
         cost_usd: None,
         on_downstream_gone: settings.on_downstream_gone,

@@ -106,6 +106,16 @@ impl Clock {
     }
 }
 
+/// What a request asks beside its body.
+pub struct Line {
+    /// The path after our own prefix.
+    pub path: Box<str>,
+    /// The query as the upstream saw it.
+    pub query: Option<Box<str>>,
+    /// What the caller said its body is.
+    pub content_type: Option<Box<str>>,
+}
+
 /// A call between its intent and its settlement. Dropped unsettled, it settles as `downstream_gone`.
 pub struct Call {
     /// What everything is reached by.
@@ -134,12 +144,8 @@ pub struct Call {
     pub permit: Permit,
     /// What went up.
     pub upload: Arc<Upload>,
-    /// The path after our own prefix.
-    pub path: Box<str>,
-    /// The query as the upstream saw it.
-    pub query: Option<Box<str>>,
-    /// What the caller said its body is.
-    pub content_type: Option<Box<str>>,
+    /// What else was asked, where facts of the request are read when its body is through.
+    pub asked: Option<Line>,
     /// When things happened.
     pub clock: Clock,
     /// What the provider charges for it, once priced; for the metrics alone.
@@ -190,13 +196,16 @@ impl Call {
 
     /// Reads the facts of a request that was copied on its way up, once it is through. The copy goes.
     pub fn add_request_facts(&self, evidence: &mut Evidence) {
+        let Some(line) = &self.asked else {
+            return;
+        };
         let Some(body) = self.upload.sniffed() else {
             return;
         };
         let asked = Asked {
-            path: &self.path,
-            query: self.query.as_deref(),
-            content_type: self.content_type.as_deref(),
+            path: &line.path,
+            query: line.query.as_deref(),
+            content_type: line.content_type.as_deref(),
             body: Some(&body),
         };
         (self.endpoint.request_facts)(evidence, &asked);
