@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+mod counts;
 mod facts;
 mod json;
 mod kept;

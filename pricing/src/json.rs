@@ -28,6 +28,19 @@ pub fn first_quote(word: u64) -> Option<usize> {
     (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
 }
 
+/// Where the first byte stands among eight that does not stand for itself in a string: a quote, a
+/// backslash, a control character.
+#[inline]
+pub(crate) fn first_unplain(word: u64) -> Option<usize> {
+    // What is subtracted from a byte of less than 0x80 leaves its highest bit where the byte is found; only
+    // bytes above a found one may be marked wrongly.
+    let quotes = (word ^ (LOW_BITS * u64::from(b'"'))).wrapping_sub(LOW_BITS);
+    let backslashes = (word ^ (LOW_BITS * u64::from(b'\\'))).wrapping_sub(LOW_BITS);
+    let controls = word.wrapping_sub(LOW_BITS * 0x20);
+    let found = (quotes | backslashes | controls) & !word & HIGH_BITS;
+    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+}
+
 /// Where the string that begins at `start` ends in a text, its closing quote included; and whether it
 /// has no escapes. `None` when none begins there or it does not end.
 #[inline]
@@ -80,6 +93,17 @@ mod tests {
     use super::*;
 
     proptest! {
+        #[test]
+        fn the_first_byte_that_is_not_plain_is_found(
+            word in prop::array::uniform8(prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5b..0x5e_u8]),
+        ) {
+            let is_unplain = |byte: &u8| *byte < b' ' || b"\"\\".contains(byte);
+            prop_assert_eq!(
+                first_unplain(u64::from_le_bytes(word)),
+                word.iter().position(is_unplain)
+            );
+        }
+
         #[test]
         fn every_control_character_is_found(
             text in prop::collection::vec(prop_oneof![any::<u8>(), 0x1e..0x24_u8], 0..40),

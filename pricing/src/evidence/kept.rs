@@ -7,6 +7,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
+use super::counts::is_counts_alone;
 use super::json::Json;
 use super::{
     EVIDENCE_BYTES_MAX, EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX,
@@ -32,6 +33,16 @@ impl Kept {
     /// that is too large what stands deepest goes first, as a list of what each message took.
     #[must_use]
     pub fn of(json: &str) -> Option<Self> {
+        if json.len() <= KEPT_BYTES_MAX && is_counts_alone(json.as_bytes()) {
+            return Some(Self {
+                text: json.to_owned(),
+                has_counts_alone: true,
+            });
+        }
+        Self::in_bounds(json)
+    }
+
+    pub(super) fn in_bounds(json: &str) -> Option<Self> {
         let mut depth = EVIDENCE_DEPTH_MAX;
         loop {
             let kept = Self::to_depth(json, depth)?;
