@@ -28,17 +28,24 @@ pub fn first_quote(word: u64) -> Option<usize> {
     (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
 }
 
-/// Where the first byte stands among eight that does not stand for itself in a string: a quote, a
-/// backslash, a control character.
+/// How many bytes a text begins with of which nearly all names are made: letters, digits and what else of
+/// ASCII stands behind `0`, but for the backslash.
 #[inline]
-pub(crate) fn first_unplain(word: u64) -> Option<usize> {
-    // What is subtracted from a byte of less than 0x80 leaves its highest bit where the byte is found; only
-    // bytes above a found one may be marked wrongly.
-    let quotes = (word ^ (LOW_BITS * u64::from(b'"'))).wrapping_sub(LOW_BITS);
-    let backslashes = (word ^ (LOW_BITS * u64::from(b'\\'))).wrapping_sub(LOW_BITS);
-    let controls = word.wrapping_sub(LOW_BITS * 0x20);
-    let found = (quotes | backslashes | controls) & !word & HIGH_BITS;
-    (found != 0).then(|| (found.trailing_zeros() / 8) as usize)
+pub(crate) fn name_len(text: &[u8]) -> usize {
+    let is_outside = |byte: &u8| !matches!(byte, b'0'..=0x7f) || *byte == b'\\';
+    let (words, rest) = text.as_chunks();
+    for (number, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let backslashes = (word ^ (LOW_BITS * u64::from(b'\\'))).wrapping_sub(LOW_BITS);
+        let below = word.wrapping_sub(LOW_BITS * u64::from(b'0'));
+        // The lowest marked byte is a true one; only those above it may be marked wrongly.
+        let found = (backslashes | below | word) & HIGH_BITS;
+        if found != 0 {
+            return number * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let len = rest.iter().position(is_outside).unwrap_or(rest.len());
+    words.len() * 8 + len
 }
 
 /// Where the string that begins at `start` ends in a text, its closing quote included; and whether it
@@ -94,14 +101,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_byte_that_is_not_plain_is_found(
-            word in prop::array::uniform8(prop_oneof![any::<u8>(), 0x1e..0x24_u8, 0x5b..0x5e_u8]),
+        fn names_end_at_the_first_other_byte(
+            text in prop::collection::vec(
+                prop_oneof![
+                    4 => b'a'..=b'z',
+                    1 => prop_oneof![any::<u8>(), 0x2e..0x32_u8, 0x5b..0x5e_u8, 0x7e..0x82_u8],
+                ],
+                0..40,
+            ),
         ) {
-            let is_unplain = |byte: &u8| *byte < b' ' || b"\"\\".contains(byte);
-            prop_assert_eq!(
-                first_unplain(u64::from_le_bytes(word)),
-                word.iter().position(is_unplain)
-            );
+            let is_outside = |byte: &u8| *byte < b'0' || *byte > 0x7f || *byte == b'\\';
+            let len = text.iter().position(is_outside).unwrap_or(text.len());
+            prop_assert_eq!(name_len(&text), len);
         }
 
         #[test]

