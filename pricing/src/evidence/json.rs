@@ -4,11 +4,13 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 
-use crate::json::string_end;
+use crate::json::{name_len, string_end};
 use crate::money::Decimal;
 
 /// Levels of objects that an [`Index`] looks into; deeper ones are found by walking.
 const INDEX_LEVELS: usize = 3;
+/// Digits of a whole number that are added up without a look at its size.
+const QUICK_DIGITS: usize = 8;
 /// Members an index has room for without growing; a usage object has a dozen.
 const INDEX_MEMBERS: usize = 24;
 
@@ -112,9 +114,7 @@ impl<'a> Json<'a> {
     /// A number, as it was written.
     #[must_use]
     pub fn number(self) -> Option<&'a str> {
-        self.0
-            .starts_with(|first: char| first == '-' || first.is_ascii_digit())
-            .then_some(self.0)
+        matches!(self.0.as_bytes(), [b'-' | b'0'..=b'9', ..]).then_some(self.0)
     }
 
     /// A number, exactly.
@@ -126,6 +126,11 @@ impl<'a> Json<'a> {
     /// A whole number that is not negative; `7.0` is one.
     #[must_use]
     pub fn count(self) -> Option<u64> {
+        let digits = self.0.as_bytes();
+        if matches!(digits.len(), 1..=QUICK_DIGITS) && digits.iter().all(u8::is_ascii_digit) {
+            let add = |sum, digit: &u8| sum * 10 + u64::from(digit & 0xf);
+            return Some(digits.iter().fold(0, add));
+        }
         let number = self.number()?;
         if let Ok(count) = number.parse() {
             return Some(count);
@@ -144,6 +149,8 @@ pub struct Index<'a> {
     whole: Json<'a>,
     /// In their order; those of a member's own object follow it.
     members: Vec<Indexed<'a>>,
+    /// A bit for each name, that others share: most of what is asked for is not there.
+    names: u64,
     has_escapes: bool,
     /// The member of the whole that was looked into last; readers ask one object for many members.
     last: Cell<usize>,
@@ -151,8 +158,9 @@ pub struct Index<'a> {
 
 #[derive(Debug)]
 struct Indexed<'a> {
-    name: &'a str,
-    value: Json<'a>,
+    name: &'a [u8],
+    begins: usize,
+    ends: usize,
     /// Where the next member of the same object stands.
     next: usize,
 }
@@ -164,53 +172,89 @@ impl<'a> Index<'a> {
         let mut index = Self {
             whole,
             members: Vec::with_capacity(INDEX_MEMBERS),
+            names: 0,
             has_escapes: false,
             last: Cell::new(usize::MAX),
         };
         // What does not end is indexed as far as it goes.
-        let _ = index.object(whole.0, INDEX_LEVELS);
+        let _ = index.fill();
         index
     }
 
-    /// Where the object that begins `text` ends.
-    fn object(&mut self, text: &'a str, levels: usize) -> Option<usize> {
-        if levels == 0 || !text.starts_with('{') {
-            return value_end(text);
-        }
-        let bytes = text.as_bytes();
-        let mut at = 1;
+    /// Passes all members; `None` at the end.
+    fn fill(&mut self) -> Option<()> {
+        let text = self.whole.0;
+        let end = text.len();
+        // The members whose objects are not over.
+        let mut open = [0; INDEX_LEVELS - 1];
+        let mut depth = 0usize;
+        let mut rest = text.as_bytes().strip_prefix(b"{")?;
         loop {
-            match bytes.get(at)? {
-                b'}' => return Some(at + 1),
-                b',' => at += 1,
+            match rest {
+                [b'}', behind @ ..] => {
+                    rest = behind;
+                    depth = depth.checked_sub(1)?;
+                    let next = self.members.len();
+                    let member = self.members.get_mut(*open.get(depth)?)?;
+                    member.ends = end - rest.len();
+                    member.next = next;
+                    continue;
+                }
+                [b',', behind @ ..] => rest = behind,
                 _ => {}
             }
-            let (name_end, is_plain) = string_end(bytes, at)?;
-            let name = text.get(at + 1..name_end - 1)?;
-            self.has_escapes |= !is_plain;
-            if bytes.get(name_end) != Some(&b':') {
-                return None;
+            let inside = rest.strip_prefix(b"\"")?;
+            let mut len = name_len(inside);
+            if inside.get(len) != Some(&b'"') {
+                let (behind, is_plain) = string_end(rest, 0)?;
+                self.has_escapes |= !is_plain;
+                len = behind - 2;
             }
-            let value_at = name_end + 1;
-            let place = self.members.len();
-            self.members.push(Indexed {
+            let (name, behind) = inside.split_at_checked(len)?;
+            let value = behind.strip_prefix(b"\":")?;
+            let mut member = Indexed {
                 name,
-                value: Json(""),
+                begins: end - value.len(),
+                ends: 0,
                 next: usize::MAX,
-            });
-            let value = text.get(value_at..)?;
-            let len = self.object(value, levels - 1)?;
-            let next = self.members.len();
-            let member = self.members.get_mut(place)?;
-            member.value = Json(value.get(..len)?);
-            member.next = next;
-            at = value_at + len;
+            };
+            let place = self.members.len();
+            match value {
+                [b'{', behind @ ..] if depth < open.len() => {
+                    *open.get_mut(depth)? = place;
+                    depth += 1;
+                    rest = behind;
+                }
+                _ => {
+                    rest = behind_value(text, value)?;
+                    member.ends = end - rest.len();
+                    member.next = place + 1;
+                }
+            }
+            self.names |= bit_of(name);
+            self.members.push(member);
         }
+    }
+
+    /// Whether one of the names stands nowhere in it: quicker than a look for each.
+    #[inline]
+    #[must_use]
+    pub fn lacks(&self, names: &[&str]) -> bool {
+        let is_away = |name: &&str| self.names & bit_of(name.as_bytes()) == 0;
+        !self.has_escapes && names.len() <= INDEX_LEVELS && names.iter().any(is_away)
     }
 
     /// The value at a path of members, as [`Json::at`] finds it.
     #[must_use]
+    #[inline]
     pub fn at(&self, path: &[&str]) -> Option<Json<'a>> {
+        if self.lacks(path) {
+            return None;
+        }
+        self.look(path)
+    }
+
+    fn look(&self, path: &[&str]) -> Option<Json<'a>> {
         if self.has_escapes || path.len() > INDEX_LEVELS {
             return self.whole.at(path);
         }
@@ -219,7 +263,7 @@ impl<'a> Index<'a> {
         };
         let last = self.last.get();
         let mut place = match self.members.get(last) {
-            Some(member) if member.name == *first => last,
+            Some(member) if member.name == first.as_bytes() => last,
             _ => self.place(0, self.members.len(), first)?,
         };
         self.last.set(place);
@@ -227,7 +271,8 @@ impl<'a> Index<'a> {
             let next = self.members.get(place)?.next.min(self.members.len());
             place = self.place(place + 1, next, name)?;
         }
-        self.members.get(place).map(|member| member.value)
+        let member = self.members.get(place)?;
+        self.whole.0.get(member.begins..member.ends).map(Json)
     }
 
     /// The last member of a name among those of one object, which begin at `at`.
@@ -236,13 +281,34 @@ impl<'a> Index<'a> {
         let members = self.members.get(..end)?;
         let mut found = None;
         while let Some(member) = members.get(at) {
-            if member.name.len() == name.len() && member.name == name {
+            if member.name == name.as_bytes() {
                 found = Some(at);
             }
             at = member.next;
         }
         found
     }
+}
+
+/// The bit of a name: its length and its first letter set most names of usage objects apart.
+#[inline]
+fn bit_of(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or_default();
+    1 << ((name.len() << 2 ^ usize::from(first)) & 63)
+}
+
+/// What stands behind a value that is not looked into, with which what is left of a text begins; nearly all
+/// are counts.
+#[inline]
+fn behind_value<'a>(text: &str, value: &'a [u8]) -> Option<&'a [u8]> {
+    let mut behind = value;
+    while let [b'0'..=b'9', more @ ..] = behind {
+        behind = more;
+    }
+    if matches!(behind, [b',' | b'}', ..]) && behind.len() < value.len() {
+        return Some(behind);
+    }
+    value.get(value_end(text.get(text.len() - value.len()..)?)?..)
 }
 
 fn unescaped(inside: &str) -> Option<String> {
@@ -379,7 +445,43 @@ mod tests {
         }
     }
 
+    fn object() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            "[0-9]{1,20}",
+            "-?[0-9]\\.0",
+            "\"[},]?\"",
+            "null",
+            "\\[1,\\{\\}\\]"
+        ];
+        leaf.prop_recursive(4, 40, 4, |inner| {
+            prop::collection::vec(("[a-c]{1,2}|[a-c -]|a{5,19}", inner), 0..4).prop_map(|members| {
+                let members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| format!("\"{name}\":{value}"))
+                    .collect();
+                format!("{{{}}}", members.join(","))
+            })
+        })
+    }
+
     proptest! {
+        #[test]
+        fn an_index_finds_what_a_walk_finds_in_any_object(
+            text in object(),
+            paths in prop::collection::vec(prop::collection::vec("[a-c]{1,2}", 0..5), 1..9),
+        ) {
+            let index = Index::of(Json(&text));
+            for path in paths {
+                let path: Vec<&str> = path.iter().map(String::as_str).collect();
+                let found = Json(&text).at(&path);
+                prop_assert_eq!(index.at(&path), found, "{} {:?}", text, path);
+                prop_assert!(found.is_none() || !index.lacks(&path));
+                let digits = found.and_then(Json::number).and_then(|number| number.parse().ok());
+                let digits = digits.or_else(|| found.and_then(Json::count));
+                prop_assert_eq!(found.and_then(Json::count), digits);
+            }
+        }
+
         #[test]
         fn no_text_is_its_end(text in "[{}\\[\\],:\"\\\\a0-9. n\u{e9}-]{0,24}") {
             let json = Json(&text);
