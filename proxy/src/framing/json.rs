@@ -11,8 +11,8 @@ use memchr::memchr2;
 
 /// Deepest nesting that is followed.
 const DEPTH_MAX: usize = 128;
-/// Words of eight bytes that are looked at before a search is set up.
-const SHORT_WORDS: usize = 6;
+/// Bytes of a text that are looked at, eight at a time, before a search is set up.
+const SHORT_BYTES: usize = 48;
 
 /// The text of one member, as it came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -224,35 +224,36 @@ impl<'a> Scan<'a> {
 
     /// To the end of an object or array; its brackets match, what is between is not looked at.
     fn nested(&mut self) -> Option<()> {
-        let mut at = self.at;
+        let mut rest = self.json.get(self.at..)?;
         // A bit for each open bracket: set for an array.
         let mut open: u128 = 0;
         let mut depth = 0;
         loop {
-            match self.json.get(at)? {
-                b'"' => (at, _) = string_end(self.json, at)?,
-                bracket @ (b'{' | b'[') => {
+            let (byte, behind) = rest.split_first()?;
+            rest = match byte {
+                b'"' => behind.get(text_len(behind)?.0..)?,
+                b'{' | b'[' => {
                     if depth == DEPTH_MAX {
                         return None;
                     }
-                    open = open << 1 | u128::from(*bracket == b'[');
+                    open = open << 1 | u128::from(*byte == b'[');
                     depth += 1;
-                    at += 1;
+                    behind
                 }
-                bracket @ (b'}' | b']') => {
-                    if (open & 1 == 1) != (*bracket == b']') {
+                b'}' | b']' => {
+                    if (open & 1 == 1) != (*byte == b']') {
                         return None;
                     }
                     open >>= 1;
                     depth -= 1;
-                    at += 1;
                     if depth == 0 {
-                        self.at = at;
+                        self.at = self.json.len() - behind.len();
                         return Some(());
                     }
+                    behind
                 }
-                _ => at += 1,
-            }
+                _ => behind,
+            };
         }
     }
 }
@@ -261,28 +262,45 @@ impl<'a> Scan<'a> {
 /// escapes.
 #[inline]
 fn string_end(json: &[u8], start: usize) -> Option<(usize, bool)> {
-    if json.get(start) != Some(&b'"') {
-        return None;
-    }
-    let mut at = start + 1;
-    let mut is_plain = true;
+    let inside = json.get(start..)?.strip_prefix(b"\"")?;
+    let (len, is_plain) = one_text_len(inside)?;
+    Some((start + 1 + len, is_plain))
+}
+
+/// How long a string is behind its opening quote, its closing one included; and whether it has no escapes.
+#[inline(always)]
+fn text_len(inside: &[u8]) -> Option<(usize, bool)> {
     // Names and counts are short, a search pays only where a text is long.
-    for _ in 0..SHORT_WORDS {
-        let Some(word) = json.get(at..).and_then(|rest| rest.first_chunk()) else {
+    let mut at = 0;
+    while at < SHORT_BYTES {
+        let Some(word) = inside.get(at..).and_then(|rest| rest.first_chunk()) else {
             break;
         };
-        match first_quote(u64::from_le_bytes(*word)) {
-            Some(offset) if json[at + offset] == b'"' => return Some((at + offset + 1, is_plain)),
-            Some(offset) => {
-                is_plain = false;
-                at += offset + 2;
+        if let Some(offset) = first_quote(u64::from_le_bytes(*word)) {
+            at += offset;
+            if inside.get(at) == Some(&b'"') {
+                return Some((at + 1, true));
             }
-            None => at += 8,
+            break;
         }
+        at += 8;
     }
+    long_text_len(inside, at)
+}
+
+/// The same, where it is asked for now and then.
+#[inline(never)]
+fn one_text_len(inside: &[u8]) -> Option<(usize, bool)> {
+    text_len(inside)
+}
+
+/// The same, where the first `at` bytes hold neither a quote nor an escape.
+#[inline(never)]
+fn long_text_len(inside: &[u8], mut at: usize) -> Option<(usize, bool)> {
+    let mut is_plain = true;
     loop {
-        at += memchr2(b'"', b'\\', json.get(at..)?)?;
-        if json[at] == b'"' {
+        at += memchr2(b'"', b'\\', inside.get(at..)?)?;
+        if inside.get(at) == Some(&b'"') {
             return Some((at + 1, is_plain));
         }
         is_plain = false;
