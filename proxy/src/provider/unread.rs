@@ -48,8 +48,7 @@ fn holds_unread(object: &Kept) -> bool {
 /// The names of members that are objects, in a text that holds no other strings; perhaps with what stands
 /// before them.
 fn before_braces(text: &str) -> impl Iterator<Item = &str> {
-    text.match_indices('{')
-        .filter_map(|(at, _)| text.get(..at)?.strip_suffix("\":"))
+    memchr::memchr_iter(b'{', text.as_bytes()).filter_map(|at| text.get(..at)?.strip_suffix("\":"))
 }
 
 fn has_unread(name: &str, value: Json<'_>, depth: u32) -> bool {
