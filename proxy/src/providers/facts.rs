@@ -181,6 +181,13 @@ impl<'a> Counted<'a> {
         earlier.at(path)
     }
 
+    /// Whether one of the names stands nowhere; quicker than a look for each.
+    #[must_use]
+    pub fn lacks(&self, names: &[&str]) -> bool {
+        let is_away = |earlier: &Index<'_>| earlier.lacks(names);
+        self.later.lacks(names) && self.earlier.as_ref().is_none_or(is_away)
+    }
+
     /// The count at a path of members; absent, null and what is no whole number are `None`.
     pub fn count(&mut self, path: &[&str]) -> Option<u64> {
         let (count, is_negative) = whole(self.find(path)?)?;

@@ -9,7 +9,9 @@ use memchr::memmem::Finder;
 use crate::framing::json::{Raw, items, pick, pick_in};
 use crate::framing::{Frame, Origin};
 use crate::provider::{Asked, Glance, running};
-use crate::providers::facts::{self, is_present, keep_error, keep_request, keep_response_text};
+use crate::providers::facts::{
+    self, Counted, is_present, keep_error, keep_request, keep_response_text,
+};
 use crate::providers::openai::{delta, halves, timings, tokens};
 
 /// Model, stream and what bounds the output.
@@ -187,11 +189,12 @@ const USAGE_AT: &str = "usage";
 
 /// The line of one chat completion.
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let reported = evidence
-        .object(USAGE_AT)
-        .and_then(|object| Some((object, tokens::reported(evidence, object)?)));
-    if let Some((object, mut draft)) = reported {
-        halves::complete(evidence, object, output_bounds(evidence), &mut draft);
+    let reported = evidence.object(USAGE_AT).and_then(|object| {
+        let mut counted = Counted::new(object);
+        Some((tokens::counted(evidence, &mut counted)?, counted))
+    });
+    if let Some((mut draft, mut counted)) = reported {
+        halves::complete(evidence, &mut counted, output_bounds, &mut draft);
         count_search(evidence, &mut draft);
         return draft;
     }

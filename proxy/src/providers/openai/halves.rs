@@ -1,7 +1,7 @@
 //! A chat's usage that says only one of input and output: the total tells the other, or the row says that
 //! it is not known.
 
-use farebox_pricing::evidence::{Evidence, Json};
+use farebox_pricing::evidence::Evidence;
 use farebox_pricing::usage::{Meter, Usage, UsageDraft, UsageSource};
 
 use crate::providers::facts::{BYTES_PER_TOKEN, Counted};
@@ -12,15 +12,14 @@ use super::tokens::{self, INPUT, OUTPUT};
 const NO_INPUT: &str = "input_not_reported";
 const NO_OUTPUT: &str = "output_not_reported";
 
-/// Fills in the half that is not there; `output` is what it lies between.
+/// Fills in the half that is not there; `output_bounds` tells what an output lies between.
 pub(super) fn complete(
     evidence: &Evidence,
-    object: Json<'_>,
-    output: (u64, u64),
+    counted: &mut Counted<'_>,
+    output_bounds: fn(&Evidence) -> (u64, u64),
     draft: &mut UsageDraft,
 ) {
-    let mut counted = Counted::new(object);
-    let mut top = |names: &[&str]| tokens::top(&mut counted, names);
+    let mut top = |names: &[&str]| tokens::top(counted, names);
     let (meter, known, reason) = match (top(&INPUT), top(&OUTPUT)) {
         (Some(input), None) => (Meter::OutputTokens, input, NO_OUTPUT),
         (None, Some(output)) => (Meter::InputTokens, output, NO_INPUT),
@@ -37,7 +36,10 @@ pub(super) fn complete(
         return;
     }
     let (low, high, estimate) = match meter {
-        Meter::OutputTokens => (output.0, output.1.max(output.0), output.0),
+        Meter::OutputTokens => {
+            let (low, high) = output_bounds(evidence);
+            (low, high.max(low), low)
+        }
         _ => {
             let bytes = evidence.counts.request_bytes;
             (0, bytes, bytes / BYTES_PER_TOKEN)

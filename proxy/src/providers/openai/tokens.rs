@@ -62,8 +62,12 @@ pub(crate) const TEXT: Undivided = Undivided {
 
 /// The draft of one usage object; `None` when it counts nothing.
 pub(crate) fn reported(evidence: &Evidence, object: Json<'_>) -> Option<UsageDraft> {
-    let mut counted = Counted::new(object);
-    let usage = usage(&mut counted, TEXT)?;
+    counted(evidence, &mut Counted::new(object))
+}
+
+/// The same of one that is looked into already.
+pub(super) fn counted(evidence: &Evidence, counted: &mut Counted<'_>) -> Option<UsageDraft> {
+    let usage = usage(counted, TEXT)?;
     Some(UsageDraft {
         reason: counted.is_clamped.then_some("negative_clamped"),
         lines: vec![line(evidence, usage)],
@@ -198,15 +202,15 @@ impl Beside {
 }
 
 fn detail(counted: &mut Counted<'_>, objects: &[&str], path: &[&str]) -> Option<u64> {
+    // Most of what may be in the details is in none.
+    if counted.lacks(path) {
+        return None;
+    }
     let objects = objects.iter().filter(|object| !object.is_empty());
-    objects.into_iter().find_map(|object| {
-        let mut whole = [*object, "", ""];
-        whole
-            .get_mut(1..=path.len())?
-            .iter_mut()
-            .zip(path)
-            .for_each(|(place, name)| *place = name);
-        counted.count(&whole[..=path.len()])
+    objects.into_iter().find_map(|object| match path {
+        [name] => counted.count(&[object, name]),
+        [part, name] => counted.count(&[object, part, name]),
+        _ => None,
     })
 }
 
