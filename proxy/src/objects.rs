@@ -9,11 +9,12 @@ use std::sync::LazyLock;
 
 use farebox_pricing::event::{OBJECT_BYTES_MAX, OBJECTS_MAX};
 use farebox_pricing::evidence::Evidence;
+use memchr::memchr;
 use memchr::memmem::Finder;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::framing::quotes::any_quote;
+use crate::framing::quotes::{Letters, any_text};
 use crate::provider::{Class, Endpoint, Keeps};
 use crate::providers::facts;
 
@@ -63,16 +64,26 @@ static ESCAPED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00
 
 /// Whether a body may name anything: looked for in every body, so in one pass over its quotes.
 fn may_name(body: &[u8]) -> bool {
-    let begins_name = |quote: usize| {
-        let rest = &body[quote + 1..];
-        let is_there =
-            |name: &&str| rest.starts_with(name.as_bytes()) && rest.get(name.len()) == Some(&b'"');
-        // Their first letters; most of a body's texts begin otherwise.
-        matches!(rest, [b'c' | b'f' | b'i' | b'p' | b't' | b'v', ..])
-            && NAMING.iter().chain(&NAMING_ANYWHERE).any(is_there)
+    const FIRST: Letters = Letters::of(b"cfiptv");
+    let begins_name = |text: &[u8]| {
+        let is_there = |name: &&str| {
+            let name = name.as_bytes();
+            name.first() == text.first()
+                && text.get(name.len()) == Some(&b'"')
+                && text.starts_with(name)
+        };
+        NAMING.iter().chain(&NAMING_ANYWHERE).any(is_there)
     };
-    let is_letter = |at: usize| matches!(body.get(at + ESCAPED.needle().len()), Some(b'4'..=b'7'));
-    any_quote(body, begins_name) || ESCAPED.find_iter(body).any(is_letter)
+    any_text(body, FIRST, begins_name) || has_escaped_letter(body)
+}
+
+fn has_escaped_letter(body: &[u8]) -> bool {
+    // Few short bodies hold an escape at all, and this search takes longer to set up.
+    let Some(rest) = memchr(b'\\', body).and_then(|first| body.get(first..)) else {
+        return false;
+    };
+    let is_letter = |at: usize| matches!(rest.get(at + ESCAPED.needle().len()), Some(b'4'..=b'7'));
+    ESCAPED.find_iter(rest).any(is_letter)
 }
 
 /// Whether a call makes its answer itself. A call on something kept, and a socket that listens to

@@ -10,9 +10,35 @@ const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
 /// Bytes that are passed in one step where none of them is a quote.
 const STEP: usize = 32;
 
-/// Whether any quote is such a one, by its place.
+/// Small letters.
+#[derive(Clone, Copy, Debug)]
+pub struct Letters(u32);
+
+impl Letters {
+    /// Those of a text.
+    #[must_use]
+    pub const fn of(text: &[u8]) -> Self {
+        let mut letters = 0;
+        let mut rest = text;
+        while let [letter, behind @ ..] = rest {
+            letters |= 1 << (*letter - b'a');
+            rest = behind;
+        }
+        Self(letters)
+    }
+
+    /// Whether a byte is one of them.
+    #[inline]
+    #[must_use]
+    pub const fn hold(self, byte: u8) -> bool {
+        let place = byte.wrapping_sub(b'a') as u32;
+        place < 26 && self.0 >> place & 1 != 0
+    }
+}
+
+/// Whether what stands behind any quote is such a text; asked of those that begin with one of the letters.
 #[inline]
-pub fn any_quote(text: &[u8], mut is_it: impl FnMut(usize) -> bool) -> bool {
+pub fn any_text(text: &[u8], first: Letters, mut is_it: impl FnMut(&[u8]) -> bool) -> bool {
     let (steps, rest) = text.as_chunks::<STEP>();
     for (number, step) in steps.iter().enumerate() {
         // Without branches, so that the compiler makes a few vector instructions of it.
@@ -20,29 +46,46 @@ pub fn any_quote(text: &[u8], mut is_it: impl FnMut(usize) -> bool) -> bool {
             .iter()
             .fold(0, |has, byte| has | u8::from(*byte == b'"'))
             != 0;
-        if has_quote && any_in_words(step, number * STEP, &mut is_it) {
-            return true;
+        if has_quote {
+            let from = text.get(number * STEP..).unwrap_or_default();
+            if any_in_words(step.as_chunks().0, from, first, &mut is_it) {
+                return true;
+            }
         }
     }
-    any_in_words(rest, steps.len() * STEP, &mut is_it)
+    let (words, last) = rest.as_chunks();
+    if any_in_words(words, rest, first, &mut is_it) {
+        return true;
+    }
+    // Zeros behind the end are no quotes.
+    let mut word = [0; 8];
+    for (place, byte) in word.iter_mut().zip(last) {
+        *place = *byte;
+    }
+    any_in_words(&[word], last, first, &mut is_it)
 }
 
-fn any_in_words(text: &[u8], at: usize, is_it: &mut impl FnMut(usize) -> bool) -> bool {
-    let (words, rest) = text.as_chunks::<8>();
+/// The same for quotes in some words of eight bytes, with which `from` begins.
+fn any_in_words(
+    words: &[[u8; 8]],
+    from: &[u8],
+    first: Letters,
+    is_it: &mut impl FnMut(&[u8]) -> bool,
+) -> bool {
     for (number, word) in words.iter().enumerate() {
         let other = u64::from_le_bytes(*word) ^ (LOW_BITS * u64::from(b'"'));
         // Exact for each byte: its highest bit is set where all of its bits are zero.
         let mut marked = !(((other & !HIGH_BITS) + !HIGH_BITS) | other) & HIGH_BITS;
         while marked != 0 {
-            if is_it(at + number * 8 + (marked.trailing_zeros() / 8) as usize) {
+            let behind = number * 8 + (marked.trailing_zeros() / 8) as usize + 1;
+            // Half of the quotes end a text, and most of the rest begin otherwise.
+            if from.get(behind).is_some_and(|byte| first.hold(*byte)) && is_it(&from[behind..]) {
                 return true;
             }
             marked &= marked - 1;
         }
     }
-    let rest = rest.iter().enumerate();
-    rest.filter(|(_, byte)| **byte == b'"')
-        .any(|(offset, _)| is_it(at + words.len() * 8 + offset))
+    false
 }
 
 #[cfg(test)]
@@ -51,17 +94,37 @@ mod tests {
 
     use super::*;
 
+    const FIRST: Letters = Letters::of(b"xyabz");
+
     fn check(text: &[u8]) {
+        let place = |behind: &[u8]| text.len() - behind.len() - 1;
         let mut quotes = Vec::new();
-        let found = any_quote(text, |quote| {
-            quotes.push(quote);
+        let found = any_text(text, FIRST, |behind| {
+            quotes.push(place(behind));
             false
         });
-        let expected: Vec<_> = memchr::memchr_iter(b'"', text).collect();
+        let begins = |quote: &usize| text.get(quote + 1).is_some_and(|byte| FIRST.hold(*byte));
+        let expected: Vec<_> = memchr::memchr_iter(b'"', text).filter(begins).collect();
         assert_eq!(quotes, expected, "{text:?}");
         assert!(!found);
         for quote in expected {
-            assert!(any_quote(text, |at| at == quote), "{text:?}");
+            assert!(
+                any_text(text, FIRST, |behind| place(behind) == quote),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn texts_are_known_by_their_first_letter() {
+        let first = Letters::of(b"az");
+        for byte in 0..=u8::MAX {
+            assert_eq!(first.hold(byte), b"az".contains(&byte));
+            let text = [b"\"".as_slice(), &[byte], b"x\" \""].concat();
+            let is_found = any_text(&text, first, |behind| {
+                behind == [byte, b'x', b'"', b' ', b'"']
+            });
+            assert_eq!(is_found, first.hold(byte));
         }
     }
 
@@ -70,14 +133,15 @@ mod tests {
         for len in 0..140 {
             check("x".repeat(len).as_bytes());
             check(format!("{}\"", "x".repeat(len)).as_bytes());
-            check(format!("\"{}\"\n#!", "\u{a2}".repeat(len)).as_bytes());
+            check(format!("{}\"y", "x".repeat(len)).as_bytes());
+            check(format!("\"{}\"a\n#!", "\u{a2}".repeat(len)).as_bytes());
         }
     }
 
     proptest! {
         #[test]
         fn every_quote_is_found(
-            text in prop::collection::vec(prop_oneof![Just(b'"'), any::<u8>(), 0x20..0x24_u8], 0..100),
+            text in prop::collection::vec(prop_oneof![Just(b'"'), any::<u8>(), 0x20..0x24_u8, b'a'..b'd'], 0..100),
         ) {
             check(&text);
         }

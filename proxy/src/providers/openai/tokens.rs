@@ -3,7 +3,7 @@
 //! Input holds cached, cache-written, audio, image and video tokens; output holds reasoning, audio and image
 //! tokens. Endpoints name the same counts differently, and servers of the dialect mix the names.
 
-use crate::framing::quotes::any_quote;
+use crate::framing::quotes::{Letters, any_text};
 use crate::provider::Asked;
 use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted};
 use farebox_pricing::evidence::{Evidence, Json};
@@ -152,13 +152,13 @@ pub(crate) fn note_unbounded_input(evidence: &mut Evidence, asked: &Asked<'_>) {
         b"web_search",
         b"mcp\"",
     ];
+    const FIRST: Letters = Letters::of(b"ifpcwm");
     let body = asked.body.unwrap_or_default();
-    let is_named = |quote: usize| {
-        let rest = body.get(quote + 1..).unwrap_or_default();
-        matches!(rest, [b'i' | b'f' | b'p' | b'c' | b'w' | b'm', ..])
-            && ELSEWHERE.iter().any(|name| rest.starts_with(name))
+    let is_there = |text: &[u8]| {
+        let mut names = ELSEWHERE.iter();
+        names.any(|name| name.first() == text.first() && text.starts_with(name))
     };
-    if any_quote(body, is_named) {
+    if any_text(body, FIRST, is_there) {
         evidence.request.insert(UNBOUNDED_INPUT, true);
     }
 }
