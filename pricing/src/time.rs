@@ -26,6 +26,9 @@ impl std::error::Error for InvalidTimestamp {}
 /// The first millisecond of the year 1 and of the year 10000.
 const MILLIS_MIN: i64 = -62_135_596_800_000;
 const MILLIS_END: i64 = 253_402_300_800_000;
+const DAY_MILLIS: u64 = 86_400_000;
+/// From the first of March of the year 0 to the first day of the year 1.
+const DAYS_FROM_MARCH: u32 = 306;
 
 impl Timestamp {
     /// From milliseconds since the Unix epoch, clamped to the years 0001–9999.
@@ -55,31 +58,33 @@ impl Timestamp {
     /// The printed form. Made by hand: printing is on the path of every call, and a general formatter
     /// costs ten times as much.
     pub(crate) fn text(self) -> [u8; TEXT_LEN] {
-        // Howard Hinnant's `civil_from_days`.
-        let days = self.0.div_euclid(86_400_000);
-        let millis = self.0.rem_euclid(86_400_000);
-        let z = days + 719_468;
-        let era = z.div_euclid(146_097);
-        let day_of_era = z.rem_euclid(146_097);
-        let year_of_era =
-            (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let mp = (5 * day_of_year + 2) / 153;
-        let day = day_of_year - (153 * mp + 2) / 5 + 1;
-        let month = if mp < 10 { mp + 3 } else { mp - 9 };
-        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        // Counted from the first day of the year 1, nothing is below zero and all but one product fit 32 bits.
+        let millis = self.0.abs_diff(MILLIS_MIN);
+        let (days, millis) = ((millis / DAY_MILLIS) as u32, (millis % DAY_MILLIS) as u32);
+        // The algorithm of C. Neri and L. Schneider, "Euclidean affine functions and their application to
+        // calendar algorithms" (2023): years begin in March, so that the odd day is a year's last.
+        let quarters = 4 * (days + DAYS_FROM_MARCH) + 3;
+        let (century, of_century) = (quarters / 146_097, (quarters % 146_097) | 3);
+        let years = 2_939_745 * u64::from(of_century);
+        let (year_of_century, of_year) = ((years >> 32) as u32, years as u32 / 2_939_745 / 4);
+        let months = 2_141 * of_year + 197_913;
+        let (month, day) = (months >> 16, (months & 0xffff) / 2_141 + 1);
+        let is_next_year = of_year >= 306;
+        let year = 100 * century + year_of_century + u32::from(is_next_year);
+        let month = if is_next_year { month - 12 } else { month };
+        let seconds = millis / 1_000;
         let mut text = *b"0000-00-00T00:00:00.000Z";
         for (at, number) in [
             (0, year / 100),
             (2, year),
             (5, month),
             (8, day),
-            (11, millis / 3_600_000),
-            (14, millis / 60_000 % 60),
-            (17, millis / 1_000 % 60),
-            (20, millis % 1_000 / 10),
+            (11, seconds / 3_600),
+            (14, seconds / 60 % 60),
+            (17, seconds % 60),
+            (20, millis / 10),
         ] {
-            text[at..at + 2].copy_from_slice(&pair(number.unsigned_abs()));
+            text[at..at + 2].copy_from_slice(&pair(u64::from(number)));
         }
         // The remainder of ten fits a digit.
         text[22] = b'0' + (millis % 10) as u8;
@@ -131,6 +136,9 @@ mod tests {
     #[test]
     fn prints_as_jiff_does_on_known_days() {
         for (millis, text) in [
+            (MILLIS_MIN, "0001-01-01T00:00:00.000Z"),
+            (MILLIS_END - 1, "9999-12-31T23:59:59.999Z"),
+            (-2_203_891_200_001, "1900-02-28T23:59:59.999Z"),
             (0, "1970-01-01T00:00:00.000Z"),
             (951_782_400_000, "2000-02-29T00:00:00.000Z"),
             (1_795_317_480_123, "2026-11-22T03:18:00.123Z"),
