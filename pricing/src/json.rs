@@ -6,6 +6,7 @@ mod text;
 
 pub(crate) use digits::{Digits, pair};
 pub use text::Text;
+pub(crate) use text::{Room, uuid_text};
 
 /// The lowest bit of each of eight bytes.
 const LOW_BITS: u64 = 0x0101_0101_0101_0101;

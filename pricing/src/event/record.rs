@@ -5,17 +5,22 @@
 //! test. Each call writes two records, and a serializer that has to be ready for any value cost three times
 //! as much. Every field is named where it is taken apart: a new one does not compile without its line here.
 
-use serde_json::Value;
-use uuid::Uuid;
-
 use super::{Event, RateCards};
 use crate::evidence::{Counts, Evidence, Fact, Facts, UsageObject};
-use crate::json::Text;
+use crate::id::TenantId;
+use crate::json::{Room, Text, uuid_text};
 use crate::money::Decimal;
 use crate::usage::{Line, Usage};
+use serde_json::Value;
 
 /// Appends the record of an event.
 pub fn write(event: &Event, out: &mut Text) {
+    out.append(|room| record(event, room));
+}
+
+// By itself, so that the compiler does not read the whole event ahead of the loop that calls this.
+#[inline(never)]
+fn record<'a>(event: &Event, mut out: Room<'a>) -> Option<Room<'a>> {
     let Event {
         event_id,
         call_id,
@@ -83,161 +88,164 @@ pub fn write(event: &Event, out: &mut Text) {
         content_sha256,
     } = event;
 
-    id(out, b"{\"event_id\":\"", *event_id);
-    id(out, b",\"call_id\":\"", *call_id);
-    count(out, b",\"part\":", u64::from(*part));
-    flag(out, b",\"is_final\":", *is_final);
-    count(out, b",\"schema\":", u64::from(*schema));
+    let own_id = uuid_text(*event_id);
+    let first_id = match call_id == event_id {
+        // As nearly everywhere.
+        true => own_id,
+        false => uuid_text(*call_id),
+    };
+    out = out.put(b"{\"event_id\":\"")?.put(&own_id)?;
+    out = out.put(b"\",\"call_id\":\"")?.put(&first_id)?;
+    out = count(out, b"\",\"part\":", u64::from(*part))?;
+    out = flag(out, b",\"is_final\":", *is_final)?;
+    out = count(out, b",\"schema\":", u64::from(*schema))?;
 
-    match tenant_id {
-        Some(tenant) => text(out, b",\"tenant_id\":", tenant.as_str()),
-        None => out.put(b",\"tenant_id\":null"),
-    }
-    some_text(out, b",\"plan\":", plan);
-    some_text(out, b",\"customer_id\":", customer_id);
-    some_text(out, b",\"project\":", project);
-    some_text(out, b",\"agent\":", agent);
-    some_text(out, b",\"revision\":", revision);
-    some_text(out, b",\"session_id\":", session_id);
-    some_text(out, b",\"run_id\":", run_id);
-    some_text(out, b",\"span_id\":", span_id);
-    some_text(out, b",\"parent_span_id\":", parent_span_id);
-    some_text(out, b",\"section\":", section);
+    let tenant = tenant_id.as_ref().map(TenantId::as_str);
+    out = text_or_null(out, b",\"tenant_id\":", tenant)?;
+    out = some_text(out, b",\"plan\":", plan)?;
+    out = some_text(out, b",\"customer_id\":", customer_id)?;
+    out = some_text(out, b",\"project\":", project)?;
+    out = some_text(out, b",\"agent\":", agent)?;
+    out = some_text(out, b",\"revision\":", revision)?;
+    out = some_text(out, b",\"session_id\":", session_id)?;
+    out = some_text(out, b",\"run_id\":", run_id)?;
+    out = some_text(out, b",\"span_id\":", span_id)?;
+    out = some_text(out, b",\"parent_span_id\":", parent_span_id)?;
+    out = some_text(out, b",\"section\":", section)?;
     if !metadata.is_empty() {
-        out.put(b",\"metadata\":");
-        object(out, metadata, value);
+        out = out.put(b",\"metadata\":")?;
+        out = object(out, metadata, value)?;
     }
     if *synthetic {
-        out.put(b",\"synthetic\":true");
+        out = out.put(b",\"synthetic\":true")?;
     }
-    name(out, b",\"environment\":\"", environment.name());
-    name(out, b",\"attribution\":\"", attribution.name());
+    out = name(out, b",\"environment\":\"", environment.name())?;
+    out = name(out, b",\"attribution\":\"", attribution.name())?;
     if let Some(key_id) = key_id {
-        id(out, b",\"key_id\":\"", *key_id);
+        out = out
+            .put(b",\"key_id\":\"")?
+            .put(&uuid_text(*key_id))?
+            .put(b"\"")?;
     }
-    some_text(out, b",\"credential_id\":", credential_id);
-    name(out, b",\"paid_by\":\"", paid_by.name());
+    out = some_text(out, b",\"credential_id\":", credential_id)?;
+    out = name(out, b",\"paid_by\":\"", paid_by.name())?;
 
-    text(out, b",\"upstream\":", upstream);
-    text(out, b",\"provider\":", provider);
-    name(out, b",\"endpoint\":\"", endpoint.name());
-    some_text(out, b",\"region\":", region);
-    some_text(out, b",\"model_requested\":", model_requested);
-    some_text(out, b",\"model\":", model);
-    some_text(out, b",\"service_tier\":", service_tier);
+    out = text(out, b",\"upstream\":", upstream)?;
+    out = text(out, b",\"provider\":", provider)?;
+    out = name(out, b",\"endpoint\":\"", endpoint.name())?;
+    out = some_text(out, b",\"region\":", region)?;
+    out = some_text(out, b",\"model_requested\":", model_requested)?;
+    out = some_text(out, b",\"model\":", model)?;
+    out = some_text(out, b",\"service_tier\":", service_tier)?;
 
-    out.put(b",\"started_at\":\"");
-    out.put(&started_at.text());
+    out = out.put(b",\"started_at\":\"")?;
+    out = out.put(&started_at.text())?;
     if let Some(ended_at) = ended_at {
-        out.put(b"\",\"ended_at\":\"");
-        out.put(&ended_at.text());
+        out = out.put(b"\",\"ended_at\":\"")?;
+        out = out.put(&ended_at.text())?;
     }
-    out.put(b"\"");
-    some_decimal(out, b",\"ttfb_ms\":\"", *ttfb_ms);
-    some_decimal(out, b",\"ttft_ms\":\"", *ttft_ms);
-    some_decimal(out, b",\"duration_ms\":\"", *duration_ms);
-    some_decimal(out, b",\"overhead_ms\":\"", *overhead_ms);
+    out = out.put(b"\"")?;
+    out = some_decimal(out, b",\"ttfb_ms\":\"", *ttfb_ms)?;
+    out = some_decimal(out, b",\"ttft_ms\":\"", *ttft_ms)?;
+    out = some_decimal(out, b",\"duration_ms\":\"", *duration_ms)?;
+    out = some_decimal(out, b",\"overhead_ms\":\"", *overhead_ms)?;
 
-    some_count(out, b",\"status\":", status.map(u64::from));
-    name(out, b",\"ending\":\"", ending.name());
+    out = some_count(out, b",\"status\":", status.map(u64::from))?;
+    out = name(out, b",\"ending\":\"", ending.name())?;
     if *streaming {
-        out.put(b",\"streaming\":true");
+        out = out.put(b",\"streaming\":true")?;
     }
-    name(out, b",\"transport\":\"", transport.name());
-    some_count(out, b",\"request_bytes\":", *request_bytes);
-    some_count(out, b",\"response_bytes\":", *response_bytes);
+    out = name(out, b",\"transport\":\"", transport.name())?;
+    out = some_count(out, b",\"request_bytes\":", *request_bytes)?;
+    out = some_count(out, b",\"response_bytes\":", *response_bytes)?;
     if *request_amended {
-        out.put(b",\"request_amended\":true");
+        out = out.put(b",\"request_amended\":true")?;
     }
-    count(out, b",\"attempt\":", u64::from(*attempt));
-    some_count(out, b",\"client_retry\":", client_retry.map(u64::from));
+    out = count(out, b",\"attempt\":", u64::from(*attempt))?;
+    out = some_count(out, b",\"client_retry\":", client_retry.map(u64::from))?;
     if *sanitised {
-        out.put(b",\"sanitised\":true");
+        out = out.put(b",\"sanitised\":true")?;
     }
 
     if !lines.is_empty() {
-        out.put(b",\"lines\":");
-        array(out, lines, line);
+        out = out.put(b",\"lines\":")?;
+        out = array(out, lines, line)?;
     }
     if !usage.is_empty() {
-        out.put(b",\"usage\":");
-        quantities(out, usage);
+        out = out.put(b",\"usage\":")?;
+        out = quantities(out, usage)?;
     }
-    name(out, b",\"usage_source\":\"", usage_source.name());
-    some_text(out, b",\"usage_reason\":", usage_reason);
+    out = name(out, b",\"usage_source\":\"", usage_source.name())?;
+    out = some_text(out, b",\"usage_reason\":", usage_reason)?;
     if let Some(low) = usage_low {
-        out.put(b",\"usage_low\":");
-        quantities(out, low);
+        out = out.put(b",\"usage_low\":")?;
+        out = quantities(out, low)?;
     }
     if let Some(high) = usage_high {
-        out.put(b",\"usage_high\":");
-        quantities(out, high);
+        out = out.put(b",\"usage_high\":")?;
+        out = quantities(out, high)?;
     }
     if let Some(evidence) = evidence {
-        out.put(b",\"evidence\":");
-        seen(out, evidence);
+        out = out.put(b",\"evidence\":")?;
+        out = seen(out, evidence)?;
     }
     if let Some(claimed) = claimed_usd {
-        out.put(b",\"claimed_usd\":\"");
-        out.put_digits(&claimed.digits());
-        out.put(b"\"");
+        out = out.put(b",\"claimed_usd\":\"")?;
+        out = out.put_usd(*claimed)?;
+        out = out.put(b"\"")?;
     }
-    name(out, b",\"pricing\":\"", pricing.name());
+    out = name(out, b",\"pricing\":\"", pricing.name())?;
     let RateCards { cost, price } = rate_cards;
-    text_or_null(out, b",\"rate_cards\":{\"cost\":", cost.as_deref());
-    text_or_null(out, b",\"price\":", price.as_deref());
-    out.put(b"}");
+    out = text_or_null(out, b",\"rate_cards\":{\"cost\":", cost.as_deref())?;
+    out = text_or_null(out, b",\"price\":", price.as_deref())?;
+    out = out.put(b"}")?;
 
-    some_text(out, b",\"upstream_request_id\":", upstream_request_id);
-    some_text(out, b",\"response_id\":", response_id);
+    out = some_text(out, b",\"upstream_request_id\":", upstream_request_id)?;
+    out = some_text(out, b",\"response_id\":", response_id)?;
     if *original {
-        out.put(b",\"original\":true");
+        out = out.put(b",\"original\":true")?;
     }
     if !objects.is_empty() {
-        out.put(b",\"objects\":");
-        array(out, objects, |out, name| out.put_str(name));
+        out = out.put(b",\"objects\":")?;
+        out = array(out, objects, |out, name| out.put_str(name))?;
     }
 
-    some_text(out, b",\"node\":", node);
-    some_count(out, b",\"epoch\":", *epoch);
-    some_count(out, b",\"seq\":", *seq);
-    some_text(out, b",\"content_sha256\":", content_sha256);
-    out.put(b"}");
+    out = some_text(out, b",\"node\":", node)?;
+    out = some_count(out, b",\"epoch\":", *epoch)?;
+    out = some_count(out, b",\"seq\":", *seq)?;
+    out = some_text(out, b",\"content_sha256\":", content_sha256)?;
+    out.put(b"}")
 }
 
-fn line(out: &mut Text, line: &Line) {
+fn line<'a>(out: Room<'a>, line: &Line) -> Option<Room<'a>> {
     let Line {
         model,
         conditions,
         usage,
     } = line;
-    text(out, b"{\"model\":", model);
+    let mut out = text(out, b"{\"model\":", model)?;
     if !conditions.is_empty() {
-        out.put(b",\"conditions\":");
-        object(out, conditions, |out, text| out.put_str(text));
+        out = out.put(b",\"conditions\":")?;
+        out = object(out, conditions, |out, text| out.put_str(text))?;
     }
-    out.put(b",\"usage\":");
-    quantities(out, usage);
-    out.put(b"}");
+    out = out.put(b",\"usage\":")?;
+    quantities(out, usage)?.put(b"}")
 }
 
-fn quantities(out: &mut Text, usage: &Usage) {
+fn quantities<'a>(mut out: Room<'a>, usage: &Usage) -> Option<Room<'a>> {
+    if usage.is_empty() {
+        return out.put(b"{}");
+    }
     let mut opening = b"{\"";
     for (meter, quantity) in usage.iter() {
-        out.put(opening);
+        out = out.put(opening)?.put_plain(meter.name().as_bytes())?;
+        out = out.put(b"\":\"")?.put_decimal(quantity)?.put(b"\"")?;
         opening = b",\"";
-        out.put_plain(meter.name().as_bytes());
-        out.put(b"\":\"");
-        out.put_decimal(quantity);
-        out.put(b"\"");
     }
-    match usage.is_empty() {
-        true => out.put(b"{}"),
-        false => out.put(b"}"),
-    }
+    out.put(b"}")
 }
 
-fn seen(out: &mut Text, evidence: &Evidence) {
+fn seen<'a>(out: Room<'a>, evidence: &Evidence) -> Option<Room<'a>> {
     let Evidence {
         reader_version,
         route,
@@ -248,40 +256,36 @@ fn seen(out: &mut Text, evidence: &Evidence) {
         counts,
         flags,
     } = evidence;
-    count(out, b"{\"reader_version\":", u64::from(*reader_version));
+    let mut out = count(out, b"{\"reader_version\":", u64::from(*reader_version))?;
     if let Some(route) = route {
-        text(out, b",\"route\":", route);
+        out = text(out, b",\"route\":", route)?;
     }
     if !request.is_empty() {
-        out.put(b",\"request\":");
-        facts(out, request);
+        out = facts(out.put(b",\"request\":")?, request)?;
     }
     if !response.is_empty() {
-        out.put(b",\"response\":");
-        facts(out, response);
+        out = facts(out.put(b",\"response\":")?, response)?;
     }
     if !objects.is_empty() {
-        out.put(b",\"objects\":");
-        array(out, objects, |out, UsageObject { at, value }| {
-            text(out, b"{\"at\":", at);
-            out.put(b",\"value\":");
-            out.put(value.text().as_bytes());
-            out.put(b"}");
-        });
+        out = out.put(b",\"objects\":")?;
+        out = array(out, objects, |out, UsageObject { at, value }| {
+            let out = text(out, b"{\"at\":", at)?.put(b",\"value\":")?;
+            out.put_plain(value.text().as_bytes())?.put(b"}")
+        })?;
     }
     if !headers.is_empty() {
-        out.put(b",\"headers\":");
-        object(out, headers, |out, text| out.put_str(text));
+        out = out.put(b",\"headers\":")?;
+        out = object(out, headers, |out, text| out.put_str(text))?;
     }
-    counted(out, counts);
+    out = counted(out, counts)?;
     if !flags.is_empty() {
-        out.put(b",\"flags\":");
-        array(out, flags, |out, flag| out.put_str(flag));
+        out = out.put(b",\"flags\":")?;
+        out = array(out, flags, |out, flag| out.put_str(flag))?;
     }
-    out.put(b"}");
+    out.put(b"}")
 }
 
-fn counted(out: &mut Text, counts: &Counts) {
+fn counted<'a>(out: Room<'a>, counts: &Counts) -> Option<Room<'a>> {
     let Counts {
         request_bytes,
         response_bytes,
@@ -295,107 +299,105 @@ fn counted(out: &mut Text, counts: &Counts) {
         open_ms,
         unseen_ms,
     } = counts;
-    count(out, b",\"counts\":{\"request_bytes\":", *request_bytes);
-    count(out, b",\"response_bytes\":", *response_bytes);
-    count(out, b",\"frames\":", *frames);
-    count(out, b",\"output_frames\":", *output_frames);
-    flag(out, b",\"is_complete\":", *is_complete);
     let unless_zero = |count: &u64| Some(*count).filter(|count| *count > 0);
-    some_count(out, b",\"sent_frames\":", unless_zero(sent_frames));
-    some_count(out, b",\"audio_bytes\":", unless_zero(audio_bytes));
-    some_count(
-        out,
-        b",\"output_audio_bytes\":",
-        unless_zero(output_audio_bytes),
-    );
-    some_count(out, b",\"characters\":", unless_zero(characters));
-    some_count(out, b",\"open_ms\":", unless_zero(open_ms));
-    some_count(out, b",\"unseen_ms\":", unless_zero(unseen_ms));
-    out.put(b"}");
+    let mut out = count(out, b",\"counts\":{\"request_bytes\":", *request_bytes)?;
+    out = count(out, b",\"response_bytes\":", *response_bytes)?;
+    out = count(out, b",\"frames\":", *frames)?;
+    out = count(out, b",\"output_frames\":", *output_frames)?;
+    out = flag(out, b",\"is_complete\":", *is_complete)?;
+    out = some_count(out, b",\"sent_frames\":", unless_zero(sent_frames))?;
+    out = some_count(out, b",\"audio_bytes\":", unless_zero(audio_bytes))?;
+    let output_audio_bytes = unless_zero(output_audio_bytes);
+    out = some_count(out, b",\"output_audio_bytes\":", output_audio_bytes)?;
+    out = some_count(out, b",\"characters\":", unless_zero(characters))?;
+    out = some_count(out, b",\"open_ms\":", unless_zero(open_ms))?;
+    out = some_count(out, b",\"unseen_ms\":", unless_zero(unseen_ms))?;
+    out.put(b"}")
 }
 
-fn facts(out: &mut Text, facts: &Facts) {
-    out.put(b"{");
-    for (at, (name, fact)) in facts.iter().enumerate() {
-        if at > 0 {
-            out.put(b",");
-        }
-        out.put_str(name);
-        out.put(b":");
-        match fact {
-            Fact::Bool(true) => out.put(b"true"),
-            Fact::Bool(false) => out.put(b"false"),
+fn facts<'a>(mut out: Room<'a>, facts: &Facts) -> Option<Room<'a>> {
+    let mut opening = b"{";
+    for (name, fact) in facts.iter() {
+        out = out.put(opening)?.put_str(name)?.put(b":")?;
+        out = match fact {
+            Fact::Bool(is_on) => put_bool(out, *is_on),
             Fact::Count(count) => out.put_u64(*count),
             Fact::Number(number) => out.put_decimal(*number),
             Fact::Text(text) => out.put_str(text),
-        }
+        }?;
+        opening = b",";
     }
-    out.put(b"}");
+    out.put(b"}")
 }
 
 /// What a caller's own labels hold.
-fn value(out: &mut Text, whole: &Value) {
+fn value<'a>(out: Room<'a>, whole: &Value) -> Option<Room<'a>> {
     match whole {
         Value::Null => out.put(b"null"),
-        Value::Bool(true) => out.put(b"true"),
-        Value::Bool(false) => out.put(b"false"),
-        Value::Number(number) => out.put(number.as_str().as_bytes()),
+        Value::Bool(is_on) => put_bool(out, *is_on),
+        Value::Number(number) => out.put_plain(number.as_str().as_bytes()),
         Value::String(text) => out.put_str(text),
         Value::Array(items) => array(out, items, value),
         Value::Object(members) => object(out, members, value),
     }
 }
 
-fn array<'a, T: 'a>(
-    out: &mut Text,
-    items: impl IntoIterator<Item = &'a T>,
-    mut item: impl FnMut(&mut Text, &T),
-) {
-    out.put(b"[");
+fn array<'a, 't, T: 't>(
+    mut out: Room<'a>,
+    items: impl IntoIterator<Item = &'t T>,
+    item: impl for<'r> Fn(Room<'r>, &T) -> Option<Room<'r>>,
+) -> Option<Room<'a>> {
+    out = out.put(b"[")?;
     for (at, one) in items.into_iter().enumerate() {
         if at > 0 {
-            out.put(b",");
+            out = out.put(b",")?;
         }
-        item(out, one);
+        out = item(out, one)?;
     }
-    out.put(b"]");
+    out.put(b"]")
 }
 
-fn object<'a, T: 'a>(
-    out: &mut Text,
-    members: impl IntoIterator<Item = (&'a String, &'a T)>,
-    mut member: impl FnMut(&mut Text, &T),
-) {
-    out.put(b"{");
+fn object<'a, 't, T: 't>(
+    mut out: Room<'a>,
+    members: impl IntoIterator<Item = (&'t String, &'t T)>,
+    member: impl for<'r> Fn(Room<'r>, &T) -> Option<Room<'r>>,
+) -> Option<Room<'a>> {
+    out = out.put(b"{")?;
     for (at, (name, one)) in members.into_iter().enumerate() {
         if at > 0 {
-            out.put(b",");
+            out = out.put(b",")?;
         }
-        out.put_str(name);
-        out.put(b":");
-        member(out, one);
+        out = member(out.put_str(name)?.put(b":")?, one)?;
     }
-    out.put(b"}");
+    out.put(b"}")
 }
 
 // Inlined, the length of a member's name is a constant: a few moves instead of a call.
 
 #[inline(always)]
-fn text<const N: usize>(out: &mut Text, key: &[u8; N], text: &str) {
-    out.put(key);
-    out.put_str(text);
+fn text<'a, const N: usize>(out: Room<'a>, key: &[u8; N], text: &str) -> Option<Room<'a>> {
+    out.put(key)?.put_str(text)
 }
 
 #[inline(always)]
-fn some_text<const N: usize>(out: &mut Text, key: &[u8; N], some: &Option<String>) {
-    if let Some(some) = some {
-        text(out, key, some);
+fn some_text<'a, const N: usize>(
+    out: Room<'a>,
+    key: &[u8; N],
+    some: &Option<String>,
+) -> Option<Room<'a>> {
+    match some {
+        Some(some) => text(out, key, some),
+        None => Some(out),
     }
 }
 
 #[inline(always)]
-fn text_or_null<const N: usize>(out: &mut Text, key: &[u8; N], some: Option<&str>) {
-    out.put(key);
+fn text_or_null<'a, const N: usize>(
+    out: Room<'a>,
+    key: &[u8; N],
+    some: Option<&str>,
+) -> Option<Room<'a>> {
+    let out = out.put(key)?;
     match some {
         Some(text) => out.put_str(text),
         None => out.put(b"null"),
@@ -404,35 +406,34 @@ fn text_or_null<const N: usize>(out: &mut Text, key: &[u8; N], some: Option<&str
 
 /// A name of ours: nothing in it is escaped. The key brings the opening quote.
 #[inline(always)]
-fn name<const N: usize>(out: &mut Text, key: &[u8; N], name: &'static str) {
-    out.put(key);
-    out.put_plain(name.as_bytes());
-    out.put(b"\"");
+fn name<'a, const N: usize>(out: Room<'a>, key: &[u8; N], name: &'static str) -> Option<Room<'a>> {
+    out.put(key)?.put_plain(name.as_bytes())?.put(b"\"")
 }
 
 #[inline(always)]
-fn id<const N: usize>(out: &mut Text, key: &[u8; N], id: Uuid) {
-    out.put(key);
-    out.put_uuid(id);
-    out.put(b"\"");
+fn count<'a, const N: usize>(out: Room<'a>, key: &[u8; N], count: u64) -> Option<Room<'a>> {
+    out.put(key)?.put_u64(count)
 }
 
 #[inline(always)]
-fn count<const N: usize>(out: &mut Text, key: &[u8; N], count: u64) {
-    out.put(key);
-    out.put_u64(count);
-}
-
-#[inline(always)]
-fn some_count<const N: usize>(out: &mut Text, key: &[u8; N], some: Option<u64>) {
-    if let Some(some) = some {
-        count(out, key, some);
+fn some_count<'a, const N: usize>(
+    out: Room<'a>,
+    key: &[u8; N],
+    some: Option<u64>,
+) -> Option<Room<'a>> {
+    match some {
+        Some(some) => count(out, key, some),
+        None => Some(out),
     }
 }
 
 #[inline(always)]
-fn flag<const N: usize>(out: &mut Text, key: &[u8; N], is_set: bool) {
-    out.put(key);
+fn flag<'a, const N: usize>(out: Room<'a>, key: &[u8; N], is_set: bool) -> Option<Room<'a>> {
+    put_bool(out.put(key)?, is_set)
+}
+
+#[inline(always)]
+fn put_bool(out: Room<'_>, is_set: bool) -> Option<Room<'_>> {
     match is_set {
         true => out.put(b"true"),
         false => out.put(b"false"),
@@ -441,11 +442,14 @@ fn flag<const N: usize>(out: &mut Text, key: &[u8; N], is_set: bool) {
 
 /// The key brings the opening quote.
 #[inline(always)]
-fn some_decimal<const N: usize>(out: &mut Text, key: &[u8; N], some: Option<Decimal>) {
-    if let Some(decimal) = some {
-        out.put(key);
-        out.put_decimal(decimal);
-        out.put(b"\"");
+fn some_decimal<'a, const N: usize>(
+    out: Room<'a>,
+    key: &[u8; N],
+    some: Option<Decimal>,
+) -> Option<Room<'a>> {
+    match some {
+        Some(decimal) => out.put(key)?.put_decimal(decimal)?.put(b"\""),
+        None => Some(out),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::*;
 use crate::event::{
