@@ -284,11 +284,18 @@ fn price_by(
     let mut charges = Vec::with_capacity(quantities(lines));
     for line in lines {
         let mut model = None;
-        each_quantity(by, call, line, missing, |quantity| {
-            sums.add(quantity);
+        let terms = LineTerms::of(by, call, line, missing);
+        let sale = terms.sale(call);
+        for (meter, quantity) in line.usage.iter() {
+            let price = terms.rates.price(meter);
+            if price.is_none() && quantity.is_zero() {
+                continue;
+            }
+            let quantity = Quantity::priced(meter, quantity, price.as_ref(), &sale);
+            sums.add(quantity.cost_usd, quantity.sold.usd);
             let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
             charges.push(quantity.charge(model));
-        });
+        }
     }
     Priced::new(charges, sums.amounts(by, lines))
 }
@@ -296,7 +303,20 @@ fn price_by(
 fn amounts_by(by: &By<'_>, call: &Call<'_>, lines: &[Line]) -> Amounts {
     let mut sums = Sums::default();
     for line in lines {
-        each_quantity(by, call, line, &mut None, |quantity| sums.add(quantity));
+        let terms = LineTerms::of(by, call, line, &mut None);
+        let sale = terms.sale(call);
+        for (meter, quantity) in line.usage.iter() {
+            if quantity.is_zero() {
+                // Nothing stays nothing at any price; only whether there is one tells.
+                if terms.rates.have(meter) {
+                    sums.add(Some(Usd::ZERO), Some(Usd::ZERO));
+                }
+                continue;
+            }
+            let price = terms.rates.price(meter);
+            let quantity = Quantity::priced(meter, quantity, price.as_ref(), &sale);
+            sums.add(quantity.cost_usd, quantity.sold.usd);
+        }
     }
     sums.amounts(by, lines)
 }
@@ -305,42 +325,50 @@ fn quantities(lines: &[Line]) -> usize {
     lines.iter().map(|line| line.usage.len()).sum()
 }
 
-/// Calls `take` with each quantity of a line that is charged for, or should be.
-fn each_quantity<'a>(
-    by: &By<'a>,
-    call: &Call<'a>,
-    line: &'a Line,
-    missing: &mut Option<UnknownRevision>,
-    mut take: impl FnMut(&Quantity<'_, 'a>),
-) {
-    let input = whole_input(line);
-    let rates = by.card.map_or(Rates::None, |card| {
-        rates_of(by.cards, card, line, input, call.at, missing)
-    });
-    let (card, own_name) = rates.card_and_model();
-    let offer = by.selling.map(|rules| {
-        let line = ForSale {
-            provider: call.provider,
-            line,
-            input: input.ok(),
-            card: card.or(by.card),
-            own_name,
-        };
-        rules.offer(call.buyer, line, call.at)
-    });
-    let is_covered =
-        rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
-    let sale = Sale {
-        offer: offer.as_ref(),
-        paid_by: call.buyer.paid_by,
-        is_covered,
-    };
-    for (meter, quantity) in line.usage.iter() {
-        let price = rates.price(meter);
-        if price.is_none() && quantity.is_zero() {
-            continue;
+/// What holds for each quantity of a line. One of zero is charged for only where it has a price.
+struct LineTerms<'a> {
+    rates: Rates<'a>,
+    offer: Option<Offer<'a>>,
+    is_covered: bool,
+}
+
+impl<'a> LineTerms<'a> {
+    fn of(
+        by: &By<'a>,
+        call: &Call<'a>,
+        line: &'a Line,
+        missing: &mut Option<UnknownRevision>,
+    ) -> Self {
+        let input = whole_input(line);
+        let rates = by.card.map_or(Rates::None, |card| {
+            rates_of(by.cards, card, line, input, call.at, missing)
+        });
+        let (card, own_name) = rates.card_and_model();
+        let offer = by.selling.map(|rules| {
+            let line = ForSale {
+                provider: call.provider,
+                line,
+                input: input.ok(),
+                card: card.or(by.card),
+                own_name,
+            };
+            rules.offer(call.buyer, line, call.at)
+        });
+        let is_covered =
+            rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
+        Self {
+            rates,
+            offer,
+            is_covered,
         }
-        take(&Quantity::priced(meter, quantity, price.as_ref(), &sale));
+    }
+
+    fn sale(&self, call: &Call<'_>) -> Sale<'_, 'a> {
+        Sale {
+            offer: self.offer.as_ref(),
+            paid_by: call.buyer.paid_by,
+            is_covered: self.is_covered,
+        }
     }
 }
 
@@ -408,6 +436,15 @@ impl<'a> Rates<'a> {
         }
     }
 
+    /// Whether there is a price of the meter.
+    fn have(&self, meter: Meter) -> bool {
+        match self {
+            Self::None => false,
+            Self::Reported(..) => true,
+            Self::Selected(selection) => selection.has_rate(meter),
+        }
+    }
+
     fn is_reported(&self) -> bool {
         matches!(self, Self::Reported(..))
     }
@@ -443,11 +480,12 @@ impl Default for Sums {
 }
 
 impl Sums {
-    fn add(&mut self, quantity: &Quantity<'_, '_>) {
+    /// Adds what a quantity costs and what is billed for it.
+    fn add(&mut self, cost: Option<Usd>, billed: Option<Usd>) {
         self.quantities += 1;
-        let cost = self.cost.zip(quantity.cost_usd);
+        let cost = self.cost.zip(cost);
         self.cost = cost.and_then(|(sum, by)| sum.checked_add(by));
-        if let Some(by) = quantity.sold.usd {
+        if let Some(by) = billed {
             self.known += 1;
             self.billed = self.billed.and_then(|sum| sum.checked_add(by));
         }

@@ -260,12 +260,7 @@ impl<'a> Selection<'a> {
     /// The price of a meter.
     #[must_use]
     pub fn price(&self, meter: Meter) -> Option<Price<'a>> {
-        let chain = &self.card.fallbacks[meter as usize];
-        let mut sources = self.sources.iter().flatten();
-        let (source, rate) = sources.find_map(|source| {
-            let mut rates = chain.iter();
-            rates.find_map(|meter| Some((source, self.rate_in(source, *meter)?)))
-        })?;
+        let (source, rate) = self.rate(meter)?;
         let mut usd = rate.usd;
         let mut addons = 0;
         for (place, addon) in source.revision.addons.iter().enumerate() {
@@ -296,11 +291,29 @@ impl<'a> Selection<'a> {
         })
     }
 
+    /// Whether the meter has a rate.
+    pub(crate) fn has_rate(&self, meter: Meter) -> bool {
+        self.rate(meter).is_some()
+    }
+
+    /// The rate of a meter, and where it is from.
+    fn rate(&self, meter: Meter) -> Option<(&Source<'a>, &'a CompiledRate)> {
+        let chain = &self.card.fallbacks[meter as usize];
+        for source in self.sources.iter().flatten() {
+            for meter in chain {
+                if let Some(rate) = self.rate_in(source, *meter) {
+                    return Some((source, rate));
+                }
+            }
+        }
+        None
+    }
+
     fn rate_in(&self, source: &Source<'a>, meter: Meter) -> Option<&'a CompiledRate> {
-        let rates = &source.revision.rates;
-        let start = rates.partition_point(|rate| rate.meter < meter);
-        rates[start..]
-            .iter()
+        // A model has a handful of rates, in the order of meters: they are gone through sooner than halved.
+        let rates = source.revision.rates.iter();
+        rates
+            .skip_while(|rate| rate.meter < meter)
             .take_while(|rate| rate.meter == meter)
             .find(|rate| self.holds(rate.when))
     }

@@ -172,3 +172,39 @@ fn a_million_charges_do_not_drift() {
         ("0.00000035", "0.35")
     );
 }
+
+/// Rules of each kind, for one plan each.
+const RULES: &str = r#"{"schema": 1, "kind": "price", "rules": [
+    {"rule": "half more", "plan": "markup", "markup": "1.5"},
+    {"rule": "own", "plan": "fixed", "meters": ["output_tokens"], "usd": "20", "per": "1000000",
+        "round_up_to": "100", "minimum": "300"}
+]}"#;
+
+proptest! {
+    /// Quantities of nothing are not gone through where no charges are asked for.
+    #[test]
+    fn amounts_are_those_of_the_charges(
+        (provider, model) in proptest::sample::select(models()),
+        is_known in any::<bool>(),
+        mut usage in usage(),
+        nothing in proptest::collection::vec(any::<bool>(), 5),
+        plan in proptest::sample::select(vec![None, Some("markup"), Some("fixed")]),
+        paid_by in proptest::sample::select(PaidBy::ALL.to_vec()),
+    ) {
+        usage.push((WebSearches, 3));
+        for ((_, quantity), is_nothing) in usage.iter_mut().zip(nothing) {
+            *quantity *= u64::from(!is_nothing);
+        }
+        let model = if is_known { model.as_str() } else { "no such model" };
+        let rules = Arc::new(SellingRules::from_json(RULES).unwrap());
+        let cards = CardSet::built_in().with_selling(rules);
+        let buyer = Buyer { tenant: None, plan, paid_by };
+        let lines = [line_of(model, &usage)];
+        let priced = price(provider, &lines, &cards, buyer, at(NOW));
+        let amounts = amounts(provider, &lines, &cards, buyer, at(NOW));
+        prop_assert_eq!(amounts.cost_usd, priced.cost_usd);
+        prop_assert_eq!(amounts.billed_usd, priced.billed_usd);
+        prop_assert_eq!(amounts.pricing, priced.pricing);
+        prop_assert_eq!(amounts.rate_cards, priced.rate_cards);
+    }
+}
