@@ -121,7 +121,7 @@ impl<'a> Draft<'a> {
     ) -> Self {
         let mut sum = Hasher::new();
         let mut payload_bytes = 0;
-        for part in parts {
+        for part in parts.into_iter().filter(|part| !part.is_empty()) {
             sum.update(part);
             payload_bytes += part.len();
         }
@@ -173,9 +173,13 @@ impl<'a> Draft<'a> {
 }
 
 fn checksum(mut sum: Hasher, header: &[u8], offset: usize, nonce: u64) -> u32 {
-    sum.update(&header[8..HEADER_BYTES]);
-    sum.update(&(offset as u64).to_le_bytes());
-    sum.update(&nonce.to_le_bytes());
+    // All at once: several short pieces are summed byte by byte.
+    let mut rest = [0; HEADER_BYTES - 8 + 16];
+    let (fields, place) = rest.split_at_mut(HEADER_BYTES - 8);
+    fields.copy_from_slice(&header[8..HEADER_BYTES]);
+    place[..8].copy_from_slice(&(offset as u64).to_le_bytes());
+    place[8..].copy_from_slice(&nonce.to_le_bytes());
+    sum.update(&rest);
     sum.finalize()
 }
 
