@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::calls::Open;
 use super::record::{Draft, Kind};
 use super::recovery;
-use super::state::State;
+use super::state::{State, second_of};
 use super::{Orphan, Position, Refusal, Shared, Spool};
 
 /// An intent in the spool whose settlement is to come.
@@ -160,9 +160,9 @@ impl Spool {
         let settled = self.shared.with(|state| {
             state.accepts_rows()?;
             let position = state
-                .append_settling(&draft, ticket.event_id)
+                .append_settling(&draft)
                 .map_err(|error| failing(&error))?;
-            state.close(ticket.slot, position);
+            state.close(ticket.slot, ticket.event_id, position);
             Ok(position)
         });
         match settled {
@@ -195,9 +195,9 @@ impl Spool {
             state.accepts_calls()?;
             state.want(draft.bytes() as u64 + state.limits.keep)?;
             let position = state
-                .append_settling(&draft, ticket.event_id)
+                .append_settling(&draft)
                 .map_err(|error| failing(&error))?;
-            state.close(ticket.slot, position);
+            state.close(ticket.slot, ticket.event_id, position);
             let open = Open {
                 event_id: next_id,
                 intent: Some(position),
@@ -226,9 +226,11 @@ impl Spool {
         self.shared.with(|state| {
             state.accepts_rows()?;
             state.want(draft.bytes() as u64)?;
-            state
-                .append_settling(&draft, event_id)
-                .map_err(|error| failing(&error))
+            let position = state
+                .append_settling(&draft)
+                .map_err(|error| failing(&error))?;
+            state.queue(position, second_of(event_id));
+            Ok(position)
         })
     }
 

@@ -73,13 +73,14 @@ impl State {
         self.calls.insert(open)
     }
 
-    /// Closes a call whose settlement has been appended at `position`.
-    pub(super) fn close(&mut self, slot: u32, position: Position) {
+    /// Closes a call whose settlement has been appended at `position`, and queues that. The event stays counted by
+    /// its second: it was open, now it is unshipped.
+    pub(super) fn close(&mut self, slot: u32, event_id: Uuid, position: Position) {
         let Some(open) = self.calls.take(slot) else {
-            return;
+            return self.queue(position, second_of(event_id));
         };
+        self.queue_counted(position, second_of(open.event_id));
         self.reserved = self.reserved.saturating_sub(self.limits.reservation);
-        self.uncount_started(second_of(open.event_id));
         for old in [open.intent, open.checkpoint].into_iter().flatten() {
             self.unpin(old, position);
         }

@@ -191,24 +191,24 @@ impl State {
         Ok(Position::new(self.active.id(), offset))
     }
 
-    /// Appends a record that holds a settlement and queues it.
-    pub(super) fn append_settling(
-        &mut self,
-        draft: &Draft<'_>,
-        event_id: Uuid,
-    ) -> io::Result<Position> {
+    /// Appends a record that holds a settlement, which is then to be queued.
+    pub(super) fn append_settling(&mut self, draft: &Draft<'_>) -> io::Result<Position> {
         let position = self.append(draft, self.epoch, self.seq + 1)?;
         self.seq += 1;
-        self.queue(position, second_of(event_id));
         Ok(position)
     }
 
     /// Counts a settlement as unshipped and queues it behind the others.
     pub(super) fn queue(&mut self, position: Position, second: u32) {
+        self.count_started(second);
+        self.queue_counted(position, second);
+    }
+
+    /// Queues the settlement of an event that is counted by its second already.
+    pub(super) fn queue_counted(&mut self, position: Position, second: u32) {
         if let Some(segment) = self.segments.get_mut(&position.segment()) {
             segment.unshipped += 1;
         }
-        self.count_started(second);
         self.pending.push_back((position, second));
     }
 
