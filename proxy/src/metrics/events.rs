@@ -45,8 +45,35 @@ impl Hasher for Hashed {
     }
 }
 
+/// An odd number without a pattern in its bits: the golden ratio's.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// A hash of three short names. Begun with a secret of the process, so that callers cannot choose models that
+/// collide; there are no more series than the caps let in, so it need not be a strong one.
+fn hash_of(secret: u64, names: [&str; 3]) -> u64 {
+    let mix = |hash: u64, word: u64| {
+        let product = u128::from(hash ^ word) * u128::from(MULTIPLIER);
+        (product as u64) ^ ((product >> 64) as u64)
+    };
+    let mut hash = secret;
+    for name in names.map(str::as_bytes) {
+        hash = mix(hash, name.len() as u64);
+        for word in name.as_chunks().0 {
+            hash = mix(hash, u64::from_le_bytes(*word));
+        }
+        let last = match name.last_chunk() {
+            Some(last) => u64::from_le_bytes(*last),
+            None => name
+                .iter()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        hash = mix(hash, last);
+    }
+    hash
+}
+
 pub(super) struct Events {
-    hasher: RandomState,
+    secret: u64,
     shards: [Shard; SHARDS],
     upstream_errors: IntCounterVec,
 }
@@ -81,7 +108,7 @@ pub(super) struct EndpointTotals {
 impl Events {
     pub(super) fn new(upstream_errors: IntCounterVec) -> Self {
         Self {
-            hasher: RandomState::new(),
+            secret: RandomState::new().hash_one(()),
             shards: std::array::from_fn(|_| Shard::default()),
             upstream_errors,
         }
@@ -102,7 +129,7 @@ impl Events {
 
     /// Does it with the series, when there is one.
     fn with(&self, tenant: &str, provider: &str, model: &str, work: impl FnOnce(&Series)) -> bool {
-        let hash = self.hasher.hash_one((tenant, provider, model));
+        let hash = hash_of(self.secret, [tenant, provider, model]);
         let shard = self
             .shard(hash)
             .read()
@@ -113,7 +140,7 @@ impl Events {
     }
 
     fn make(&self, tenant: &str, provider: &str, model: &str) {
-        let hash = self.hasher.hash_one((tenant, provider, model));
+        let hash = hash_of(self.secret, [tenant, provider, model]);
         let mut shard = self
             .shard(hash)
             .write()
@@ -238,8 +265,58 @@ fn pico_of(amount: Option<Usd>) -> u128 {
         .unwrap_or(0)
 }
 
+/// Ten to each power up to [`SCALE_MAX`].
+const POWERS_OF_TEN: [u64; SCALE_MAX as usize + 1] = {
+    let mut powers = [1; SCALE_MAX as usize + 1];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
 fn units_of(quantity: Decimal) -> u128 {
-    let scale = u32::from(SCALE_MAX - quantity.scale());
-    u128::try_from(quantity.mantissa())
-        .map_or(0, |mantissa| mantissa.saturating_mul(10u128.pow(scale)))
+    let unit = u128::from(POWERS_OF_TEN[usize::from(SCALE_MAX - quantity.scale())]);
+    // Nearly all are small: of two words the product fits.
+    match u64::try_from(quantity.mantissa()) {
+        Ok(mantissa) => u128::from(mantissa) * unit,
+        Err(_) => {
+            u128::try_from(quantity.mantissa()).map_or(0, |mantissa| mantissa.saturating_mul(unit))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_quantity_is_counted_in_the_smallest_units(
+            mantissa in prop_oneof![any::<i64>().prop_map(i128::from), any::<i128>()],
+            scale in 0..=SCALE_MAX,
+        ) {
+            if let Ok(quantity) = Decimal::new(mantissa, scale) {
+                let units = 10_u128.pow(u32::from(SCALE_MAX - quantity.scale()));
+                let expected = u128::try_from(quantity.mantissa()).unwrap_or(0).saturating_mul(units);
+                prop_assert_eq!(units_of(quantity), expected);
+            }
+        }
+
+        #[test]
+        fn names_that_differ_in_one_place_have_other_hashes(
+            names: [String; 3], secret: u64, name in 0..3_usize, at: prop::sample::Index,
+        ) {
+            let mut other = names.clone();
+            let place = at.index(other[name].chars().count() + 1);
+            let place = other[name].char_indices().nth(place).map_or(other[name].len(), |(at, _)| at);
+            other[name].insert(place, 'x');
+            let hash = |names: &[String; 3]| hash_of(secret, names.each_ref().map(String::as_str));
+            prop_assert_eq!(hash(&names), hash(&names.clone()));
+            prop_assert_ne!(hash(&names), hash(&other));
+        }
+    }
 }

@@ -70,8 +70,8 @@ impl<const N: usize> Histogram<N> {
 /// Milliseconds with three decimals, as events have them; what is finer is cut off.
 fn micros_of(millis: Decimal) -> Option<u64> {
     let mantissa = u64::try_from(millis.mantissa()).ok()?;
-    match 3u32.checked_sub(millis.scale().into()) {
-        Some(scale) => mantissa.checked_mul(10u64.pow(scale)),
+    match [1_000, 100, 10, 1].get(usize::from(millis.scale())) {
+        Some(unit) => mantissa.checked_mul(*unit),
         None => Some(mantissa / 10u64.pow(u32::from(millis.scale()) - 3)),
     }
 }
