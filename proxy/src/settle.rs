@@ -221,7 +221,11 @@ impl Call {
         event.overhead_ms = self.clock.overhead();
         event.request_bytes = Some(evidence.counts.request_bytes);
         event.response_bytes = Some(evidence.counts.response_bytes);
-        event.model_requested = evidence.request_text("model").map(str::to_owned);
+        let requested = evidence.request_text("model");
+        // Nearly always the one it began with.
+        if event.model_requested.as_deref() != requested {
+            event.model_requested = requested.map(str::to_owned);
+        }
         event.model = evidence
             .response_text("model")
             .map(str::to_owned)
