@@ -284,18 +284,18 @@ fn price_by(
     let mut charges = Vec::with_capacity(quantities(lines));
     for line in lines {
         let mut model = None;
-        let terms = LineTerms::of(by, call, line, missing);
-        let sale = terms.sale(call);
-        for (meter, quantity) in line.usage.iter() {
-            let price = terms.rates.price(meter);
-            if price.is_none() && quantity.is_zero() {
-                continue;
+        with_terms(by, call, line, missing, |rates, sale| {
+            for (meter, quantity) in line.usage.iter() {
+                let price = rates.price(meter);
+                if price.is_none() && quantity.is_zero() {
+                    continue;
+                }
+                let quantity = Quantity::priced(meter, quantity, price.as_ref(), sale);
+                sums.add(quantity.cost_usd, quantity.sold.usd);
+                let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
+                charges.push(quantity.charge(model));
             }
-            let quantity = Quantity::priced(meter, quantity, price.as_ref(), &sale);
-            sums.add(quantity.cost_usd, quantity.sold.usd);
-            let model = model.get_or_insert_with(|| Arc::from(line.model.as_str()));
-            charges.push(quantity.charge(model));
-        }
+        });
     }
     Priced::new(charges, sums.amounts(by, lines))
 }
@@ -303,20 +303,20 @@ fn price_by(
 fn amounts_by(by: &By<'_>, call: &Call<'_>, lines: &[Line]) -> Amounts {
     let mut sums = Sums::default();
     for line in lines {
-        let terms = LineTerms::of(by, call, line, &mut None);
-        let sale = terms.sale(call);
-        for (meter, quantity) in line.usage.iter() {
-            if quantity.is_zero() {
-                // Nothing stays nothing at any price; only whether there is one tells.
-                if terms.rates.have(meter) {
-                    sums.add(Some(Usd::ZERO), Some(Usd::ZERO));
+        with_terms(by, call, line, &mut None, |rates, sale| {
+            for (meter, quantity) in line.usage.iter() {
+                if quantity.is_zero() {
+                    // Nothing stays nothing at any price; only whether there is one tells.
+                    if rates.have(meter) {
+                        sums.add(Some(Usd::ZERO), Some(Usd::ZERO));
+                    }
+                    continue;
                 }
-                continue;
+                let price = rates.price(meter);
+                let quantity = Quantity::priced(meter, quantity, price.as_ref(), sale);
+                sums.add(quantity.cost_usd, quantity.sold.usd);
             }
-            let price = terms.rates.price(meter);
-            let quantity = Quantity::priced(meter, quantity, price.as_ref(), &sale);
-            sums.add(quantity.cost_usd, quantity.sold.usd);
-        }
+        });
     }
     sums.amounts(by, lines)
 }
@@ -325,51 +325,39 @@ fn quantities(lines: &[Line]) -> usize {
     lines.iter().map(|line| line.usage.len()).sum()
 }
 
-/// What holds for each quantity of a line. One of zero is charged for only where it has a price.
-struct LineTerms<'a> {
-    rates: Rates<'a>,
-    offer: Option<Offer<'a>>,
-    is_covered: bool,
-}
-
-impl<'a> LineTerms<'a> {
-    fn of(
-        by: &By<'a>,
-        call: &Call<'a>,
-        line: &'a Line,
-        missing: &mut Option<UnknownRevision>,
-    ) -> Self {
-        let input = whole_input(line);
-        let rates = by.card.map_or(Rates::None, |card| {
-            rates_of(by.cards, card, line, input, call.at, missing)
-        });
-        let (card, own_name) = rates.card_and_model();
-        let offer = by.selling.map(|rules| {
-            let line = ForSale {
-                provider: call.provider,
-                line,
-                input: input.ok(),
-                card: card.or(by.card),
-                own_name,
-            };
-            rules.offer(call.buyer, line, call.at)
-        });
-        let is_covered =
-            rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
-        Self {
-            rates,
-            offer,
-            is_covered,
-        }
-    }
-
-    fn sale(&self, call: &Call<'_>) -> Sale<'_, 'a> {
-        Sale {
-            offer: self.offer.as_ref(),
-            paid_by: call.buyer.paid_by,
-            is_covered: self.is_covered,
-        }
-    }
+/// Does it with what holds for each quantity of a line: its rates and how it is sold. A quantity of zero is charged
+/// for only where it has a price.
+#[inline(always)]
+fn with_terms<'a>(
+    by: &By<'a>,
+    call: &Call<'a>,
+    line: &'a Line,
+    missing: &mut Option<UnknownRevision>,
+    work: impl FnOnce(&Rates<'a>, &Sale<'_, 'a>),
+) {
+    let input = whole_input(line);
+    let rates = by.card.map_or(Rates::None, |card| {
+        rates_of(by.cards, card, line, input, call.at, missing)
+    });
+    let (card, own_name) = rates.card_and_model();
+    let offer = by.selling.map(|rules| {
+        let line = ForSale {
+            provider: call.provider,
+            line,
+            input: input.ok(),
+            card: card.or(by.card),
+            own_name,
+        };
+        rules.offer(call.buyer, line, call.at)
+    });
+    let is_covered =
+        rates.is_reported() && offer.as_ref().is_some_and(|offer| has_fixed(offer, line));
+    let sale = Sale {
+        offer: offer.as_ref(),
+        paid_by: call.buyer.paid_by,
+        is_covered,
+    };
+    work(&rates, &sale);
 }
 
 /// Whether a fixed price holds for a quantity of the line.

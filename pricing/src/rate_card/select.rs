@@ -215,10 +215,12 @@ const WHOLE_INPUT_BITS: u64 = {
 /// The input that bounds are compared with: the line's own, cached and written tokens included, or that
 /// of the largest of the requests that the line is a sum of.
 pub(crate) fn whole_input(line: &Line) -> Result<Decimal, Unpriced<'_>> {
-    let of_input = |(meter, _): &(Meter, Decimal)| WHOLE_INPUT_BITS & bit(*meter) != 0;
-    let input = line.usage.iter().filter(of_input);
-    let input = Decimal::checked_sum(input.map(|(_, quantity)| quantity));
-    let input = input.ok_or(Unpriced::TooLarge)?;
+    let mut input = Decimal::ZERO;
+    for (meter, quantity) in line.usage.iter() {
+        if WHOLE_INPUT_BITS & bit(meter) != 0 && !quantity.is_zero() {
+            input = input.checked_add(quantity).ok_or(Unpriced::TooLarge)?;
+        }
+    }
     if line.conditions.is_empty() {
         return Ok(input);
     }
@@ -299,14 +301,11 @@ impl<'a> Selection<'a> {
     /// The rate of a meter, and where it is from.
     fn rate(&self, meter: Meter) -> Option<(&Source<'a>, &'a CompiledRate)> {
         let chain = &self.card.fallbacks[meter as usize];
-        for source in self.sources.iter().flatten() {
-            for meter in chain {
-                if let Some(rate) = self.rate_in(source, *meter) {
-                    return Some((source, rate));
-                }
-            }
-        }
-        None
+        let mut sources = self.sources.iter().flatten();
+        sources.find_map(|source| {
+            let mut rates = chain.iter();
+            rates.find_map(|meter| Some((source, self.rate_in(source, *meter)?)))
+        })
     }
 
     fn rate_in(&self, source: &Source<'a>, meter: Meter) -> Option<&'a CompiledRate> {
