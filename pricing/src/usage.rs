@@ -23,9 +23,8 @@ macro_rules! meters {
             /// The name in JSON, SQL and metrics.
             #[must_use]
             pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $name,)+
-                }
+                const NAMES: &[&str] = &[$($name,)+];
+                NAMES[self as usize]
             }
         }
 

@@ -232,17 +232,15 @@ fn line<'a>(out: Room<'a>, line: &Line) -> Option<Room<'a>> {
     quantities(out, usage)?.put(b"}")
 }
 
-fn quantities<'a>(mut out: Room<'a>, usage: &Usage) -> Option<Room<'a>> {
-    if usage.is_empty() {
-        return out.put(b"{}");
-    }
-    let mut opening = b"{\"";
-    for (meter, quantity) in usage.iter() {
-        out = out.put(opening)?.put_plain(meter.name().as_bytes())?;
-        out = out.put(b"\":\"")?.put_decimal(quantity)?.put(b"\"")?;
-        opening = b",\"";
-    }
-    out.put(b"}")
+fn quantities<'a>(out: Room<'a>, usage: &Usage) -> Option<Room<'a>> {
+    let out = out.put_list(b'{', |mut out| {
+        for (meter, quantity) in usage.iter() {
+            out = out.put(b",\"")?.put_plain(meter.name().as_bytes())?;
+            out = out.put(b"\":\"")?.put_decimal(quantity)?.put(b"\"")?;
+        }
+        Some(out)
+    });
+    out?.put(b"}")
 }
 
 fn seen<'a>(out: Room<'a>, evidence: &Evidence) -> Option<Room<'a>> {
@@ -315,19 +313,20 @@ fn counted<'a>(out: Room<'a>, counts: &Counts) -> Option<Room<'a>> {
     out.put(b"}")
 }
 
-fn facts<'a>(mut out: Room<'a>, facts: &Facts) -> Option<Room<'a>> {
-    let mut opening = b"{";
-    for (name, fact) in facts.iter() {
-        out = out.put(opening)?.put_str(name)?.put(b":")?;
-        out = match fact {
-            Fact::Bool(is_on) => put_bool(out, *is_on),
-            Fact::Count(count) => out.put_u64(*count),
-            Fact::Number(number) => out.put_decimal(*number),
-            Fact::Text(text) => out.put_str(text),
-        }?;
-        opening = b",";
-    }
-    out.put(b"}")
+fn facts<'a>(out: Room<'a>, facts: &Facts) -> Option<Room<'a>> {
+    let out = out.put_list(b'{', |mut out| {
+        for (name, fact) in facts.iter() {
+            out = out.put(b",")?.put_str(name)?.put(b":")?;
+            out = match fact {
+                Fact::Bool(is_on) => put_bool(out, *is_on),
+                Fact::Count(count) => out.put_u64(*count),
+                Fact::Number(number) => out.put_decimal(*number),
+                Fact::Text(text) => out.put_str(text),
+            }?;
+        }
+        Some(out)
+    });
+    out?.put(b"}")
 }
 
 /// What a caller's own labels hold.
@@ -343,33 +342,32 @@ fn value<'a>(out: Room<'a>, whole: &Value) -> Option<Room<'a>> {
 }
 
 fn array<'a, 't, T: 't>(
-    mut out: Room<'a>,
+    out: Room<'a>,
     items: impl IntoIterator<Item = &'t T>,
     item: impl for<'r> Fn(Room<'r>, &T) -> Option<Room<'r>>,
 ) -> Option<Room<'a>> {
-    out = out.put(b"[")?;
-    for (at, one) in items.into_iter().enumerate() {
-        if at > 0 {
-            out = out.put(b",")?;
+    let out = out.put_list(b'[', |mut out| {
+        for one in items {
+            out = item(out.put(b",")?, one)?;
         }
-        out = item(out, one)?;
-    }
-    out.put(b"]")
+        Some(out)
+    });
+    out?.put(b"]")
 }
 
 fn object<'a, 't, T: 't>(
-    mut out: Room<'a>,
+    out: Room<'a>,
     members: impl IntoIterator<Item = (&'t String, &'t T)>,
     member: impl for<'r> Fn(Room<'r>, &T) -> Option<Room<'r>>,
 ) -> Option<Room<'a>> {
-    out = out.put(b"{")?;
-    for (at, (name, one)) in members.into_iter().enumerate() {
-        if at > 0 {
-            out = out.put(b",")?;
+    let out = out.put_list(b'{', |mut out| {
+        for (name, one) in members {
+            out = out.put(b",")?.put_str(name)?.put(b":")?;
+            out = member(out, one)?;
         }
-        out = member(out.put_str(name)?.put(b":")?, one)?;
-    }
-    out.put(b"}")
+        Some(out)
+    });
+    out?.put(b"}")
 }
 
 // Inlined, the length of a member's name is a constant: a few moves instead of a call.

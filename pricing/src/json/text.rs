@@ -103,6 +103,21 @@ impl<'a> Room<'a> {
         self.behind(text.len() + 2)
     }
 
+    /// A list of items that each begin with a comma: the opening is laid over the first.
+    #[inline(always)]
+    pub(crate) fn put_list(
+        self,
+        opening: u8,
+        items: impl for<'r> FnOnce(Room<'r>) -> Option<Room<'r>>,
+    ) -> Option<Self> {
+        let Self(list) = self;
+        let left = items(Room(&mut *list))?.0.len();
+        let written = list.len() - left;
+        *list.first_mut()? = opening;
+        // A list without items is its opening all the same.
+        Self(list).behind(written.max(1))
+    }
+
     /// A text in which nothing is escaped, as it is.
     pub(crate) fn put_plain(self, text: &[u8]) -> Option<Self> {
         let (room, rest) = self.0.split_at_mut_checked(text.len())?;
