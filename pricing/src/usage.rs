@@ -22,7 +22,7 @@ macro_rules! meters {
 
             /// The name in JSON, SQL and metrics.
             #[must_use]
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 const NAMES: &[&str] = &[$($name,)+];
                 NAMES[self as usize]
             }

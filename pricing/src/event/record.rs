@@ -10,7 +10,7 @@ use crate::evidence::{Counts, Evidence, Fact, Facts, UsageObject};
 use crate::id::TenantId;
 use crate::json::{Room, Text, uuid_text};
 use crate::money::Decimal;
-use crate::usage::{Line, Usage};
+use crate::usage::{Line, Meter, Usage};
 use serde_json::Value;
 
 /// Appends the record of an event.
@@ -235,13 +235,34 @@ fn line<'a>(out: Room<'a>, line: &Line) -> Option<Room<'a>> {
 fn quantities<'a>(out: Room<'a>, usage: &Usage) -> Option<Room<'a>> {
     let out = out.put_list(b'{', |mut out| {
         for (meter, quantity) in usage.iter() {
-            out = out.put(b",\"")?.put_plain(meter.name().as_bytes())?;
-            out = out.put(b"\":\"")?.put_decimal(quantity)?.put(b"\"")?;
+            let (key, len) = &METER_KEYS[meter as usize];
+            out = out.put_start(key, usize::from(*len))?;
+            out = out.put_decimal(quantity)?.put(b"\"")?;
         }
         Some(out)
     });
     out?.put(b"}")
 }
+
+/// `,"input_tokens":"` and its length, of each meter.
+const METER_KEYS: [([u8; 32], u8); Meter::ALL.len()] = {
+    let mut keys = [([0; 32], 0); Meter::ALL.len()];
+    let mut meter = 0;
+    while meter < keys.len() {
+        let name = Meter::ALL[meter].name().as_bytes();
+        let (key, len) = &mut keys[meter];
+        (key[0], key[1]) = (b',', b'"');
+        let mut at = 0;
+        while at < name.len() {
+            key[2 + at] = name[at];
+            at += 1;
+        }
+        (key[2 + at], key[3 + at], key[4 + at]) = (b'"', b':', b'"');
+        *len = at as u8 + 5;
+        meter += 1;
+    }
+    keys
+};
 
 fn seen<'a>(out: Room<'a>, evidence: &Evidence) -> Option<Room<'a>> {
     let Evidence {

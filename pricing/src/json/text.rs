@@ -71,6 +71,13 @@ impl<'a> Room<'a> {
         Some(Self(rest))
     }
 
+    /// The first so many of some bytes. All are copied: what is behind those is written over.
+    #[inline(always)]
+    pub(crate) fn put_start<const N: usize>(self, bytes: &[u8; N], len: usize) -> Option<Self> {
+        *self.0.first_chunk_mut()? = *bytes;
+        self.behind(len)
+    }
+
     /// A string with its quotes, escaped as JSON needs it.
     pub(crate) fn put_str(self, text: &str) -> Option<Self> {
         let text = text.as_bytes();
