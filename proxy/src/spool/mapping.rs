@@ -150,7 +150,7 @@ impl Writer {
             let start = self.mapping.raw.as_mut_ptr().add(offset);
             std::ptr::copy_nonoverlapping(header.as_ptr().add(4), start.add(4), HEADER_BYTES - 4);
             let mut to = start.add(HEADER_BYTES);
-            for part in draft.parts() {
+            for part in draft.parts().iter().filter(|part| !part.is_empty()) {
                 std::ptr::copy_nonoverlapping(part.as_ptr(), to, part.len());
                 to = to.add(part.len());
             }
