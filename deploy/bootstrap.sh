@@ -2,7 +2,7 @@
 # Installs what building and running Farebox needs and this machine lacks.
 # As root with apt, or with Homebrew on macOS; otherwise it prints the exact line and exits 3.
 #
-#   deploy/bootstrap.sh [demo|test|bench]     what the machine is to do; default demo
+#   deploy/bootstrap.sh [demo|test|bench|profile]     what the machine is to do; default demo
 set -eu
 
 purpose=${1:-demo}
@@ -31,6 +31,16 @@ if [ "$purpose" = test ]; then
 fi
 if [ "$purpose" = bench ]; then
     command -v nginx >/dev/null 2>&1 || need "nginx, the yardstick" nginx-light nginx
+fi
+# Debian's own `llvm` is too old for the counts that Rust's writes.
+has_profdata() {
+    for tool in /usr/bin/llvm-profdata-19 /usr/bin/llvm-profdata-2?; do
+        [ -x "$tool" ] && return 0
+    done
+    [ "$(uname)" = Darwin ] && command -v llvm-profdata >/dev/null 2>&1
+}
+if [ "$purpose" = profile ]; then
+    has_profdata || need "llvm-profdata 19 or newer, which merges the counts" llvm-19 llvm
 fi
 if ! command -v cargo >/dev/null 2>&1; then
     echo "missing: Rust 1.95 or newer; install it with: curl https://sh.rustup.rs -sSf | sh -s -- -y" >&2

@@ -61,7 +61,7 @@ pub(crate) struct Subject {
 pub(crate) const PATH: &str = "/openai/v1/chat/completions";
 
 impl Subject {
-    fn target(&self, is_tls: bool, ask: Ask) -> Result<Target> {
+    pub(crate) fn target(&self, is_tls: bool, ask: Ask) -> Result<Target> {
         let (address, ca) = if is_tls {
             (self.tls, Some(self.ca.as_path()))
         } else {
@@ -126,7 +126,7 @@ pub(crate) async fn run(options: Options) -> Result<()> {
     shipped
 }
 
-async fn start_upstream() -> Result<(Child, SocketAddr)> {
+pub(crate) async fn start_upstream() -> Result<(Child, SocketAddr)> {
     let mut child = Command::new(std::env::current_exe()?)
         .arg("upstream")
         .stdin(Stdio::null())

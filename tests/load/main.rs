@@ -19,6 +19,7 @@ mod nginx;
 mod ours;
 mod rounds;
 mod table;
+mod train;
 mod upstream;
 
 /// A load generator for Farebox.
@@ -84,6 +85,8 @@ enum Command {
     },
     /// Puts the proxy beside nginx and prints the table.
     Bench(bench::Options),
+    /// Sends a mix of calls through a deployment that counts which of its code runs.
+    Train(train::Options),
     /// Ships events to a collector as fast as it takes them, and prints what it and Postgres use.
     Ingest(ingest::Options),
 }
@@ -143,6 +146,7 @@ fn main() -> Result<()> {
             }
             Command::Bench(options) => bench::run(options).await,
             Command::Ingest(options) => ingest::run(options).await,
+            Command::Train(options) => train::run(options).await,
         }
     })
 }

@@ -40,6 +40,18 @@ impl Ours {
         Ok(Self { stack, key })
     }
 
+    /// Lets the events be taken.
+    pub(crate) async fn start_collector(&mut self) -> Result<()> {
+        self.stack.start_collector().await
+    }
+
+    /// Ends both in order.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.stack.proxy()?.stop().await?;
+        self.stack.collector()?.stop().await?;
+        Ok(())
+    }
+
     /// As the bench sees it.
     pub(crate) fn subject(&mut self) -> Result<Subject> {
         Ok(Subject {
