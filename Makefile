@@ -46,7 +46,7 @@ bootstrap: ## install what is missing (root: apt; macOS: Homebrew), or say the l
 build: bootstrap ## build the release binary
 	@$(CARGO) build --release --locked -p farebox
 
-dist: bootstrap ## build the binary for production: slower to build, a third cheaper to run
+dist: bootstrap ## build the binary for production, laid out by counts of what runs: slower to build, cheaper to run
 	@mkdir -p $(TARGET) && cp $(PROFILE) $(COUNTED)
 	@RUSTFLAGS="$(RUSTFLAGS) -Cprofile-use=$(COUNTED)" $(CARGO) build --profile dist --locked --target $(HOST) -p farebox
 	@echo $(DIST)
