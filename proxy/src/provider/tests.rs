@@ -533,3 +533,16 @@ fn every_route_that_costs_is_read() {
         }
     }
 }
+
+#[test]
+fn headers_are_named_as_they_are_compared() {
+    let is_lower = |name: &str| http::HeaderName::from_lowercase(name.as_bytes()).is_ok();
+    for provider in ALL {
+        assert!(is_lower(provider.request_id_header), "{}", provider.name);
+        for endpoint in provider.endpoints {
+            for name in endpoint.answer_headers {
+                assert!(is_lower(name), "{}: {name}", provider.name);
+            }
+        }
+    }
+}
