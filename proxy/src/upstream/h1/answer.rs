@@ -44,6 +44,10 @@ pub(super) fn parse(read: &[u8], is_head_request: bool) -> Result<(Head, usize),
     let len = match parsed {
         Ok(httparse::Status::Complete(len)) if len <= HEAD_BYTES_MAX => len,
         Ok(httparse::Status::Complete(_)) => return Err(HeadError::Malformed("head too large")),
+        // Empty lines before a head are passed over, however its end was looked for.
+        Ok(httparse::Status::Partial) if read.len() > HEAD_BYTES_MAX => {
+            return Err(HeadError::Malformed("head too large"));
+        }
         Ok(httparse::Status::Partial) => return Err(HeadError::Partial),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(HeadError::Malformed("too many header fields"));

@@ -375,6 +375,21 @@ fn a_head_comes_in_whatever_pieces_and_what_follows_is_the_body() {
     }
 }
 
+#[test]
+fn a_head_that_never_ends_is_refused_whatever_stands_before_it() {
+    for before in ["", "\r\n\r\n"] {
+        let mut reading = Reading::new();
+        let first = format!("{before}HTTP/1.1 200 OK\r\nx: ");
+        assert!(reading.head_of(first.as_bytes()).unwrap().is_none());
+        let more = [b'a'; 16 * 1024];
+        let refused = (0..32).find_map(|_| reading.head_of(&more).err());
+        assert!(
+            matches!(refused, Some(Broken::Malformed("head too large"))),
+            "{refused:?}"
+        );
+    }
+}
+
 proptest! {
     #[test]
     fn no_bytes_of_a_head_panic_or_are_read_twice(
