@@ -296,9 +296,7 @@ impl Pool {
                 slot.idle.pop()?
             };
             if now.saturating_duration_since(idle.since) > self.keepalive {
-                // The newest one is too old, so all are.
-                self.slot(index).idle.clear();
-                return None;
+                continue;
             }
             // A poll tells whether the upstream has closed it meanwhile.
             let is_open =

@@ -63,7 +63,8 @@ pub(super) struct Connection {
     wire: UpstreamWire,
     upload: Upload,
     reading: Reading,
-    /// Of the wait for an answer's head. It stays with the connection: a call that finds one armed arms none.
+    /// Of the wait for an answer's head. It stays with the connection: a call that finds one armed arms none. Until it
+    /// runs out it may wake a task that is over, which costs a turn and keeps no more of it than its place.
     bound: Bound,
 }
 
@@ -286,7 +287,12 @@ impl Reading {
         let mut unused = std::mem::take(&mut self.unused);
         unused.extend_from_slice(read);
         let (head, used) = self.take_head(&unused)?;
-        self.keep_behind(unused, used);
+        if head.is_some() {
+            // A part of the buffer would keep the head with it.
+            self.unused = BytesMut::from(unused.get(used..).unwrap_or_default());
+        } else {
+            self.keep_behind(unused, used);
+        }
         Ok(head)
     }
 
