@@ -123,6 +123,16 @@ impl std::error::Error for InvalidDecimal {}
 pub const DIGITS_MAX: u32 = 36;
 /// Digits a [`Decimal`] keeps behind the point.
 pub const SCALE_MAX: u8 = 18;
+/// How many units of each scale up to [`SCALE_MAX`] make one: ten to its power.
+pub const UNITS: [u64; SCALE_MAX as usize + 1] = {
+    let mut units = [1; SCALE_MAX as usize + 1];
+    let mut scale = 1;
+    while scale < units.len() {
+        units[scale] = units[scale - 1] * 10;
+        scale += 1;
+    }
+    units
+};
 
 /// The first magnitude with too many digits.
 const MANTISSA_END: u128 = 10u128.pow(DIGITS_MAX);

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::digits::{Digits, pair};
 use super::{HIGH_BITS, LOW_BITS};
-use crate::money::{Decimal, SCALE_MAX, Usd};
+use crate::money::{Decimal, UNITS, Usd};
 
 /// What the memory grows by at least.
 const GROWTH_BYTES_MIN: usize = 4 * 1024;
@@ -232,17 +232,6 @@ impl<'a> Room<'a> {
     }
 }
 
-/// What a decimal's fraction is counted in, by its digits.
-const UNITS: [u64; SCALE_MAX as usize + 1] = {
-    let mut units = [1; SCALE_MAX as usize + 1];
-    let mut scale = 1;
-    while scale < units.len() {
-        units[scale] = units[scale - 1] * 10;
-        scale += 1;
-    }
-    units
-};
-
 /// Length of a printed id.
 const UUID_LEN: usize = "00000000-0000-0000-0000-000000000000".len();
 
@@ -368,6 +357,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::money::SCALE_MAX;
 
     fn written(fill: impl for<'a> Fn(Room<'a>) -> Option<Room<'a>>) -> String {
         let mut out = Text::default();

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use farebox_pricing::event::{Ending, EndpointKind, Event, Pricing};
-use farebox_pricing::money::{Decimal, SCALE_MAX, Usd};
+use farebox_pricing::money::{Decimal, SCALE_MAX, UNITS, Usd};
 use farebox_pricing::usage::{Meter, UsageSource};
 use prometheus::IntCounterVec;
 
@@ -265,19 +265,8 @@ fn pico_of(amount: Option<Usd>) -> u128 {
         .unwrap_or(0)
 }
 
-/// Ten to each power up to [`SCALE_MAX`].
-const POWERS_OF_TEN: [u64; SCALE_MAX as usize + 1] = {
-    let mut powers = [1; SCALE_MAX as usize + 1];
-    let mut exponent = 1;
-    while exponent < powers.len() {
-        powers[exponent] = powers[exponent - 1] * 10;
-        exponent += 1;
-    }
-    powers
-};
-
 fn units_of(quantity: Decimal) -> u128 {
-    let unit = u128::from(POWERS_OF_TEN[usize::from(SCALE_MAX - quantity.scale())]);
+    let unit = u128::from(UNITS[usize::from(SCALE_MAX - quantity.scale())]);
     // Nearly all are small: of two words the product fits.
     match u64::try_from(quantity.mantissa()) {
         Ok(mantissa) => u128::from(mantissa) * unit,
