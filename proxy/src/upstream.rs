@@ -149,12 +149,6 @@ struct Idle {
     since: Instant,
 }
 
-impl Idle {
-    fn new(connection: Box<h1::Connection>, since: Instant) -> Self {
-        Self { connection, since }
-    }
-}
-
 #[derive(Default)]
 struct Slot {
     idle: Vec<Idle>,

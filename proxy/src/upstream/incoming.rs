@@ -74,7 +74,7 @@ impl Incoming {
         let Some(connection) = connection.take_if(|connection| connection.is_reusable()) else {
             return;
         };
-        self.pool.keep(self.index, Idle::new(connection, since));
+        self.pool.keep(self.index, Idle { connection, since });
     }
 }
 
