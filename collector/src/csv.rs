@@ -1,4 +1,17 @@
-//! One cell of a CSV file (RFC 4180), for programs and for people who open it in a spreadsheet.
+//! Rows and cells of a CSV file (RFC 4180), for programs and for people who open it in a spreadsheet.
+
+/// Appends a row and its end; what is null is nothing.
+pub(crate) fn push_row(out: &mut String, cells: &[Option<&str>]) {
+    for (index, cell) in cells.iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        if let Some(cell) = cell {
+            push_cell(out, cell);
+        }
+    }
+    out.push_str("\r\n");
+}
 
 /// Appends a cell. The empty text is `""`: nothing at all is null.
 ///

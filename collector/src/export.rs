@@ -5,7 +5,7 @@
 use axum::body::{Body, Bytes};
 use tokio::sync::{Semaphore, mpsc};
 
-use crate::csv::push_cell;
+use crate::csv::push_row;
 use crate::error::ApiError;
 use crate::records::exports::{self, Kind, Question, Shape, Sink};
 use crate::store::Client;
@@ -112,7 +112,7 @@ impl File {
 impl Sink for File {
     fn row(&mut self, cells: &[Option<&str>]) {
         match self.writing {
-            Writing::Csv => csv_row(&mut self.text, cells),
+            Writing::Csv => push_row(&mut self.text, cells),
             Writing::Json => {
                 if self.rows > 0 {
                     self.text.push(',');
@@ -130,18 +130,6 @@ impl Sink for File {
         }
         self.send().await
     }
-}
-
-fn csv_row(text: &mut String, cells: &[Option<&str>]) {
-    for (index, cell) in cells.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        if let Some(cell) = cell {
-            push_cell(text, cell);
-        }
-    }
-    text.push_str("\r\n");
 }
 
 fn json_row(text: &mut String, columns: &[(&'static str, Kind)], cells: &[Option<&str>]) {
@@ -172,7 +160,7 @@ mod tests {
     fn csv_tells_null_from_empty() {
         let check = |cells: &[Option<&str>], expected: &str| {
             let mut text = String::new();
-            csv_row(&mut text, cells);
+            push_row(&mut text, cells);
             assert_eq!(text, format!("{expected}\r\n"));
         };
         check(&[Some("a"), None, Some("")], r#"a,,"""#);

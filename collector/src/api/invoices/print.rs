@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use super::WholeInvoice;
-use crate::csv::push_cell;
+use crate::csv::push_row;
 use crate::store::invoices::InvoiceLine;
 
 /// Columns of the CSV.
@@ -31,15 +31,7 @@ pub(super) fn csv(whole: &WholeInvoice) -> String {
             line.corrects.as_deref(),
             line.text.as_deref(),
         ];
-        for (index, cell) in cells.into_iter().enumerate() {
-            if index > 0 {
-                out.push(',');
-            }
-            if let Some(cell) = cell {
-                push_cell(&mut out, cell);
-            }
-        }
-        out.push_str("\r\n");
+        push_row(&mut out, &cells);
     }
     out
 }
