@@ -1,8 +1,8 @@
 //! The durable queue on disk between a call and the collector.
 //!
 //! A call's intent is in here before its upstream sees a byte, its settlement before its caller sees the last
-//! one. Appends copy into a mapped, really allocated segment: they never wait for the disk, and what was
-//! appended survives the death of the process at any instant. A power cut may take what was appended within
+//! one. Appends copy into a small mapped file, from which threads write really allocated segments: they never wait for
+//! the disk, and what was appended survives the death of the process at any instant. A power cut may take what was appended within
 //! `sync_interval`. The shipper takes synced settlements out; a segment is removed when all its settlements are
 //! acknowledged and all its calls settled.
 //!
@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
+mod allocation;
 mod append;
 mod calls;
 mod error;
@@ -28,7 +29,6 @@ mod identity;
 mod inspect;
 #[cfg(test)]
 mod kill_tests;
-mod mapping;
 #[cfg(test)]
 mod model_tests;
 mod options;
@@ -37,6 +37,7 @@ mod recovery;
 mod room;
 mod segment;
 mod ship;
+mod staging;
 mod state;
 mod stats;
 mod sync;
@@ -58,6 +59,7 @@ pub use stats::Stats;
 
 use identity::Epoch;
 use room::Limits;
+use staging::Staging;
 use state::State;
 use threads::Threads;
 
@@ -197,6 +199,7 @@ impl Spool {
             .is_none();
         let node =
             identity::node(directory, options.node.as_deref()).map_err(fail("writing the node"))?;
+        staging::restore(directory).map_err(fail("restoring what was staged"))?;
         let mut found = recovery::find(directory).map_err(fail("reading the segments"))?;
         let acknowledged_before = upkeep::read_cursor(directory);
         let seen = found.epochs.keys().next_back().copied().unwrap_or(0);
@@ -208,8 +211,10 @@ impl Spool {
         recovery::cut(&mut found).map_err(fail("cutting segments"))?;
         let active = segment::create(directory, first, options.segment_bytes)
             .map_err(fail("making the first segment"))?;
+        let staging = Staging::create(directory, options.segment_bytes)
+            .map_err(fail("making the staging file"))?;
         let limits = Limits::new(directory.to_owned(), &options);
-        let mut state = State::new(limits, epoch.epoch, first + 1, active);
+        let mut state = State::new(limits, epoch.epoch, staging, active);
         let open = recovery::adopt(&mut state, &found, acknowledged_before);
         let unclean = last.filter(|last| !last.is_closed).map(|last| {
             let end = found.epochs.get(&last.epoch);

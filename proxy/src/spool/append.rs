@@ -250,6 +250,10 @@ impl Spool {
             }
             abandoned
         });
+        let staged = self.shared.with(|state| state.staging.staged());
+        if let Err(error) = staged.write() {
+            tracing::error!(%error, "spool: cannot write a segment");
+        }
         recovery::orphans(&self.shared, abandoned)
     }
 

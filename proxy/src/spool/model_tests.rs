@@ -5,7 +5,7 @@
 //! bit frees only its own events from that.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -51,7 +51,24 @@ struct World {
     last: Position,
     seq: u64,
     failures: Arc<AtomicU32>,
+    /// The staging file as it was at some instant of this epoch.
+    staged_before: Vec<u8>,
     filler: u8,
+}
+
+/// The directory's files at one instant.
+struct Snapshot {
+    copy: tempfile::TempDir,
+    /// How far they are synced.
+    synced: Position,
+    /// Where in the staging file nothing is that is not in a segment: from there on around, so many bytes.
+    free: (usize, usize),
+}
+
+impl Snapshot {
+    fn staging(&self) -> PathBuf {
+        self.copy.path().join(staging::FILE)
+    }
 }
 
 fn open(directory: &Path, failures: &Arc<AtomicU32>) -> (Spool, Recovery) {
@@ -93,6 +110,7 @@ impl World {
             last: Position::START,
             seq: 0,
             failures,
+            staged_before: Vec::new(),
             filler: 0,
         }
     }
@@ -196,7 +214,10 @@ impl World {
                 self.tickets
                     .extend(again.into_iter().map(|orphan| orphan.ticket));
             }
-            Operation::Sync => self.sync(),
+            Operation::Sync => {
+                self.staged_before = std::fs::read(self.snapshot().staging()).unwrap();
+                self.sync();
+            }
             Operation::FailSyncs { count } => self.failures.store(count, Ordering::SeqCst),
             Operation::Ship {
                 records_max,
@@ -265,9 +286,10 @@ impl World {
         assert!(same.next().is_some(), "{spooled:?} is none of {event:?}");
     }
 
-    /// The directory's files and how far they are synced, at one instant.
-    fn snapshot(&self) -> (tempfile::TempDir, Position) {
+    fn snapshot(&self) -> Snapshot {
         let state = self.spool.shared.lock();
+        // Nothing moves from the staging file to a segment meanwhile.
+        let free = state.staging.hold();
         let copy = scratch_directory();
         for entry in std::fs::read_dir(self.directory.path()).unwrap() {
             let entry = entry.unwrap();
@@ -276,30 +298,46 @@ impl World {
                 let _ = std::fs::copy(entry.path(), copy.path().join(entry.file_name()));
             }
         }
-        (copy, state.synced)
+        Snapshot {
+            copy,
+            synced: state.synced,
+            free: (free.at, free.bytes),
+        }
     }
 
     fn kill(&mut self, noise: &[u8]) {
-        let (copy, tail) = {
-            let (copy, _) = self.snapshot();
-            let state = self.spool.shared.lock();
-            (copy, Position::new(state.active.id(), state.active.tail()))
-        };
-        // The record that was being copied when the process died: anything, but no marker.
-        for file in segment::list(copy.path()).unwrap() {
-            if file.id == tail.segment() {
-                let mut bytes = std::fs::read(&file.path).unwrap();
-                let torn = bytes.iter_mut().skip(tail.offset() + 4);
-                torn.zip(noise).for_each(|(byte, noise)| *byte = *noise);
-                std::fs::write(&file.path, bytes).unwrap();
-            }
+        let left = self.snapshot();
+        // The record that was being copied when the process died: anything.
+        let (at, bytes) = left.free;
+        let mut staging = std::fs::read(left.staging()).unwrap();
+        for (place, noise) in (at..at + bytes).zip(noise) {
+            let place = place % staging.len();
+            staging[place] = *noise;
         }
-        self.start_from(copy, Position(u64::MAX));
+        std::fs::write(left.staging(), staging).unwrap();
+        self.start_from(left.copy, Position(u64::MAX));
     }
 
     fn cut_power(&mut self, survives: &[u8], loses_cursor: bool) {
-        let (copy, synced) = self.snapshot();
+        let left = self.snapshot();
         let mut decisions = survives.iter().cycle();
+        // Nobody syncs the staging file: each sector is as it is, as it was, or lost.
+        let mut staging = std::fs::read(left.staging()).unwrap();
+        let before = std::mem::take(&mut self.staged_before);
+        for (number, sector) in staging.chunks_mut(512).enumerate() {
+            match decisions.next().unwrap() % 3 {
+                0 => sector.fill(0),
+                1 => {
+                    let before = before.chunks(512).nth(number);
+                    before
+                        .into_iter()
+                        .for_each(|before| sector.copy_from_slice(before));
+                }
+                _ => {}
+            }
+        }
+        std::fs::write(left.staging(), staging).unwrap();
+        let Snapshot { copy, synced, .. } = left;
         for file in segment::list(copy.path()).unwrap() {
             if file.id < synced.segment() {
                 continue;
@@ -324,10 +362,29 @@ impl World {
         self.start_from(copy, synced);
     }
 
+    /// In a segment, where nothing is staged any more, or in the staging file.
     fn flip_bit(&mut self, which: usize, bit: usize) {
-        let (copy, _) = self.snapshot();
+        let left = self.snapshot();
+        let mut files = segment::list(left.copy.path()).unwrap();
         let mut places = Vec::new();
-        for file in segment::list(copy.path()).unwrap() {
+        if which.is_multiple_of(2) {
+            staging::restore(left.copy.path()).unwrap();
+            std::fs::remove_file(left.staging()).unwrap();
+        } else {
+            let staged = std::fs::read(left.staging()).unwrap();
+            for (id, records) in staging::left(left.copy.path(), &files).unwrap() {
+                let file = files.iter().find(|file| file.id == id).unwrap();
+                for (offset, bytes) in records {
+                    let record = segment::check(&bytes, offset, file.nonce).unwrap();
+                    let other = record.intent().map(|(id, _)| id);
+                    let mut windows = staged.windows(bytes.len());
+                    let at = windows.position(|window| window == bytes).unwrap();
+                    places.push((left.staging(), at, record.head.event_id, other));
+                }
+            }
+            files.clear();
+        }
+        for file in files {
             let bytes = std::fs::read(&file.path).unwrap();
             scan(
                 &bytes,
@@ -335,18 +392,12 @@ impl World {
                 file.nonce,
                 |offset, record| {
                     let other = record.intent().map(|(id, _)| id);
-                    places.push((
-                        file.path.clone(),
-                        offset,
-                        record.head.bytes(),
-                        record.head.event_id,
-                        other,
-                    ));
+                    places.push((file.path.clone(), offset, record.head.event_id, other));
                 },
             );
         }
         if !places.is_empty() {
-            let (path, offset, _, id, other) = &places[which % places.len()];
+            let (path, offset, id, other) = &places[(which / 2) % places.len()];
             // A bit of the padding would change nothing; the header has none that is not summed.
             let bit = bit % (record::HEADER_BYTES * 8);
             let mut bytes = std::fs::read(path).unwrap();
@@ -358,15 +409,15 @@ impl World {
                 }
             }
         }
-        self.start_from(copy, Position(u64::MAX));
+        self.start_from(left.copy, Position(u64::MAX));
     }
 
     fn restart(&mut self) {
         self.failures.store(0, Ordering::SeqCst);
         self.sync();
         self.spool.close().expect("everything is synced");
-        let (copy, _) = self.snapshot();
-        self.start_from(copy, Position(u64::MAX));
+        let left = self.snapshot();
+        self.start_from(left.copy, Position(u64::MAX));
     }
 
     /// Opens a copy in which everything before `safe` must have survived.
@@ -379,6 +430,7 @@ impl World {
         assert!(spool.epoch() > epoch);
         self.spool = spool;
         self.directory = copy;
+        self.staged_before.clear();
         self.seq = 0;
 
         let batch = self.spool.next_batch(usize::MAX, usize::MAX).unwrap();

@@ -1,9 +1,9 @@
 //! The layout of one record, and nothing about where it lies.
 //!
-//! A record is a 64-byte header and its payload, padded to 16 bytes. The marker, the header's first word, is
-//! stored last: a record without it was torn and counts as a gap. The checksum covers the payload, the
-//! header, the offset and the segment's nonce, so bytes that only look like a record, or a whole record
-//! that lies where it was never written, do not pass.
+//! A record is a 64-byte header and its payload, padded to 16 bytes. What does not begin with the marker is a gap.
+//! The checksum covers the payload, the header, the offset and the segment's nonce, so bytes that only look
+//! like a record, or a whole record that lies where it was never written, do not pass. The header says for which place
+//! of which segment a record is meant, because it lies elsewhere first.
 
 use crc32fast::Hasher;
 use uuid::Uuid;
@@ -12,8 +12,8 @@ use uuid::Uuid;
 pub(super) const HEADER_BYTES: usize = 64;
 /// Records begin at multiples of this.
 pub(super) const ALIGNMENT: usize = 16;
-/// The word that says a record is whole.
-pub(super) const MARKER: u32 = 0x5842_5246;
+/// The word a record begins with.
+const MARKER: u32 = 0x5842_5246;
 /// The record is a copy of an open intent or checkpoint, made to free an older segment.
 pub(super) const CARRIED: u8 = 1;
 /// The record is a copy made because the first one could not be synced.
@@ -54,6 +54,15 @@ pub(super) fn record_bytes(payload_bytes: usize) -> usize {
 /// Bytes a [`Kind::Turn`] takes.
 pub(super) fn turn_bytes(settlement_bytes: usize, intent_bytes: usize) -> usize {
     record_bytes(settlement_bytes + NEXT_ID_BYTES + intent_bytes)
+}
+
+/// Where a record is meant to lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    /// Bytes into the segment, a multiple of [`ALIGNMENT`].
+    pub(super) offset: usize,
+    pub(super) nonce: u64,
 }
 
 /// A record about to be appended, its payload already summed, so that little is left to do under the lock.
@@ -149,27 +158,31 @@ impl<'a> Draft<'a> {
         &self.parts
     }
 
-    /// The header for this place, its marker still zero.
-    pub(super) fn header(
-        &self,
-        epoch: u64,
-        seq: u64,
-        offset: usize,
-        nonce: u64,
-    ) -> [u8; HEADER_BYTES] {
+    /// The header for this place.
+    pub(super) fn header(&self, epoch: u64, seq: u64, place: &Place) -> [u8; HEADER_BYTES] {
         let mut header = [0; HEADER_BYTES];
+        header[..4].copy_from_slice(&MARKER.to_le_bytes());
         header[8..12].copy_from_slice(&self.payload_bytes.to_le_bytes());
         header[12] = self.kind as u8;
         header[13] = self.flags;
+        header[14..16].copy_from_slice(&segment_mark(place.segment).to_le_bytes());
         header[16..32].copy_from_slice(self.event_id.as_bytes());
         header[32..40].copy_from_slice(&epoch.to_le_bytes());
         header[40..48].copy_from_slice(&seq.to_le_bytes());
         header[48..56].copy_from_slice(&self.appended_ms.to_le_bytes());
         header[56..60].copy_from_slice(&self.settlement_bytes.to_le_bytes());
-        let checksum = checksum(self.sum.clone(), &header, offset, nonce);
+        // Segments are shorter than 4 GiB.
+        let step = (place.offset / ALIGNMENT) as u32;
+        header[60..64].copy_from_slice(&step.to_le_bytes());
+        let checksum = checksum(self.sum.clone(), &header, place.offset, place.nonce);
         header[4..8].copy_from_slice(&checksum.to_le_bytes());
         header
     }
+}
+
+/// What a header says of its segment: enough to try few nonces.
+fn segment_mark(segment: u32) -> u16 {
+    (segment & u32::from(u16::MAX)) as u16
 }
 
 fn checksum(mut sum: Hasher, header: &[u8], offset: usize, nonce: u64) -> u32 {
@@ -194,6 +207,8 @@ pub(super) struct Head {
     pub(super) appended_ms: u64,
     payload_bytes: u32,
     settlement_bytes: u32,
+    segment_mark: u16,
+    step: u32,
 }
 
 impl Head {
@@ -215,7 +230,19 @@ impl Head {
             appended_ms: long(48),
             payload_bytes: word(header, 8),
             settlement_bytes: word(header, 56),
+            segment_mark: u16::from_le_bytes([header[14], header[15]]),
+            step: word(header, 60),
         })
+    }
+
+    /// The offset it is meant for. Only a checksum tells whether that is so.
+    pub(super) fn offset(&self) -> usize {
+        self.step as usize * ALIGNMENT
+    }
+
+    /// Whether it may be meant for this segment.
+    pub(super) fn may_be_for(&self, segment: u32) -> bool {
+        self.segment_mark == segment_mark(segment)
     }
 
     /// Bytes the whole record takes.
@@ -294,7 +321,7 @@ pub(super) struct Scan {
 
 /// Visits every whole record of a segment's bytes from `start` on.
 ///
-/// It goes on after a gap, in aligned steps to the very end: a torn record often lies before whole ones.
+/// It goes on after a gap, in aligned steps to the very end: what the disk lost often lies before whole records.
 pub(super) fn scan<'a>(
     segment: &'a [u8],
     start: usize,
@@ -335,8 +362,12 @@ mod tests {
     const NONCE: u64 = 0x0123_4567_89ab_cdef;
 
     fn written(draft: &Draft<'_>, offset: usize) -> Vec<u8> {
-        let mut bytes = draft.header(3, 7, offset, NONCE).to_vec();
-        bytes[..4].copy_from_slice(&MARKER.to_le_bytes());
+        let place = Place {
+            segment: 65_537,
+            offset,
+            nonce: NONCE,
+        };
+        let mut bytes = draft.header(3, 7, &place).to_vec();
         draft
             .parts()
             .iter()
@@ -354,6 +385,8 @@ mod tests {
             (record.head.event_id, record.head.epoch, record.head.seq),
             (id, 3, 7)
         );
+        assert_eq!(record.head.offset(), 128);
+        assert!(record.head.may_be_for(65_537) && !record.head.may_be_for(65_538));
         assert_eq!(record.settlement(), Some(&b"settlement"[..]));
         assert_eq!(record.intent(), Some((next, &b"intent"[..])));
         assert_eq!(record.checkpoint(), None);

@@ -1,7 +1,7 @@
 //! What a start finds: settlements still to be shipped and calls that were never settled.
 //!
-//! Nothing is changed on disk before the new epoch is written, and nothing removed that is still needed, so a
-//! crash in the middle of a recovery is followed by the same recovery. An event is an orphan when it has an
+//! Nothing is changed on disk before the new epoch is written but that what was staged goes to its place, and nothing
+//! removed that is still needed, so a crash in the middle of a recovery is followed by the same recovery. An event is an orphan when it has an
 //! intent or a checkpoint and no settlement anywhere; settling it makes it none, in whichever epoch.
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +16,7 @@ use super::append::Ticket;
 use super::calls::Open;
 use super::record::scan;
 use super::segment::{self, PREFIX_BYTES, SegmentFile};
+use super::staging;
 use super::state::{SegmentState, State, second_of};
 use super::{Position, Shared};
 
@@ -86,12 +87,20 @@ pub(super) struct Found {
 /// Reads all segments. Files that vanish meanwhile are skipped, so it is safe beside a running proxy.
 pub(super) fn find(directory: &Path) -> io::Result<Found> {
     let mut found = Found::default();
-    for file in segment::list(directory)? {
-        let bytes = match std::fs::read(&file.path) {
+    let files = segment::list(directory)?;
+    // First: a record goes from there into its segment, never back.
+    let mut left = staging::left(directory, &files)?;
+    for file in files {
+        let mut bytes = match std::fs::read(&file.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             bytes => bytes?,
         };
         let id = file.id;
+        for (offset, record) in left.remove(&id).unwrap_or_default() {
+            let end = offset + record.len();
+            bytes.resize(bytes.len().max(end), 0);
+            bytes[offset..end].copy_from_slice(&record);
+        }
         let walked = scan(&bytes, PREFIX_BYTES, file.nonce, |offset, record| {
             let position = Position::new(id, offset);
             let head = record.head;

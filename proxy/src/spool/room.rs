@@ -7,12 +7,9 @@ use std::io;
 use std::path::PathBuf;
 
 use super::record::{record_bytes, turn_bytes};
-use super::segment::{self, Fresh, PREFIX_BYTES};
+use super::segment::{self, PREFIX_BYTES, Segment};
 use super::state::State;
 use super::{Refusal, SpoolOptions};
-
-/// Bytes ahead of the tail whose page faults are taken before an append needs them.
-pub(super) const POPULATE_AHEAD_BYTES: usize = 1 << 20;
 
 /// Sizes that do not change while the spool is open.
 #[derive(Clone, Debug)]
@@ -52,8 +49,6 @@ impl State {
     pub(super) fn room(&self) -> u64 {
         let rest = self
             .active
-            .fresh
-            .writer
             .remaining()
             .saturating_sub(self.limits.record_bytes_max);
         rest as u64 + self.spares.len() as u64 * self.limits.usable()
@@ -108,7 +103,7 @@ impl State {
     }
 
     /// Takes in what became of a claimed segment.
-    pub(super) fn grown(&mut self, made: io::Result<Fresh>) -> io::Result<()> {
+    pub(super) fn grown(&mut self, made: io::Result<Segment>) -> io::Result<()> {
         match made {
             Ok(fresh) if fresh.file.id < self.active.id() => {
                 // Overtaken by one made under the lock; positions must rise, so it cannot be used.

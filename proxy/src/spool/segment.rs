@@ -1,8 +1,8 @@
 //! Segment files: their names, how one is made for real, how records are read back.
 //!
 //! The nonce and the version are part of the file's name, so that no flipped bit inside can make a whole
-//! segment unreadable. Records are read with plain reads, never through a mapping: another process that cuts a file
-//! short costs records, not this process.
+//! segment unreadable. Segments are read and written plainly, never through a mapping: another process that cuts a
+//! file short costs records, not this process.
 
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,7 +10,6 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::mapping::Writer;
 use super::record::{HEADER_BYTES, Head, Record};
 
 /// Bytes at the front of a segment, before its first record.
@@ -33,16 +32,16 @@ pub(super) struct SegmentFile {
     pub(super) bytes: u64,
 }
 
-/// A new, empty segment with its writer.
-pub(super) struct Fresh {
+/// A segment that is open for writing.
+pub(super) struct Segment {
     pub(super) file: SegmentFile,
-    pub(super) writer: Writer,
+    pub(super) writer: File,
 }
 
 /// Makes a segment: blocks allocated, on disk, in the directory for good.
 ///
 /// It is made under another name and renamed when whole; `unfinished` keeps two makers apart.
-pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Fresh> {
+pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Segment> {
     let nonce = RandomState::new().build_hasher().finish();
     let path = directory.join(format!("{id:010}-{nonce:016x}{VERSION}{SUFFIX}"));
     let unfinished = directory.join(format!("{id:010}-{UNFINISHED}"));
@@ -51,7 +50,7 @@ pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Fres
         file.sync_all()?;
         fs::rename(&unfinished, &path)?;
         sync_directory(directory)?;
-        Writer::new(&file, bytes, nonce, PREFIX_BYTES)
+        Ok(file)
     });
     match made {
         Ok(writer) => {
@@ -61,7 +60,7 @@ pub(super) fn create(directory: &Path, id: u32, bytes: usize) -> io::Result<Fres
                 path,
                 bytes: bytes as u64,
             };
-            Ok(Fresh { file, writer })
+            Ok(Segment { file, writer })
         }
         Err(error) => {
             // Neither may stay: a leftover would count against the disk.
@@ -79,7 +78,7 @@ fn allocate(path: &Path, bytes: usize) -> io::Result<File> {
         .create(true)
         .truncate(true)
         .open(path)?;
-    super::mapping::allocate(&file, bytes)?;
+    super::allocation::allocate(&file, bytes)?;
     Ok(file)
 }
 

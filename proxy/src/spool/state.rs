@@ -14,39 +14,36 @@ use uuid::Uuid;
 
 use super::Position;
 use super::calls::OpenCalls;
-use super::mapping::Mapping;
 use super::record::Draft;
-use super::room::{Limits, POPULATE_AHEAD_BYTES};
-use super::segment::{Fresh, PREFIX_BYTES, SegmentFile};
+use super::room::Limits;
+use super::segment::{PREFIX_BYTES, Segment, SegmentFile};
+use super::staging::Staging;
 
 /// A segment that holds records not yet synced, or that is appended to.
 pub(super) struct Writing {
-    pub(super) fresh: Fresh,
+    pub(super) segment: Arc<Segment>,
     /// Below this everything is on disk.
     pub(super) synced: usize,
-    /// Below this page faults are taken already.
-    pub(super) populated: usize,
+    /// Where the next record will begin.
+    pub(super) tail: usize,
 }
 
 impl Writing {
-    pub(super) fn new(fresh: Fresh, populated: usize) -> Self {
+    pub(super) fn new(segment: Arc<Segment>) -> Self {
         Self {
-            fresh,
+            segment,
             synced: PREFIX_BYTES,
-            populated,
+            tail: PREFIX_BYTES,
         }
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.fresh.file.id
+        self.segment.file.id
     }
 
-    pub(super) fn mapping(&self) -> Arc<Mapping> {
-        Arc::clone(self.fresh.writer.mapping())
-    }
-
-    pub(super) fn tail(&self) -> usize {
-        self.fresh.writer.tail()
+    /// Bytes left.
+    pub(super) fn remaining(&self) -> usize {
+        self.segment.file.bytes as usize - self.tail
     }
 }
 
@@ -92,10 +89,11 @@ pub(super) struct State {
     pub(super) limits: Limits,
     pub(super) epoch: u64,
     pub(super) seq: u64,
+    pub(super) staging: Staging,
     pub(super) active: Writing,
     /// Full segments with records that are not synced yet, oldest first.
     pub(super) rolled: Vec<Writing>,
-    pub(super) spares: VecDeque<Fresh>,
+    pub(super) spares: VecDeque<Segment>,
     pub(super) segments: BTreeMap<u32, SegmentState>,
     pub(super) segment_next: u32,
     /// Bytes of all segment files, spares included.
@@ -118,7 +116,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(limits: Limits, epoch: u64, segment_next: u32, active: Fresh) -> Self {
+    pub(super) fn new(limits: Limits, epoch: u64, staging: Staging, active: Segment) -> Self {
         let id = active.file.id;
         let bytes = active.file.bytes;
         let segments = BTreeMap::from([(id, SegmentState::new(active.file.clone()))]);
@@ -126,11 +124,12 @@ impl State {
             limits,
             epoch,
             seq: 0,
-            active: Writing::new(active, PREFIX_BYTES),
+            staging,
+            active: Writing::new(Arc::new(active)),
             rolled: Vec::new(),
             spares: VecDeque::new(),
             segments,
-            segment_next,
+            segment_next: id + 1,
             bytes,
             reserved: 0,
             calls: OpenCalls::default(),
@@ -152,13 +151,12 @@ impl State {
         if self.spares.is_empty() {
             self.grow()?;
         }
-        let Some(fresh) = self.spares.pop_front() else {
+        let Some(spare) = self.spares.pop_front() else {
             return Err(io::Error::other("spool: no spare segment"));
         };
         self.segments
-            .insert(fresh.file.id, SegmentState::new(fresh.file.clone()));
-        let populated = POPULATE_AHEAD_BYTES.min(self.limits.segment_bytes);
-        let full = std::mem::replace(&mut self.active, Writing::new(fresh, populated));
+            .insert(spare.file.id, SegmentState::new(spare.file.clone()));
+        let full = std::mem::replace(&mut self.active, Writing::new(Arc::new(spare)));
         self.rolled.push(full);
         self.wake.upkeep = true;
         Ok(())
@@ -171,23 +169,23 @@ impl State {
         epoch: u64,
         seq: u64,
     ) -> io::Result<Position> {
-        let offset = match self.active.fresh.writer.append(draft, epoch, seq) {
-            Some(offset) => offset,
-            None => {
-                self.roll()?;
-                let offset = self.active.fresh.writer.append(draft, epoch, seq);
-                offset.ok_or_else(|| io::Error::other("spool: a record longer than a segment"))?
+        let bytes = draft.bytes();
+        if bytes > self.active.remaining() {
+            self.roll()?;
+            if bytes > self.active.remaining() {
+                return Err(io::Error::other("spool: a record longer than a segment"));
             }
-        };
+        }
+        let offset = self.active.tail;
+        let was_half_full = self.staging.is_half_full();
+        self.staging
+            .append(draft, &self.active.segment, offset, (epoch, seq))?;
+        self.active.tail += bytes;
         if !self.has_unsynced {
             self.has_unsynced = true;
             self.wake.sync = true;
         }
-        if self.active.tail() + POPULATE_AHEAD_BYTES / 2 > self.active.populated
-            && self.active.populated < self.limits.segment_bytes
-        {
-            self.wake.upkeep = true;
-        }
+        self.wake.upkeep |= !was_half_full && self.staging.is_half_full();
         Ok(Position::new(self.active.id(), offset))
     }
 
@@ -248,7 +246,7 @@ impl State {
             queue.first_key_value().map(|(position, _)| *position)
         };
         let pending = self.pending.front().map(|(position, _)| *position);
-        let tail = Position::new(self.active.id(), self.active.tail());
+        let tail = Position::new(self.active.id(), self.active.tail);
         [first(&self.in_flight), first(&self.retry), pending]
             .into_iter()
             .flatten()

@@ -1,19 +1,19 @@
 //! Making records durable in groups, and writing them again where the disk refused.
 //!
 //! The thread sleeps until a record is unsynced, then waits `sync_interval` for company, or not at all when
-//! someone waits for it, and syncs just the written ranges. A range whose sync failed is never trusted again
-//! (the kernel forgets the pages' dirt after reporting it once): its records move to a new segment.
+//! someone waits for it, writes what is staged to the segments and syncs those. A range whose sync failed is never
+//! trusted again (the kernel forgets the pages' dirt after reporting it once): its records move to a new segment.
 
 use std::collections::HashMap;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::mapping::Mapping;
 use super::record::{Draft, REWRITTEN, scan};
-use super::segment::{self, PREFIX_BYTES};
+use super::segment::{self, PREFIX_BYTES, Segment};
 use super::state::{State, Writing};
 use super::{Position, Refusal, Shared, Spool, SyncState};
 
@@ -54,11 +54,9 @@ impl Spool {
 
 /// Bytes of one segment to be synced.
 struct Span {
-    id: u32,
-    mapping: Arc<Mapping>,
+    segment: Arc<Segment>,
     from: usize,
     to: usize,
-    populated: usize,
 }
 
 /// The sync thread.
@@ -117,25 +115,24 @@ fn wait_for_company(shared: &Shared, failures: u32) {
 
 /// Syncs what was appended until now.
 fn sync(shared: &Shared) -> io::Result<()> {
-    let spans: Vec<Span> = shared.with(|state| {
+    let (spans, staged) = shared.with(|state| {
         state.has_unsynced = false;
         let all = state.rolled.iter().chain([&state.active]);
         let span = |writing: &Writing| Span {
-            id: writing.id(),
-            mapping: writing.mapping(),
+            segment: Arc::clone(&writing.segment),
             from: writing.synced,
-            to: writing.tail(),
-            populated: writing.populated,
+            to: writing.tail,
         };
-        all.map(span).collect()
+        let spans: Vec<Span> = all.map(span).collect();
+        (spans, state.staging.staged())
     });
+    staged.write()?;
     for span in spans.iter().filter(|span| span.from < span.to) {
         let started = Instant::now();
         if let Some(before_sync) = &shared.before_sync {
             before_sync()?;
         }
-        span.mapping.release(span.from, span.to);
-        span.mapping.sync(span.from, span.to)?;
+        span.segment.writer.sync_data()?;
         if let Some(on_sync) = &shared.on_sync {
             on_sync(started.elapsed());
         }
@@ -143,21 +140,16 @@ fn sync(shared: &Shared) -> io::Result<()> {
     let mut done = Vec::new();
     shared.with(|state| {
         for span in &spans {
-            state.note_synced(span.id, span.to);
+            state.note_synced(span.segment.file.id, span.to);
         }
         state.is_failing = false;
-        // Dropped outside the lock: unmapping takes its time.
-        let is_done = |writing: &mut Writing| writing.synced == writing.tail();
+        // Dropped outside the lock: closing a file takes its time.
+        let is_done = |writing: &mut Writing| writing.synced == writing.tail;
         done.extend(state.rolled.extract_if(.., is_done));
         state.wake.upkeep |= state.is_oldest_obsolete();
     });
     drop(done);
     shared.publish_sync_state();
-    if let Some(last) = spans.last() {
-        // Synced pages are write-protected again; take the tail page's fault here.
-        last.mapping
-            .populate(last.to, last.populated.min(last.to + 1));
-    }
     Ok(())
 }
 
@@ -176,7 +168,7 @@ impl State {
     /// Bytes of records that are not synced.
     fn unsynced_bytes(&self) -> u64 {
         let all = self.rolled.iter().chain([&self.active]);
-        all.map(|writing| (writing.tail() - writing.synced) as u64)
+        all.map(|writing| (writing.tail - writing.synced) as u64)
             .sum()
     }
 }
@@ -227,9 +219,10 @@ impl State {
         self.relocate(before, &moved);
         for writing in old {
             let id = writing.id();
+            self.staging.give_up(id);
             if writing.synced == PREFIX_BYTES && self.segments.remove(&id).is_some() {
-                self.bytes -= writing.fresh.file.bytes;
-                abandoned.push(writing.fresh.file.path);
+                self.bytes -= writing.segment.file.bytes;
+                abandoned.push(writing.segment.file.path.clone());
             }
         }
         Ok(())
@@ -243,10 +236,13 @@ impl State {
         for writing in old {
             let id = writing.id();
             // The copy keeps its offsets: the checksum covers them.
-            let mut bytes = vec![0; writing.synced];
-            bytes.extend(writing.fresh.writer.copy_from(writing.synced));
+            let mut bytes = vec![0; writing.tail];
+            let unsynced = &mut bytes[writing.synced..];
+            let file = &writing.segment.writer;
+            file.read_exact_at(unsynced, writing.synced as u64)?;
+            self.staging.copy_over(id, writing.synced, unsynced);
             let mut result = Ok(());
-            let nonce = writing.fresh.writer.nonce();
+            let nonce = writing.segment.file.nonce;
             let scan = scan(&bytes, writing.synced, nonce, |offset, record| {
                 let draft = Draft::again(&record, REWRITTEN);
                 match self.append(&draft, record.head.epoch, record.head.seq) {

@@ -367,8 +367,9 @@ fn a_gap_hides_no_later_record() {
     for id in &ids {
         spool.append_unrecorded(*id, &[1; 100]).unwrap();
     }
-    let left = copy_of(directory.path());
     drop(spool);
+    let left = copy_of(directory.path());
+    std::fs::remove_file(left.path().join(staging::FILE)).unwrap();
     let segment = segment::list(left.path()).unwrap().remove(0);
     let mut bytes = std::fs::read(&segment.path).unwrap();
     let from = segment::PREFIX_BYTES;

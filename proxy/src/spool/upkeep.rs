@@ -1,6 +1,6 @@
 //! The thread that keeps appends cheap and the directory small.
 //!
-//! It makes segments before they are needed, takes page faults ahead of the tail, removes segments in the
+//! It makes segments before they are needed, writes what is staged when that is much, removes segments in the
 //! order they were made, carries open calls out of an old segment that nothing else holds, and notes how
 //! far settlements have been acknowledged.
 
@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::record::{CARRIED, Draft, Kind};
-use super::room::POPULATE_AHEAD_BYTES;
 use super::segment::{self, PREFIX_BYTES, SegmentFile};
 use super::state::State;
 use super::{Position, Shared};
@@ -30,7 +29,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut noted_at = Instant::now();
     let mut is_disk_refusing = false;
     loop {
-        populate(shared);
+        write_staged(shared);
         match make_spares(shared) {
             Ok(()) => is_disk_refusing = false,
             Err(error) if !is_disk_refusing => {
@@ -52,16 +51,14 @@ pub(super) fn run(shared: &Arc<Shared>) {
     }
 }
 
-fn populate(shared: &Shared) {
-    let range = shared.with(|state| {
-        let active = &mut state.active;
-        let to = (active.tail() + POPULATE_AHEAD_BYTES).min(shared.segment_bytes);
-        let from = active.populated;
-        active.populated = to.max(from);
-        (from < to).then(|| (active.mapping(), from, to))
+/// Writes what is staged to the segments before an append has to, when the next sync is too far off for that.
+fn write_staged(shared: &Shared) {
+    let staged = shared.with(|state| {
+        let staging = &mut state.staging;
+        staging.is_half_full().then(|| staging.staged())
     });
-    if let Some((mapping, from, to)) = range {
-        mapping.populate(from, to);
+    if let Some(Err(error)) = staged.map(|staged| staged.write()) {
+        tracing::warn!(%error, "spool: cannot write a segment");
     }
 }
 
@@ -73,9 +70,6 @@ pub(super) fn make_spares(shared: &Shared) -> io::Result<()> {
             return Ok(());
         };
         let made = segment::create(&shared.directory, id, shared.segment_bytes);
-        if let Ok(fresh) = &made {
-            fresh.writer.mapping().populate(0, POPULATE_AHEAD_BYTES);
-        }
         shared.with(|state| state.grown(made))?;
     }
 }
