@@ -189,7 +189,14 @@ async fn walk(
 
     // Forward: the same request, with our credential in place of theirs.
     let amended = body.amend(&mut call);
-    let outgoing = prepare(worker, head, &route, &call, credential.as_ref(), amended);
+    let outgoing = prepare(
+        worker,
+        caller_head,
+        &route,
+        &call,
+        credential.as_ref(),
+        amended,
+    );
     let body = body.into_request_body(worker, &call);
     if let Some(handshake) = handshake {
         let request = outgoing.request(&call.upstream.origin, body);
@@ -439,7 +446,7 @@ async fn intend(
 /// The request as the upstream is to see it.
 fn prepare<'a>(
     worker: &'a Worker,
-    head: &'a Parts,
+    head: &'a CallerHead,
     route: &'a Route<'_>,
     call: &Call,
     credential: Option<&'a credential::Chosen>,

@@ -10,7 +10,7 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 
 use crate::attribution::{self, Aliases, Labels};
-use crate::headers;
+use crate::headers::{self, Credentials};
 use crate::identity::{self, Shown};
 use crate::provider::Endpoint;
 use crate::route::{self, Route, Upstreams};
@@ -23,6 +23,15 @@ pub struct CallerHead {
     parts: Parts,
     /// Empty until it was looked for; `None` inside, where nothing is kept.
     said: OnceLock<Option<Box<Said>>>,
+    fields: OnceLock<Box<Fields>>,
+}
+
+/// A head's fields as an upstream last saw them.
+#[derive(Clone)]
+struct Fields {
+    authority: HeaderValue,
+    credentials: Credentials,
+    text: Box<[u8]>,
 }
 
 impl CallerHead {
@@ -31,6 +40,7 @@ impl CallerHead {
         Self {
             parts,
             said: OnceLock::new(),
+            fields: OnceLock::new(),
         }
     }
 
@@ -45,13 +55,33 @@ impl CallerHead {
         self.parts.headers.insert(header::CONTENT_LENGTH, value);
     }
 
+    /// The fields that go to an upstream, without a length and without our credential, as `write` made them
+    /// before; `None` where they are not kept. They follow from the head, its aliases of ours and these two.
+    pub fn fields_for(
+        &self,
+        authority: &HeaderValue,
+        credentials: Credentials,
+        write: impl FnOnce() -> Box<[u8]>,
+    ) -> Option<&[u8]> {
+        self.said()?;
+        let fields = self.fields.get_or_init(|| {
+            Box::new(Fields {
+                authority: authority.clone(),
+                credentials,
+                text: write(),
+            })
+        });
+        let is_same = fields.credentials == credentials && fields.authority == *authority;
+        is_same.then_some(&fields.text)
+    }
+
     /// What it said before.
     pub(super) fn said(&self) -> Option<&Said> {
         self.said.get()?.as_deref()
     }
 
     /// Keeps what it says, where somebody holds the head for another request.
-    pub(super) fn keep(self: &Arc<Self>, upstreams: &Upstreams, aliases: &Aliases) {
+    pub(crate) fn keep(self: &Arc<Self>, upstreams: &Upstreams, aliases: &Aliases) {
         if Arc::strong_count(self) > 1 {
             self.said
                 .get_or_init(|| Said::of(&self.parts, upstreams, aliases).map(Box::new));
