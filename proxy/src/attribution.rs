@@ -25,7 +25,7 @@ pub const METADATA_KEYS_MAX: usize = 16;
 pub const METADATA_BYTES_MAX: usize = 4 * 1024;
 
 /// Labels of a call, already made to fit.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Labels {
     /// Tenants named by header, path and query, the one that takes precedence first.
     pub named_tenants: Vec<(TenantId, Attribution)>,

@@ -25,7 +25,7 @@ use crate::Worker;
 use crate::bound::Bound;
 use crate::failure::Code;
 use crate::http1::{Socket, Wire};
-use crate::request;
+use crate::request::{self, CallerHead};
 use crate::tls::{self, Acceptor, ServerStream};
 
 mod body;
@@ -230,7 +230,7 @@ async fn serve_h2(worker: Arc<Worker>, peer: IpAddr, wire: Wire<ServerStream>) {
         let answer = Box::pin(request::answer(
             Arc::clone(&worker),
             peer,
-            Arc::new(head),
+            Arc::new(CallerHead::new(head)),
             body,
         ));
         async move { Ok::<_, std::convert::Infallible>(answer.await) }

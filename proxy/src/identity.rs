@@ -41,6 +41,24 @@ pub enum Lookup {
     Cold,
 }
 
+/// A key that a request showed, as it is found again: enough to know it by, and no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Shown {
+    prefix: Box<str>,
+    digest: [u8; 32],
+}
+
+impl Shown {
+    /// `None` where the value has not the shape of a key.
+    #[must_use]
+    pub fn of(presented: &Presented<'_>) -> Option<Self> {
+        Some(Self {
+            prefix: key::prefix(&presented.value)?.into(),
+            digest: digest(&presented.value),
+        })
+    }
+}
+
 /// A secret of the keys' tails is shorter than a secret may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeySecretTooShort;
@@ -90,6 +108,15 @@ impl Identity {
             Lookup::Refused(refusal) => Err(refusal),
             Lookup::Cold => self.verify(&presented.value, peer, now).await,
         }
+    }
+
+    /// The row of a key that was shown before, when it was verified and is good now. Whatever else there is to
+    /// say of it, [`Self::authenticate`] says.
+    #[must_use]
+    pub fn recognise(&self, shown: &Shown, peer: IpAddr, now: Timestamp) -> Option<Arc<KeyRow>> {
+        let row = self.directory.key_by_prefix(&shown.prefix)?;
+        let is_good = row.remembered.is(&shown.digest) && refusal_of(&row, peer, now).is_none();
+        is_good.then_some(row)
     }
 
     /// The id of a key that this deployment signed, whatever has become of it.
@@ -294,9 +321,16 @@ mod tests {
     async fn a_verified_key_is_refused_as_soon_as_its_row_says_so() {
         let (key, row) = issue(1);
         let (directory, identity) = identity(vec![row.clone()]);
+        let shown = Shown {
+            prefix: row.prefix.as_str().into(),
+            digest: digest(&key),
+        };
+        assert!(identity.recognise(&shown, PEER, now()).is_none());
         identity.verify(&key, PEER, now()).await.unwrap();
-        let check = |change: KeyRow, expected| {
+        let check = |change: KeyRow, expected: Option<Code>| {
             directory.apply(vec![Change::Key(change.key_id, Some(change))]);
+            let recognised = identity.recognise(&shown, PEER, now());
+            assert_eq!(recognised.is_some(), expected.is_none());
             assert_eq!(code(identity.lookup(&key, PEER, now())), expected);
         };
         check(
@@ -342,6 +376,7 @@ mod tests {
             Lookup::Known(_)
         ));
         directory.apply(vec![Change::Key(row.key_id, None)]);
+        assert!(identity.recognise(&shown, PEER, now()).is_none());
         assert_eq!(
             code(identity.lookup(&key, PEER, now())),
             Some(Code::InvalidKey)

@@ -443,7 +443,8 @@ fn bound_objects(evidence: &mut Evidence) {
 }
 
 fn media_type(content_type: &str) -> &str {
-    content_type.split(';').next().unwrap_or_default().trim()
+    let end = memchr::memchr(b';', content_type.as_bytes()).unwrap_or(content_type.len());
+    content_type.get(..end).unwrap_or_default().trim()
 }
 
 /// JSON by its name, or unnamed: the readers find out.

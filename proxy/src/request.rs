@@ -32,6 +32,7 @@ use crate::upstream::{Answer, Outgoing, SendFailure, Upstream};
 mod answer;
 mod caller;
 mod credential;
+mod head;
 mod held;
 mod limits;
 mod lists;
@@ -42,6 +43,7 @@ mod tools;
 pub(crate) use answer::mark;
 use answer::{observe, say_no};
 use caller::{Caller, attribute, identify};
+pub use head::CallerHead;
 use held::Body;
 use lists::{check_lists, may_reach};
 use ownership::{check_class, check_owner};
@@ -82,12 +84,13 @@ impl From<Code> for Stop {
 pub async fn answer(
     worker: Arc<Worker>,
     peer: IpAddr,
-    head: Arc<Parts>,
+    head: Arc<CallerHead>,
     body: CallerBody,
 ) -> Response<AnswerBody> {
     let clock = Clock::start();
-    if headers::names_several_hosts(&head.headers) {
-        return answer::of_malformed_head(&worker, head.version);
+    // One that was kept has one.
+    if head.said().is_none() && headers::names_several_hosts(&head.parts().headers) {
+        return answer::of_malformed_head(&worker, head.parts().version);
     }
     match walk(&worker, peer, &head, body, clock).await {
         Ok(response) => response,
@@ -99,37 +102,54 @@ pub async fn answer(
 async fn walk(
     worker: &Arc<Worker>,
     peer: IpAddr,
-    head: &Parts,
+    caller_head: &Arc<CallerHead>,
     body: CallerBody,
     clock: Clock,
 ) -> Result<Response<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
+    let (head, said) = (caller_head.parts(), caller_head.said());
     if shared.draining.is_cancelled() {
         return Err(Box::new(Code::Draining.into()));
     }
 
     // Route: which upstream, which endpoint.
-    let route =
-        route::find(&shared.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?;
+    let route = match said {
+        Some(said) => said.route(),
+        None => {
+            route::find(&shared.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?
+        }
+    };
     let mut stop = Stopper {
         provider: route.upstream.provider,
         tenant: None,
         key_id: None,
     };
-    let endpoint = route.upstream.provider.endpoint(&head.method, route.path);
+    let endpoint = match said {
+        Some(said) => said.endpoint(),
+        None => route.upstream.provider.endpoint(&head.method, route.path),
+    };
 
-    let handshake = Handshake::find(head, endpoint).map_err(|refusal| stop.no(refusal))?;
+    let handshake = match said {
+        Some(_) => None,
+        None => Handshake::find(head, endpoint).map_err(|refusal| stop.no(refusal))?,
+    };
 
     // Identify: whose key, whose tenant.
-    let labels = attribution::read(&head.headers, &route, &shared.aliases)
-        .map_err(|refusal| stop.no(refusal))?;
-    let key = match identify(worker, peer, head).await {
+    let labels = match said {
+        Some(said) => said.labels(),
+        None => attribution::read(&head.headers, &route, &shared.aliases)
+            .map_err(|refusal| stop.no(refusal))?,
+    };
+    let key = match identify(worker, peer, head, said).await {
         Ok(key) => key,
         Err((refusal, key_id)) => {
             stop.key_id = key_id;
             return Err(stop.no(refusal));
         }
     };
+    if said.is_none() {
+        caller_head.keep(&shared.upstreams, &shared.aliases);
+    }
     stop.key_id = key.as_ref().map(|key| key.key_id);
     stop.tenant = key.as_ref().and_then(|key| key.tenant_id.clone());
     let mut body = Body::Coming(body);
@@ -169,7 +189,14 @@ async fn walk(
 
     // Forward: the same request, with our credential in place of theirs.
     let amended = body.amend(&mut call);
-    let outgoing = prepare(worker, head, &route, &call, credential.as_ref(), amended);
+    let outgoing = prepare(
+        worker,
+        caller_head,
+        &route,
+        &call,
+        credential.as_ref(),
+        amended,
+    );
     let body = body.into_request_body(worker, &call);
     if let Some(handshake) = handshake {
         let request = outgoing.request(&call.upstream.origin, body);
@@ -419,7 +446,7 @@ async fn intend(
 /// The request as the upstream is to see it.
 fn prepare<'a>(
     worker: &'a Worker,
-    head: &'a Parts,
+    head: &'a CallerHead,
     route: &'a Route<'_>,
     call: &Call,
     credential: Option<&'a credential::Chosen>,

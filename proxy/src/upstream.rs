@@ -234,7 +234,7 @@ impl Pool {
         };
         match sender {
             Sender::H1(mut connection) => {
-                connection.begin(&outgoing.head.method, body, |text, length| {
+                connection.begin(&outgoing.head.parts().method, body, |text, length| {
                     outgoing.write(&upstream.origin, text, length);
                 });
                 self.exchange(upstream, connection, until).await

@@ -20,7 +20,6 @@ use super::CallerBody;
 use crate::Worker;
 use crate::bound::Bound;
 use crate::failure::Code;
-use crate::headers;
 use crate::http1::Wire;
 use crate::observe::AnswerBody;
 use crate::request;
@@ -79,10 +78,11 @@ struct Asked {
 
 impl Asked {
     fn of(head: &Head) -> Self {
+        let parts = head.head.parts();
         Self {
-            version: head.parts.version,
-            is_head_request: head.parts.method == Method::HEAD,
-            takes_trailers: headers::takes_trailers(&head.parts.headers),
+            version: parts.version,
+            is_head_request: parts.method == Method::HEAD,
+            takes_trailers: head.takes_trailers,
             keeps_alive: head.keeps_alive,
         }
     }
@@ -123,7 +123,7 @@ impl Connection {
         let walk = Box::pin(request::answer(
             Arc::clone(&self.worker),
             self.peer,
-            head.parts,
+            head.head,
             body,
         ));
         let Some(mut response) = self.unless_gone(walk).await else {

@@ -8,6 +8,7 @@ use farebox_pricing::id::{InvalidId, TenantId};
 use http::request::Parts;
 use uuid::Uuid;
 
+use super::head::Said;
 use super::held::Body;
 use crate::Worker;
 use crate::attribution::{self, Labels};
@@ -15,6 +16,7 @@ use crate::config::{Anonymous, BodyTenant, Unattributed, UnknownTenant};
 use crate::directory::{KeyRow, Tenant, TenantStatus};
 use crate::failure::{Code, Refusal};
 use crate::identity;
+use crate::settle;
 
 /// Who pays for a call, and what it is called.
 pub(super) struct Caller {
@@ -31,8 +33,14 @@ pub(super) async fn identify(
     worker: &Worker,
     peer: IpAddr,
     head: &Parts,
+    said: Option<&Said>,
 ) -> Result<Option<Arc<KeyRow>>, (Refusal, Option<Uuid>)> {
     let shared = &worker.shared;
+    let shown = said.and_then(Said::key);
+    if let Some(key) = shown.and_then(|shown| shared.identity.recognise(shown, peer, settle::now()))
+    {
+        return Ok(Some(key));
+    }
     let Some(presented) = identity::find_presented(&head.headers, head.uri.query()) else {
         return match shared.config.proxy.anonymous {
             Anonymous::Header => Ok(None),

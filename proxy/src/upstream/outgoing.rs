@@ -5,7 +5,6 @@
 use std::borrow::Cow;
 
 use bytes::BytesMut;
-use http::request::Parts;
 use http::{Request, Uri, header};
 
 use super::Origin;
@@ -15,11 +14,12 @@ use crate::body::RequestBody;
 use crate::headers::{self, Credentials};
 use crate::http1::put_field;
 use crate::provider::Credential;
+use crate::request::CallerHead;
 
 /// What goes up, but for the body.
 pub struct Outgoing<'a> {
     /// The caller's head.
-    pub head: &'a Parts,
+    pub head: &'a CallerHead,
     /// The path behind the upstream's own.
     pub path: &'a str,
     /// The query; never empty.
@@ -37,17 +37,37 @@ pub struct Outgoing<'a> {
 impl Outgoing<'_> {
     /// Writes line and fields as HTTP/1.1 has them.
     pub(super) fn write(&self, origin: &Origin, text: &mut BytesMut, length: Length) {
-        write_line(text, &self.head.method, |text| {
+        write_line(text, &self.head.parts().method, |text| {
             self.each_part_of_path(origin, |part| text.extend_from_slice(part.as_bytes()));
         });
+        let kept = match length {
+            Length::LeftOut => self.kept_fields(origin),
+            Length::Kept => None,
+        };
+        match kept {
+            Some(fields) => text.extend_from_slice(fields),
+            None => self.write_fields(origin, text, length),
+        }
+        if let Some((place, credential)) = self.credential {
+            headers::write_credential(text, place, credential);
+        }
+    }
+
+    fn kept_fields(&self, origin: &Origin) -> Option<&[u8]> {
+        self.head
+            .fields_for(&origin.authority, self.credentials, || {
+                let mut text = BytesMut::new();
+                self.write_fields(origin, &mut text, Length::LeftOut);
+                text.as_ref().into()
+            })
+    }
+
+    fn write_fields(&self, origin: &Origin, text: &mut BytesMut, length: Length) {
         self.each_field(origin, |name, value| {
             if name != header::CONTENT_LENGTH || length == Length::Kept {
                 put_field(text, name.as_str(), value.as_bytes());
             }
         });
-        if let Some((place, credential)) = self.credential {
-            headers::write_credential(text, place, credential);
-        }
     }
 
     /// As a request.
@@ -55,7 +75,7 @@ impl Outgoing<'_> {
         let mut path = String::with_capacity(origin.path.len() + self.path.len() + 1);
         self.each_part_of_path(origin, |part| path.push_str(part));
         let mut request = Request::new(body);
-        request.method_mut().clone_from(&self.head.method);
+        request.method_mut().clone_from(&self.head.parts().method);
         // It was a path and query of a valid URI, less some whole parameters.
         *request.uri_mut() = path.parse().unwrap_or_else(|_| Uri::from_static("/"));
         let headers = request.headers_mut();
@@ -82,7 +102,7 @@ impl Outgoing<'_> {
 
     fn each_field(&self, origin: &Origin, each: impl FnMut(&http::HeaderName, &http::HeaderValue)) {
         headers::for_upstream(
-            &self.head.headers,
+            &self.head.parts().headers,
             &origin.authority,
             self.credentials,
             |name| self.aliases.contains(name),
@@ -93,33 +113,85 @@ impl Outgoing<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
 
-    fn seen(uri: &str, credential: Option<(Credential, &str)>) -> (String, Request<RequestBody>) {
+    use super::*;
+    use crate::route::Upstreams;
+    use crate::upstream::tests::upstream;
+
+    fn head(uri: &str) -> CallerHead {
         let request = Request::post(uri)
             .header("host", "proxy")
             .header("authorization", "Bearer vk_AAAA")
+            .header("x-api-key", "sk-own")
             .header("content-length", "7")
             .header("accept", "a")
             .header("accept", "b")
             .header("x-farebox-tenant", "acme")
             .body(())
             .unwrap();
-        let head = request.into_parts().0;
-        let origin = Origin::parse("http://up:81/base/", None).unwrap();
-        let outgoing = Outgoing {
-            head: &head,
-            path: head.uri.path(),
-            query: head.uri.query().map(Cow::Borrowed),
-            credentials: Credentials::Replace,
+        CallerHead::new(request.into_parts().0)
+    }
+
+    fn outgoing<'a>(
+        head: &'a CallerHead,
+        credentials: Credentials,
+        credential: Option<(Credential, &'a str)>,
+        aliases: &'a Aliases,
+    ) -> Outgoing<'a> {
+        Outgoing {
+            head,
+            path: head.parts().uri.path(),
+            query: head.parts().uri.query().map(Cow::Borrowed),
+            credentials,
             credential,
-            aliases: &Aliases::default(),
+            aliases,
             is_amended: false,
-        };
+        }
+    }
+
+    fn text_of(outgoing: &Outgoing<'_>, origin: &Origin, length: Length) -> String {
         let mut text = BytesMut::new();
-        outgoing.write(&origin, &mut text, Length::LeftOut);
-        let text = String::from_utf8(text.to_vec()).unwrap();
+        outgoing.write(origin, &mut text, length);
+        String::from_utf8(text.to_vec()).unwrap()
+    }
+
+    fn seen(uri: &str, credential: Option<(Credential, &str)>) -> (String, Request<RequestBody>) {
+        let (head, aliases) = (head(uri), Aliases::default());
+        let origin = Origin::parse("http://up:81/base/", None).unwrap();
+        let outgoing = outgoing(&head, Credentials::Replace, credential, &aliases);
+        let text = text_of(&outgoing, &origin, Length::LeftOut);
         (text, outgoing.request(&origin, RequestBody::Empty))
+    }
+
+    #[test]
+    fn fields_that_are_kept_are_those_that_are_written() {
+        let aliases = Aliases::default();
+        let upstreams = Upstreams::from_iter([("openai".to_owned(), upstream("openai"))]);
+        let uri = "/openai/v1/chat/completions";
+        let credential = Some((Credential::Bearer, "sk-1"));
+        let mut head_kept = Arc::new(head(uri));
+        let _held = Arc::clone(&head_kept);
+        head_kept.keep(&upstreams, &aliases);
+        for (at, credentials, length, bytes) in [
+            ("http://up:81", Credentials::Replace, Length::LeftOut, 7),
+            ("http://up:81", Credentials::Replace, Length::LeftOut, 7),
+            ("http://up:82", Credentials::Replace, Length::LeftOut, 7),
+            ("http://up:81", Credentials::KeepOwn, Length::LeftOut, 8),
+            ("http://up:81", Credentials::Replace, Length::Kept, 9),
+            ("http://up:81", Credentials::Replace, Length::LeftOut, 9),
+        ] {
+            let origin = Origin::parse(at, None).unwrap();
+            let mut fresh = head(uri);
+            fresh.say_length(bytes);
+            Arc::make_mut(&mut head_kept).say_length(bytes);
+            let [kept, fresh] = [&*head_kept, &fresh].map(|head| {
+                let outgoing = outgoing(head, credentials, credential, &aliases);
+                text_of(&outgoing, &origin, length)
+            });
+            assert_eq!(kept, fresh);
+            assert_eq!(kept.contains("sk-own"), credentials == Credentials::KeepOwn);
+        }
     }
 
     #[test]

@@ -234,14 +234,7 @@ fn says_close(headers: &HeaderMap) -> bool {
 
 fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, follows: bool) {
     let is_old = asked.version == Version::HTTP_10;
-    to.put_slice(if is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    to.put_slice(head.status.as_str().as_bytes());
-    to.put_u8(b' ');
-    match head.extensions.get::<ReasonPhrase>() {
-        Some(reason) => to.put_slice(reason.as_bytes()),
-        None => to.put_slice(head.status.canonical_reason().unwrap_or("").as_bytes()),
-    }
-    to.put_slice(b"\r\n");
+    write_status(to, head, is_old);
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // These two are ours to say, but for the length of a body that is not sent.
     let has_length_of_none = framing == Framing::None && head.status != StatusCode::NO_CONTENT;
@@ -262,6 +255,22 @@ fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, f
         to.put_slice(b"connection: close\r\n");
     } else if is_old {
         to.put_slice(b"connection: keep-alive\r\n");
+    }
+    to.put_slice(b"\r\n");
+}
+
+fn write_status(to: &mut BytesMut, head: &Parts, is_old: bool) {
+    let reason = head.extensions.get::<ReasonPhrase>();
+    // Nearly every answer, in one piece.
+    if head.status == StatusCode::OK && reason.is_none() && !is_old {
+        return to.put_slice(b"HTTP/1.1 200 OK\r\n");
+    }
+    to.put_slice(if is_old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    to.put_slice(head.status.as_str().as_bytes());
+    to.put_u8(b' ');
+    match reason {
+        Some(reason) => to.put_slice(reason.as_bytes()),
+        None => to.put_slice(head.status.canonical_reason().unwrap_or("").as_bytes()),
     }
     to.put_slice(b"\r\n");
 }

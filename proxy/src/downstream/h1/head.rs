@@ -8,20 +8,22 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use http::header::{self, HeaderMap, HeaderValue};
-use http::request::Parts;
 use http::{Method, Request, StatusCode, Uri, Version};
 
+use crate::headers;
 use crate::http1::{Chunked, FieldError, HeadBuffer, Transfer, ends_chunked, keeps_alive};
+use crate::request::CallerHead;
 
 /// Header fields of a request; with more it is answered 431.
 const HEADERS_MAX: usize = 100;
 
 /// A request's head.
 pub(super) struct Head {
-    pub(super) parts: Arc<Parts>,
+    pub(super) head: Arc<CallerHead>,
     pub(super) transfer: Transfer,
     /// Another request may follow on this connection.
     pub(super) keeps_alive: bool,
+    pub(super) takes_trailers: bool,
     /// The caller waits for `100 Continue` before it sends the body.
     pub(super) is_expecting: bool,
     /// Where the digits of the one length stand.
@@ -76,6 +78,7 @@ pub(super) fn parse(read: &[u8], bytes_max: usize) -> Result<Option<(Head, usize
     let length_at = length_at(read, request.headers);
     let (transfer, is_unambiguous) = transfer(version, &mut headers)?;
     let keeps_alive = is_unambiguous && keeps_alive(version, &headers);
+    let takes_trailers = headers::takes_trailers(&headers);
     let is_expecting = version == Version::HTTP_11
         && headers
             .get(header::EXPECT)
@@ -86,9 +89,10 @@ pub(super) fn parse(read: &[u8], bytes_max: usize) -> Result<Option<(Head, usize
     *request.version_mut() = version;
     *request.headers_mut() = headers;
     let head = Head {
-        parts: Arc::new(request.into_parts().0),
+        head: Arc::new(CallerHead::new(request.into_parts().0)),
         transfer,
         keeps_alive,
+        takes_trailers,
         is_expecting,
         length_at,
     };

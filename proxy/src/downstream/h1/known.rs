@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use http::header::{self, HeaderValue};
-use http::request::Parts;
+use http::header;
 
 use super::head::Head;
 use crate::http1::Transfer;
+use crate::request::CallerHead;
 
 /// A longer head is parsed each time.
 const KNOWN_BYTES_MAX: usize = 4 * 1024;
@@ -30,10 +30,11 @@ struct KnownHead {
     before: Box<[u8]>,
     /// What stands behind them.
     after: Box<[u8]>,
-    /// The length that `parts` say.
+    /// The length that `head` says.
     length: Option<u64>,
-    parts: Arc<Parts>,
+    head: Arc<CallerHead>,
     keeps_alive: bool,
+    takes_trailers: bool,
 }
 
 impl Known {
@@ -50,9 +51,10 @@ impl Known {
         }
         self.vain = 0;
         let head = Head {
-            parts: Arc::clone(&known.parts),
+            head: Arc::clone(&known.head),
             transfer: Transfer::Length(known.length.unwrap_or(0)),
             keeps_alive: known.keeps_alive,
+            takes_trailers: known.takes_trailers,
             is_expecting: false,
             length_at: None,
         };
@@ -71,7 +73,14 @@ impl Known {
         let (before, after, length) = match &head.length_at {
             Some(at) => (&read[..at.start], &read[at.end..], Some(length)),
             // More than one length, which became one.
-            None if head.parts.headers.contains_key(header::CONTENT_LENGTH) => return,
+            None if head
+                .head
+                .parts()
+                .headers
+                .contains_key(header::CONTENT_LENGTH) =>
+            {
+                return;
+            }
             None => (read, &read[..0], None),
         };
         self.vain += 1;
@@ -79,8 +88,9 @@ impl Known {
             before: before.into(),
             after: after.into(),
             length,
-            parts: Arc::clone(&head.parts),
+            head: Arc::clone(&head.head),
             keeps_alive: head.keeps_alive,
+            takes_trailers: head.takes_trailers,
         }));
     }
 }
@@ -91,9 +101,7 @@ impl KnownHead {
             return;
         }
         self.length = Some(length);
-        let parts = Arc::make_mut(&mut self.parts);
-        let value = HeaderValue::from(length);
-        parts.headers.insert(header::CONTENT_LENGTH, value);
+        Arc::make_mut(&mut self.head).say_length(length);
     }
 }
 

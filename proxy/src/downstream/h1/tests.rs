@@ -77,7 +77,8 @@ async fn seen(line: &SharedLine) -> Vec<Seen> {
         };
         let exact = body.size_hint().exact();
         let announced = head
-            .parts
+            .head
+            .parts()
             .headers
             .get(http::header::CONTENT_LENGTH)
             .map(|value| {
@@ -100,7 +101,7 @@ async fn seen(line: &SharedLine) -> Vec<Seen> {
         assert!(exact.is_none_or(|exact| exact == body.len() as u64));
         let follows = head.keeps_alive && line.lock().is_body_through();
         all.push(Seen::Request {
-            target: head.parts.uri.to_string(),
+            target: head.head.parts().uri.to_string(),
             body,
             has_trailers,
             follows,
