@@ -1,23 +1,35 @@
 //! The usual usage object: compact, plain names, and nothing in it but counts, null and more such objects.
 //! All of it is kept as it stands, so that one look says whether it is one.
 
+use super::json::Places;
 use super::{EVIDENCE_DEPTH_MAX, EVIDENCE_TEXT_BYTES_MAX};
 use crate::json::name_len;
 use crate::usage::QUANTITY_DIGITS_MAX;
 
-/// Whether a text is such an object. What else is kept as it stands, `false` says nothing of.
-pub(super) fn is_counts_alone(text: &[u8]) -> bool {
-    behind_object(text).is_some_and(<[u8]>::is_empty)
-}
+/// Most members of which the places are worth their room: a usage object has a dozen.
+const MEMBERS_MAX: usize = 64;
 
-/// What stands behind the object that begins here.
-fn behind_object(text: &[u8]) -> Option<&[u8]> {
-    let mut text = text.strip_prefix(b"{")?;
+/// Where the members of such an object stand, none where they are many; `None` where a text is no such
+/// object. What else is kept as it stands, `None` says nothing of.
+pub(super) fn places(text: &[u8]) -> Option<Places> {
+    // Places are told in four bytes each.
+    u32::try_from(text.len()).ok()?;
+    let end = text.len();
+    let at = |rest: &[u8]| (end - rest.len()) as u32;
+    let mut places = Places::with_room();
+    // The members whose objects are not over.
+    let mut open = [0; EVIDENCE_DEPTH_MAX];
     let mut depth = 1usize;
+    let mut text = text.strip_prefix(b"{")?;
     loop {
-        text = match behind_name(text)? {
+        let inside = text.strip_prefix(b"\"")?;
+        let (name, value) = name_and_rest(inside)?;
+        let number = places.members.len();
+        places.add(at(inside), name);
+        text = match value {
             [b'{', b'}', behind @ ..] if depth < EVIDENCE_DEPTH_MAX => behind,
             [b'{', behind @ ..] if depth < EVIDENCE_DEPTH_MAX => {
+                *open.get_mut(depth)? = number;
                 depth += 1;
                 text = behind;
                 continue;
@@ -25,13 +37,22 @@ fn behind_object(text: &[u8]) -> Option<&[u8]> {
             [b'n', b'u', b'l', b'l', behind @ ..] => behind,
             value => behind_count(value)?,
         };
+        places.end(number, at(text));
         loop {
             let (next, behind) = text.split_first()?;
             text = behind;
             match next {
                 b',' => break,
-                b'}' if depth == 1 => return Some(text),
-                b'}' => depth -= 1,
+                b'}' if depth == 1 => {
+                    if places.members.len() > MEMBERS_MAX {
+                        places = Places::default();
+                    }
+                    return text.is_empty().then_some(places);
+                }
+                b'}' => {
+                    depth -= 1;
+                    places.end(*open.get(depth)?, at(text));
+                }
                 _ => return None,
             }
         }
@@ -52,20 +73,20 @@ fn behind_count(text: &[u8]) -> Option<&[u8]> {
     is_count.then_some(behind)
 }
 
-/// A member's name and its colon; `None` for a name that has to be looked at or is too long.
+/// A member's name, and what stands behind its quote and its colon; `None` for a name that has to be looked
+/// at or is too long.
 #[inline]
-fn behind_name(text: &[u8]) -> Option<&[u8]> {
-    let text = text.strip_prefix(b"\"")?;
-    let len = name_len(text);
-    let behind = text.get(len..)?.strip_prefix(b"\":");
-    behind.filter(|_| len <= EVIDENCE_TEXT_BYTES_MAX)
+fn name_and_rest(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (name, behind) = text.split_at_checked(name_len(text))?;
+    let rest = behind.strip_prefix(b"\":")?;
+    (name.len() <= EVIDENCE_TEXT_BYTES_MAX).then_some((name, rest))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Kept;
+    use super::super::{Index, Json, Kept};
     use super::*;
 
     fn nested(levels: usize) -> String {
@@ -84,7 +105,23 @@ mod tests {
             &format!(r#"{{"{longest}":1}}"#),
             &nested(EVIDENCE_DEPTH_MAX),
         ] {
-            assert!(is_counts_alone(text.as_bytes()), "{text}");
+            assert!(places(text.as_bytes()).is_some(), "{text}");
+        }
+    }
+
+    #[test]
+    fn members_are_found_however_many_they_are() {
+        for count in [1, 23, 24, 25, MEMBERS_MAX, MEMBERS_MAX + 1, 500] {
+            let members = (0..count).map(|n| format!("\"m{n}\":{n}"));
+            let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+            let kept = Kept::of(&text).expect("an object of counts");
+            assert!(kept.has_counts_alone());
+            let index = kept.index();
+            for n in 0..count {
+                let found = index.at(&[&format!("m{n}")]).and_then(Json::count);
+                assert_eq!(found, Some(n as u64));
+            }
+            assert_eq!(index.at(&["m"]), None);
         }
     }
 
@@ -123,7 +160,7 @@ mod tests {
             &format!(r#"{{"{long}":1}}"#),
             &nested(EVIDENCE_DEPTH_MAX + 1),
         ] {
-            assert!(!is_counts_alone(text.as_bytes()), "{text}");
+            assert!(places(text.as_bytes()).is_none(), "{text}");
         }
     }
 
@@ -156,17 +193,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_kept_as_it_stands_is_kept_so_the_slow_way(text in object()) {
-            if is_counts_alone(text.as_bytes()) {
+        fn what_is_kept_as_it_stands_is_kept_so_the_slow_way(
+            text in object(),
+            paths in prop::collection::vec(prop::collection::vec("[a-c]{1,2}", 0..5), 1..9),
+        ) {
+            if places(text.as_bytes()).is_some() {
                 let kept = Kept::in_bounds(&text).expect("an object of counts");
                 prop_assert_eq!(kept.text(), &text);
                 prop_assert!(kept.has_counts_alone());
+                let (known, walked) = (Kept::of(&text).expect("the same"), Index::of(kept.json()));
+                for path in &paths {
+                    let path: Vec<_> = path.iter().map(String::as_str).collect();
+                    let value = known.index().at(&path);
+                    prop_assert_eq!(value, walked.at(&path));
+                    prop_assert_eq!(value, kept.json().at(&path));
+                }
             }
         }
 
         #[test]
         fn no_text_is_its_end(text in "[{}:,\"0 n]{0,24}") {
-            let _ = is_counts_alone(text.as_bytes());
+            let _ = places(text.as_bytes());
         }
     }
 }

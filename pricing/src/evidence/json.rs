@@ -147,92 +147,89 @@ impl<'a> Json<'a> {
 #[derive(Debug)]
 pub struct Index<'a> {
     whole: Json<'a>,
-    /// In their order; those of a member's own object follow it.
-    members: Vec<Indexed<'a>>,
-    /// A bit for each name, that others share: most of what is asked for is not there.
+    members: Cow<'a, [Place]>,
     names: u64,
     has_escapes: bool,
     /// The member of the whole that was looked into last; readers ask one object for many members.
     last: Cell<usize>,
 }
 
-#[derive(Debug)]
-struct Indexed<'a> {
-    name: &'a [u8],
-    begins: usize,
-    ends: usize,
-    /// Where the next member of the same object stands.
-    next: usize,
+/// Where members stand in a text.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// In their order; those of a member's own object follow it.
+    pub(super) members: Vec<Place>,
+    /// A bit for each name, that others share: most of what is asked for is not there.
+    names: u64,
+}
+
+/// Where one of them does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    name: u32,
+    name_len: u32,
+    ends: u32,
+    /// Where the next member of the same object stands among the members.
+    next: u32,
+}
+
+impl Places {
+    /// With room for those of most objects.
+    pub(super) fn with_room() -> Self {
+        Self {
+            members: Vec::with_capacity(INDEX_MEMBERS),
+            names: 0,
+        }
+    }
+
+    /// Adds a member whose name begins at a place; its value follows behind a quote and a colon.
+    #[inline]
+    pub(super) fn add(&mut self, at: u32, name: &[u8]) {
+        self.names |= bit_of(name);
+        self.members.push(Place {
+            name: at,
+            name_len: name.len() as u32,
+            ends: 0,
+            next: u32::MAX,
+        });
+    }
+
+    /// Says where a member ends, of which all are added that stand in it.
+    #[inline]
+    pub(super) fn end(&mut self, number: usize, at: u32) {
+        let next = self.members.len() as u32;
+        if let Some(member) = self.members.get_mut(number) {
+            member.ends = at;
+            member.next = next;
+        }
+    }
 }
 
 impl<'a> Index<'a> {
     /// Looks through `whole` once.
     #[must_use]
     pub fn of(whole: Json<'a>) -> Self {
-        let mut index = Self {
-            whole,
-            members: Vec::with_capacity(INDEX_MEMBERS),
-            names: 0,
-            has_escapes: false,
-            last: Cell::new(usize::MAX),
-        };
+        let mut places = Places::with_room();
+        let mut has_escapes = false;
         // What does not end is indexed as far as it goes.
-        let _ = index.fill();
-        index
+        let _ = fill(&mut places, &mut has_escapes, whole.0);
+        Self {
+            whole,
+            members: Cow::Owned(places.members),
+            names: places.names,
+            has_escapes,
+            last: Cell::new(usize::MAX),
+        }
     }
 
-    /// Passes all members; `None` at the end.
-    fn fill(&mut self) -> Option<()> {
-        let text = self.whole.0;
-        let end = text.len();
-        // The members whose objects are not over.
-        let mut open = [0; INDEX_LEVELS - 1];
-        let mut depth = 0usize;
-        let mut rest = text.as_bytes().strip_prefix(b"{")?;
-        loop {
-            match rest {
-                [b'}', behind @ ..] => {
-                    rest = behind;
-                    depth = depth.checked_sub(1)?;
-                    let next = self.members.len();
-                    let member = self.members.get_mut(*open.get(depth)?)?;
-                    member.ends = end - rest.len();
-                    member.next = next;
-                    continue;
-                }
-                [b',', behind @ ..] => rest = behind,
-                _ => {}
-            }
-            let inside = rest.strip_prefix(b"\"")?;
-            let mut len = name_len(inside);
-            if inside.get(len) != Some(&b'"') {
-                let (behind, is_plain) = string_end(rest, 0)?;
-                self.has_escapes |= !is_plain;
-                len = behind - 2;
-            }
-            let (name, behind) = inside.split_at_checked(len)?;
-            let value = behind.strip_prefix(b"\":")?;
-            let mut member = Indexed {
-                name,
-                begins: end - value.len(),
-                ends: 0,
-                next: usize::MAX,
-            };
-            let place = self.members.len();
-            match value {
-                [b'{', behind @ ..] if depth < open.len() => {
-                    *open.get_mut(depth)? = place;
-                    depth += 1;
-                    rest = behind;
-                }
-                _ => {
-                    rest = behind_value(text, value)?;
-                    member.ends = end - rest.len();
-                    member.next = place + 1;
-                }
-            }
-            self.names |= bit_of(name);
-            self.members.push(member);
+    /// The same of what was looked through when it was kept.
+    pub(super) fn known(whole: Json<'a>, places: &'a Places) -> Self {
+        Self {
+            whole,
+            members: Cow::Borrowed(&places.members),
+            names: places.names,
+            has_escapes: false,
+            last: Cell::new(usize::MAX),
         }
     }
 
@@ -261,32 +258,89 @@ impl<'a> Index<'a> {
         let Some((first, rest)) = path.split_first() else {
             return Some(self.whole);
         };
+        let members = &*self.members;
         let last = self.last.get();
-        let mut place = match self.members.get(last) {
-            Some(member) if member.name == first.as_bytes() => last,
-            _ => self.place(0, self.members.len(), first)?,
+        let mut place = match members.get(last) {
+            Some(member) if self.is_named(member, first) => last,
+            _ => self.place(members, 0, first)?,
         };
         self.last.set(place);
         for name in rest {
-            let next = self.members.get(place)?.next.min(self.members.len());
-            place = self.place(place + 1, next, name)?;
+            let next = members.get(place)?.next as usize;
+            let inside = members.get(..next).unwrap_or(members);
+            place = self.place(inside, place + 1, name)?;
         }
-        let member = self.members.get(place)?;
-        self.whole.0.get(member.begins..member.ends).map(Json)
+        let member = members.get(place)?;
+        let begins = member.name as usize + member.name_len as usize + 2;
+        let value = self.whole.0.get(begins..member.ends as usize);
+        value.map(Json)
     }
 
     /// The last member of a name among those of one object, which begin at `at`.
     #[inline]
-    fn place(&self, mut at: usize, end: usize, name: &str) -> Option<usize> {
-        let members = self.members.get(..end)?;
+    fn place(&self, members: &[Place], mut at: usize, name: &str) -> Option<usize> {
         let mut found = None;
         while let Some(member) = members.get(at) {
-            if member.name == name.as_bytes() {
+            if self.is_named(member, name) {
                 found = Some(at);
             }
-            at = member.next;
+            at = member.next as usize;
         }
         found
+    }
+
+    #[inline]
+    fn is_named(&self, member: &Place, name: &str) -> bool {
+        let begins = member.name as usize;
+        member.name_len as usize == name.len()
+            && self.whole.0.as_bytes().get(begins..begins + name.len()) == Some(name.as_bytes())
+    }
+}
+
+/// Passes all members of a text; `None` at the end.
+fn fill(places: &mut Places, has_escapes: &mut bool, text: &str) -> Option<()> {
+    // Places are told in four bytes each.
+    u32::try_from(text.len()).ok()?;
+    let end = text.len();
+    // The members whose objects are not over.
+    let mut open = [0; INDEX_LEVELS - 1];
+    let mut depth = 0usize;
+    let mut rest = text.as_bytes().strip_prefix(b"{")?;
+    loop {
+        match rest {
+            [b'}', behind @ ..] => {
+                rest = behind;
+                depth = depth.checked_sub(1)?;
+                places.end(*open.get(depth)?, (end - rest.len()) as u32);
+                continue;
+            }
+            [b',', behind @ ..] => rest = behind,
+            _ => {}
+        }
+        let inside = rest.strip_prefix(b"\"")?;
+        let mut len = name_len(inside);
+        if inside.get(len) != Some(&b'"') {
+            let (behind, is_plain) = string_end(rest, 0)?;
+            *has_escapes |= !is_plain;
+            len = behind - 2;
+        }
+        let (name, behind) = inside.split_at_checked(len)?;
+        let value = behind.strip_prefix(b"\":")?;
+        let number = places.members.len();
+        let at = (end - inside.len()) as u32;
+        match value {
+            [b'{', behind @ ..] if depth < open.len() => {
+                *open.get_mut(depth)? = number;
+                depth += 1;
+                rest = behind;
+                places.add(at, name);
+            }
+            _ => {
+                rest = behind_value(text, value)?;
+                places.add(at, name);
+                places.end(number, (end - rest.len()) as u32);
+            }
+        }
     }
 }
 

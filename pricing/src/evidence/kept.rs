@@ -7,8 +7,8 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::counts::is_counts_alone;
-use super::json::Json;
+use super::counts;
+use super::json::{Index, Json, Places};
 use super::{
     EVIDENCE_BYTES_MAX, EVIDENCE_DEPTH_MAX, EVIDENCE_OBJECTS_MAX, EVIDENCE_TEXT_BYTES_MAX,
 };
@@ -26,6 +26,8 @@ const COUNTS_DEPTH: usize = 3;
 pub struct Kept {
     text: String,
     has_counts_alone: bool,
+    /// Where its members stand, if that was learnt on the way.
+    places: Places,
 }
 
 impl Kept {
@@ -33,10 +35,13 @@ impl Kept {
     /// that is too large what stands deepest goes first, as a list of what each message took.
     #[must_use]
     pub fn of(json: &str) -> Option<Self> {
-        if json.len() <= KEPT_BYTES_MAX && is_counts_alone(json.as_bytes()) {
+        if json.len() <= KEPT_BYTES_MAX
+            && let Some(places) = counts::places(json.as_bytes())
+        {
             return Some(Self {
                 text: json.to_owned(),
                 has_counts_alone: true,
+                places,
             });
         }
         Self::in_bounds(json)
@@ -67,6 +72,7 @@ impl Kept {
         (is_kept && is_whole).then_some(Self {
             text: scan.out,
             has_counts_alone: scan.has_counts_alone,
+            places: Places::default(),
         })
     }
 
@@ -87,6 +93,7 @@ impl Kept {
         Self {
             text: out,
             has_counts_alone: false,
+            places: Places::default(),
         }
     }
 
@@ -108,6 +115,15 @@ impl Kept {
     #[must_use]
     pub fn json(&self) -> Json<'_> {
         Json::of_compact(&self.text)
+    }
+
+    /// The value, to be asked for many members.
+    #[must_use]
+    pub fn index(&self) -> Index<'_> {
+        if self.places.members.is_empty() {
+            return Index::of(self.json());
+        }
+        Index::known(self.json(), &self.places)
     }
 
     /// The value as JSON text.

@@ -150,6 +150,16 @@ impl<'a> Counted<'a> {
         }
     }
 
+    /// The same of one that was looked through when it was kept.
+    #[must_use]
+    pub fn kept(object: &'a Kept) -> Self {
+        Self {
+            earlier: None,
+            later: object.index(),
+            is_clamped: false,
+        }
+    }
+
     /// Over two: members of the later one that are not null go before.
     #[must_use]
     pub fn merged(earlier: Json<'a>, later: Json<'a>) -> Self {

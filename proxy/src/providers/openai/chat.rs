@@ -189,8 +189,8 @@ const USAGE_AT: &str = "usage";
 
 /// The line of one chat completion.
 pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
-    let reported = evidence.object(USAGE_AT).and_then(|object| {
-        let mut counted = Counted::new(object);
+    let reported = evidence.kept(USAGE_AT).and_then(|object| {
+        let mut counted = Counted::kept(object);
         Some((tokens::counted(evidence, &mut counted)?, counted))
     });
     if let Some((mut draft, mut counted)) = reported {
