@@ -19,6 +19,16 @@ pub(super) fn complete(
     output_bounds: fn(&Evidence) -> (u64, u64),
     draft: &mut UsageDraft,
 ) {
+    let is_set = |meter| {
+        draft
+            .lines
+            .iter()
+            .any(|line| line.usage.quantity(meter).is_some())
+    };
+    // Each is set where its half was there.
+    if is_set(Meter::InputTokens) && is_set(Meter::OutputTokens) {
+        return;
+    }
     let mut top = |names: &[&str]| tokens::top(counted, names);
     let (meter, known, reason) = match (top(&INPUT), top(&OUTPUT)) {
         (Some(input), None) => (Meter::OutputTokens, input, NO_OUTPUT),
