@@ -123,15 +123,15 @@ fn sync(shared: &Shared) -> io::Result<()> {
             from: writing.synced,
             to: writing.tail,
         };
-        let spans: Vec<Span> = all.map(span).collect();
+        let spans: Vec<Span> = all.map(span).filter(|span| span.from < span.to).collect();
         (spans, state.staging.staged())
     });
+    if let Some(before_sync) = &shared.before_sync {
+        spans.iter().try_for_each(|_| before_sync())?;
+    }
     staged.write()?;
-    for span in spans.iter().filter(|span| span.from < span.to) {
+    for span in &spans {
         let started = Instant::now();
-        if let Some(before_sync) = &shared.before_sync {
-            before_sync()?;
-        }
         span.segment.writer.sync_data()?;
         if let Some(on_sync) = &shared.on_sync {
             on_sync(started.elapsed());
