@@ -233,7 +233,7 @@ async fn serve_h2(worker: Arc<Worker>, peer: IpAddr, wire: Wire<ServerStream>) {
             Arc::new(CallerHead::new(head)),
             body,
         ));
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move { Ok::<http::Response<_>, std::convert::Infallible>(answer.await.into()) }
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -196,7 +196,7 @@ pub fn clean_answer(headers: &mut HeaderMap) {
 }
 
 /// What else belongs to the hop in an answer.
-const OF_THE_HOP: [&str; 4] = [
+pub(crate) const OF_THE_HOP: [&str; 4] = [
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",

@@ -9,7 +9,7 @@ mod wire;
 
 pub(crate) use chunked::Chunked;
 pub(crate) use fields::{
-    FieldError, HeadBuffer, ends_chunked, first, keeps_alive, may_end, put_field, put_length,
+    FieldError, HeadBuffer, MARKS, ends_chunked, first, keeps_alive, may_end, put_field, put_length,
 };
 pub(crate) use outbox::Outbox;
 pub(crate) use transfer::{Piece, Transfer};

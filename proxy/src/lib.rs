@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub mod admission;
 pub mod amend;
+pub mod answer;
 pub mod attribution;
 pub mod body;
 mod bound;

@@ -10,7 +10,6 @@
 
 use bytes::{Bytes, BytesMut};
 use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, EVIDENCE_TEXT_BYTES_MAX, Evidence};
-use http::HeaderMap;
 
 use crate::decode::{DecodeError, Decoder};
 use crate::framing::array::ArrayFraming;
@@ -19,7 +18,6 @@ use crate::framing::lines::LinesFraming;
 use crate::framing::prune::Pruner;
 use crate::framing::sse::SseFraming;
 use crate::framing::{Ended, Frame, INVALID_BODY, Origin};
-use crate::http1::first;
 use crate::provider::{Endpoint, ErrorText, Form, Glance, Provider};
 use crate::providers::READER_VERSION;
 
@@ -129,10 +127,9 @@ impl Reader {
     }
 
     /// Keeps the headers of the answer that the endpoint names.
-    pub fn keep_headers(&mut self, headers: &HeaderMap) {
+    pub fn keep_headers<'a>(&mut self, find: impl Fn(&str) -> Option<&'a str>) {
         for name in self.endpoint.answer_headers {
-            let value = first(headers, name).and_then(|value| value.to_str().ok());
-            if let Some(value) = value.filter(|value| value.len() <= EVIDENCE_TEXT_BYTES_MAX) {
+            if let Some(value) = find(name).filter(|value| value.len() <= EVIDENCE_TEXT_BYTES_MAX) {
                 self.evidence
                     .headers
                     .insert((*name).to_owned(), value.to_owned());

@@ -11,10 +11,11 @@ use farebox_pricing::event::{Ending, Environment, PaidBy, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{Request, StatusCode};
 
 use crate::Worker;
 use crate::admission::Permit;
+use crate::answer::Answer;
 use crate::attribution;
 use crate::body::RequestBody;
 use crate::config::{OnUnrecordable, SpoolSync, StreamUsage, UnknownRoutes};
@@ -27,7 +28,7 @@ use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock, Line};
 use crate::socket::{self, Handshake, Outcome};
 use crate::spool::Ticket;
-use crate::upstream::{Answer, Outgoing, SendFailure, Upstream};
+use crate::upstream::{Incoming, Outgoing, SendFailure, Upstream};
 
 mod answer;
 mod caller;
@@ -40,7 +41,7 @@ mod ownership;
 mod record;
 mod tools;
 
-pub(crate) use answer::mark;
+pub(crate) use answer::marks;
 use answer::{observe, say_no};
 use caller::{Caller, attribute, identify};
 pub use head::CallerHead;
@@ -86,7 +87,7 @@ pub async fn answer(
     peer: IpAddr,
     head: Arc<CallerHead>,
     body: CallerBody,
-) -> Response<AnswerBody> {
+) -> Answer<AnswerBody> {
     let clock = Clock::start();
     // One that was kept has one.
     if head.said().is_none() && headers::names_several_hosts(&head.parts().headers) {
@@ -105,7 +106,7 @@ async fn walk(
     caller_head: &Arc<CallerHead>,
     body: CallerBody,
     clock: Clock,
-) -> Result<Response<AnswerBody>, Box<Stop>> {
+) -> Result<Answer<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
     let (head, said) = (caller_head.parts(), caller_head.said());
     if shared.draining.is_cancelled() {
@@ -220,7 +221,7 @@ async fn open_socket(
     head: &Parts,
     call: Box<Call>,
     request: Request<RequestBody>,
-) -> Result<Response<AnswerBody>, (Code, Box<Call>)> {
+) -> Result<Answer<AnswerBody>, (Code, Box<Call>)> {
     match socket::answer(worker, handshake, &head.headers, call, request).await {
         Outcome::Switched(response) => Ok(response),
         Outcome::Answered(call, answer) => Ok(observe(call, answer, false)),
@@ -475,7 +476,7 @@ async fn forward(
     call: &mut Call,
     outgoing: &Outgoing<'_>,
     mut body: RequestBody,
-) -> Result<Answer, Code> {
+) -> Result<Answer<Incoming>, Code> {
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     loop {
         let began = std::time::Instant::now();
@@ -487,7 +488,7 @@ async fn forward(
             .send(&upstream, outgoing, body, is_repeat, began, bound);
         match sent.await {
             // Nobody asked to switch: what follows is no HTTP.
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            Ok(answer) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 call.fail(Code::UpstreamClosed, true);
                 return Err(Code::UpstreamClosed);
             }

@@ -11,12 +11,13 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
 
+use crate::answer::Answer;
 use crate::body::RequestBody;
 use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
@@ -175,9 +176,6 @@ pub enum SendFailure {
     TimedOut,
 }
 
-/// An answer: its head, and its body as it comes.
-pub type Answer = Response<Incoming>;
-
 enum Sender {
     H1(Box<h1::Connection>),
     H2(http2::SendRequest<RequestBody>),
@@ -216,7 +214,7 @@ impl Pool {
         is_repeat: bool,
         now: Instant,
         bound: Duration,
-    ) -> Result<Answer, SendFailure> {
+    ) -> Result<Answer<Incoming>, SendFailure> {
         let until = now + bound;
         let pooled = if is_repeat {
             None
@@ -245,7 +243,8 @@ impl Pool {
                 let exchange = h2::exchange(sender, request, is_repeat);
                 let answer = timeout_at(until.into(), Box::pin(exchange)).await;
                 let answer = answer.unwrap_or(Err(SendFailure::TimedOut))?;
-                Ok(answer.map(|body| Incoming::on_h2(self, upstream.index, body)))
+                let answer = answer.map(|body| Incoming::on_h2(self, upstream.index, body));
+                Ok(answer.into())
             }
         }
     }
@@ -255,11 +254,11 @@ impl Pool {
         upstream: &Upstream,
         mut connection: Box<h1::Connection>,
         until: Instant,
-    ) -> Result<Answer, SendFailure> {
+    ) -> Result<Answer<Incoming>, SendFailure> {
         match std::future::poll_fn(|cx| connection.poll_head_until(until, cx)).await {
             Ok(head) => {
                 let body = Incoming::on_h1(self, upstream.index, connection);
-                Ok(Response::from_parts(head, body))
+                Ok(Answer { head, body })
             }
             Err(h1::Broken::TimedOut) => Err(SendFailure::TimedOut),
             Err(broken) => {

@@ -126,18 +126,18 @@ impl Connection {
             head.head,
             body,
         ));
-        let Some(mut response) = self.unless_gone(walk).await else {
+        let Some(mut answer) = self.unless_gone(walk).await else {
             return false;
         };
         let mut is_last = self.worker.shared.draining.is_cancelled();
         let mut relay = None;
-        match response.body_mut() {
+        match &mut answer.body {
             AnswerBody::Switch(switched) => relay = switched.take(),
             // Nobody reads the rest of the request any more.
             AnswerBody::Whole(_) => is_last |= !self.is_through_or_here().await,
             AnswerBody::Observed(_) => {}
         }
-        let mut down = Down::new(response, asked, is_last);
+        let mut down = Down::new(answer, asked, is_last);
         let is_followed = down.follows();
         if !self.send(&mut down).await {
             return false;

@@ -14,7 +14,7 @@ pub(crate) enum FieldError {
 }
 
 /// Fields that are added to a head at most.
-const MARKS: usize = 2;
+pub(crate) const MARKS: usize = 2;
 
 /// The buffer of a head that was parsed at the front of `read`: names and values are parts of it.
 pub(crate) struct HeadBuffer {
@@ -97,9 +97,9 @@ const FIELD_BYTES: usize = 192;
 const LENGTH_DIGITS: usize = 20;
 
 /// Writes a field. Most are short and go in as one piece, which costs half of four.
-pub(crate) fn put_field(text: &mut BytesMut, name: &str, value: &[u8]) {
+pub(crate) fn put_field(text: &mut BytesMut, name: &[u8], value: &[u8]) {
     let mut field = [0; FIELD_BYTES];
-    let parts = [name.as_bytes(), b": ", value, b"\r\n"];
+    let parts = [name, b": ", value, b"\r\n"];
     let mut len = 0;
     for part in parts {
         let Some(place) = field.get_mut(len..len + part.len()) else {
@@ -125,7 +125,7 @@ pub(crate) fn put_length(text: &mut BytesMut, mut length: u64) {
             break;
         }
     }
-    put_field(text, header::CONTENT_LENGTH.as_str(), &digits[at..]);
+    put_field(text, header::CONTENT_LENGTH.as_ref(), &digits[at..]);
 }
 
 /// A field's first value, found by looking at those there are: to look a name up that is no standard one, a
@@ -144,7 +144,7 @@ mod tests {
         for len in (0..300).chain([4096]) {
             let value = "v".repeat(len);
             let mut text = BytesMut::from("before\r\n");
-            put_field(&mut text, "x-name", value.as_bytes());
+            put_field(&mut text, b"x-name", value.as_bytes());
             assert_eq!(text, format!("before\r\nx-name: {value}\r\n"));
         }
     }

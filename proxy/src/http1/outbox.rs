@@ -66,13 +66,15 @@ impl Outbox {
         if is_chunk {
             put_size(&mut self.text, data.len());
         }
-        let closing: &[u8] = if is_chunk { b"\r\n" } else { b"" };
-        if data.len() <= COPY_BYTES_MAX {
-            self.text.extend_from_slice(&data);
-            self.text.extend_from_slice(closing);
-        } else {
+        if data.len() > COPY_BYTES_MAX {
             self.data = data;
-            self.closing = closing;
+            self.closing = if is_chunk { b"\r\n" } else { b"" };
+            return;
+        }
+        self.text.extend_from_slice(&data);
+        // To append nothing costs as much as to append something.
+        if is_chunk {
+            self.text.extend_from_slice(b"\r\n");
         }
     }
 

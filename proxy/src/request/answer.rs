@@ -2,40 +2,37 @@
 
 use farebox_pricing::event::Transport;
 use farebox_pricing::id;
-use http::header::{self, HeaderMap, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{Response, StatusCode, Version};
-use uuid::Uuid;
 
 use super::Stop;
 use crate::Worker;
 use crate::amend::UsageStripper;
+use crate::answer::{Answer, Marks, id_value};
 use crate::decode::Decoder;
 use crate::failure::Code;
-use crate::headers::{self, ERROR_HEADER, EVENT_HEADER, WARNING_HEADER};
-use crate::http1::first;
+use crate::headers::{ERROR_HEADER, EVENT_HEADER};
 use crate::observe::{AnswerBody, Observed, Rewrite};
 use crate::provider::{self, ErrorText};
 use crate::reader::Reader;
 use crate::settle::Call;
-use crate::upstream::Answer;
+use crate::upstream::Incoming;
 
 /// Hands the answer down with a reader beside it.
 pub(super) fn observe(
     mut call: Box<Call>,
-    answer: Answer,
+    answer: Answer<Incoming>,
     is_amended: bool,
-) -> Response<AnswerBody> {
-    let (mut head, incoming) = answer.into_parts();
-    headers::clean_answer(&mut head.headers);
-    // Shared with the head, which changes below.
-    let content_type = head.headers.get(header::CONTENT_TYPE).cloned();
-    let content_type = content_type.as_ref().and_then(|value| value.to_str().ok());
-    let encoding = head.headers.get(header::CONTENT_ENCODING).cloned();
-    let encoding = encoding.as_ref().and_then(|value| value.to_str().ok());
+) -> Answer<AnswerBody> {
+    let (mut head, incoming) = (answer.head, answer.body);
+    let fields = &mut head.fields;
+    fields.clean();
+    let content_type = fields.text(header::CONTENT_TYPE.as_str());
+    let encoding = fields.text(header::CONTENT_ENCODING.as_str());
     let event = &mut call.event;
     event.status = Some(head.status.as_u16());
-    event.upstream_request_id = first(&head.headers, call.provider.request_id_header)
-        .and_then(|value| value.to_str().ok())
+    event.upstream_request_id = fields
+        .text(call.provider.request_id_header)
         .map(|text| id::sanitise(text, id::SCALARS_MAX).0);
     let is_sse =
         content_type.is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
@@ -59,18 +56,7 @@ pub(super) fn observe(
         // An encoding that we do not know was not ours to ask for; it passes as it is.
         Some(None) => None,
     };
-    let reader_encoding = match &rewrite {
-        Some(Rewrite {
-            decoder: Some(_), ..
-        }) => {
-            head.headers.remove(header::CONTENT_ENCODING);
-            None
-        }
-        _ => encoding,
-    };
-    if rewrite.is_some() {
-        head.headers.remove(header::CONTENT_LENGTH);
-    }
+    let is_decoded = rewrite.as_ref().is_some_and(|it| it.decoder.is_some());
     // The request is mostly through when its answer begins: its copy need not wait for the end.
     let mut evidence = std::mem::take(&mut call.evidence);
     call.add_request_facts(&mut evidence);
@@ -79,39 +65,38 @@ pub(super) fn observe(
         evidence,
         head.status.as_u16(),
         content_type,
-        reader_encoding,
+        encoding.filter(|_| !is_decoded),
     );
-    reader.keep_headers(&head.headers);
+    reader.keep_headers(|name| fields.text(name));
     call.event.streaming = reader.is_stream();
-    mark(&mut head.headers, &call);
+    if is_decoded {
+        fields.remove(&header::CONTENT_ENCODING);
+    }
+    if rewrite.is_some() {
+        fields.remove(&header::CONTENT_LENGTH);
+    }
+    fields.mark(marks(&call));
     call.clock.answered = Some(std::time::Instant::now());
     let mut observed = Observed::new(call, incoming, reader, rewrite);
     if observed.is_empty() {
         observed.end_with_head();
     }
-    Response::from_parts(head, AnswerBody::Observed(Some(observed)))
+    let body = AnswerBody::Observed(Some(observed));
+    Answer { head, body }
 }
 
-/// Adds to an upstream's answer what is ours: the call's id, and a warning.
-pub(crate) fn mark(headers: &mut HeaderMap, call: &Call) {
-    if call.is_recorded {
-        headers.insert(EVENT_HEADER, id_value(call.event.call_id));
-    }
+/// What is ours on an upstream's answer.
+pub(crate) fn marks(call: &Call) -> Marks {
     let warning = call.permit.warning();
-    if let Some(warning) = warning.and_then(|text| HeaderValue::from_str(text).ok()) {
-        headers.insert(WARNING_HEADER, warning);
+    Marks {
+        event: call.is_recorded.then_some(call.event.call_id),
+        warning: warning.and_then(|text| HeaderValue::from_str(text).ok()),
     }
-}
-
-fn id_value(id: Uuid) -> HeaderValue {
-    let mut buffer = Uuid::encode_buffer();
-    let text = id.hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(text).expect("a UUID is hexadecimal digits and hyphens")
 }
 
 /// A head that is not one request's: no more than what a head that does not parse gets. What follows it
 /// on its connection is not believed either.
-pub(super) fn of_malformed_head(worker: &Worker, version: Version) -> Response<AnswerBody> {
+pub(super) fn of_malformed_head(worker: &Worker, version: Version) -> Answer<AnswerBody> {
     worker.shared.metrics.refusal(None, Code::MalformedRequest);
     let mut response = Response::new(AnswerBody::Whole(None));
     *response.status_mut() = StatusCode::BAD_REQUEST;
@@ -123,11 +108,11 @@ pub(super) fn of_malformed_head(worker: &Worker, version: Version) -> Response<A
     if version <= Version::HTTP_11 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response
+    response.into()
 }
 
 /// A refusal or a failure of ours, in the dialect's own shape.
-pub(super) fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
+pub(super) fn say_no(worker: &Worker, stop: Stop) -> Answer<AnswerBody> {
     let code = stop.refusal.code;
     if stop.event_id.is_none() {
         worker.shared.metrics.refusal(stop.tenant.as_ref(), code);
@@ -161,5 +146,5 @@ pub(super) fn say_no(worker: &Worker, stop: Stop) -> Response<AnswerBody> {
     if !code.can_retry() {
         headers.insert("x-should-retry", HeaderValue::from_static("false"));
     }
-    response
+    response.into()
 }

@@ -8,12 +8,13 @@ use base64::engine::general_purpose::STANDARD;
 use farebox_pricing::event::Transport;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response, Version};
+use http::{Method, Request, Version};
 use percent_encoding::percent_decode_str;
 
 use super::protocols::{KeyProtocol, Offer};
 use super::relay::Relay;
 use crate::Worker;
+use crate::answer::Answer;
 use crate::body::RequestBody;
 use crate::failure::{Code, Refusal};
 use crate::framing::websocket::inflate::Extensions;
@@ -22,7 +23,7 @@ use crate::observe::AnswerBody;
 use crate::provider::{Credential, Endpoint};
 use crate::request;
 use crate::settle::Call;
-use crate::upstream::{Answer, SendFailure, Shaken};
+use crate::upstream::{Incoming, SendFailure, Shaken};
 
 /// Bytes of the nonce in `sec-websocket-key`.
 const NONCE_BYTES: usize = 16;
@@ -87,9 +88,9 @@ fn has_token(headers: &HeaderMap, name: header::HeaderName, token: &str) -> bool
 /// What came of a handshake.
 pub enum Outcome {
     /// The upstream switched: hand this down, the relay runs behind it.
-    Switched(Response<AnswerBody>),
+    Switched(Answer<AnswerBody>),
     /// It said something else, to be passed on as any answer.
-    Answered(Box<Call>, Answer),
+    Answered(Box<Call>, Answer<Incoming>),
     /// It said nothing; the call is settled.
     Failed(Box<Call>, Code),
 }
@@ -168,11 +169,12 @@ pub async fn answer(
             .iter()
             .map(|value| value.to_str().unwrap_or("?")),
     );
-    request::mark(&mut head.headers, &call);
+    request::marks(&call).insert(&mut head.headers);
     call.clock.answered = Some(std::time::Instant::now());
     let relay = Relay::new(wire, call, extensions, &head.headers);
     let body = AnswerBody::Switch(Some(Box::new(relay)));
-    Outcome::Switched(Response::from_parts(head, body))
+    let head = head.into();
+    Outcome::Switched(Answer { head, body })
 }
 
 /// Takes the caller's credentials out of the query: all of them where the operator's takes their place,

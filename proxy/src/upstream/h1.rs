@@ -13,18 +13,19 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, Request, StatusCode, response};
+use http::{Method, Request, StatusCode};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::UpstreamWire;
+use crate::answer;
 use crate::body::RequestBody;
 use crate::bound::Bound;
 use crate::http1::{Piece, Transfer};
 
-mod answer;
+mod head;
 mod upload;
 
-use answer::{Head, HeadError};
+use head::{Head, HeadError};
 use upload::Upload;
 pub(super) use upload::{Length, write_line};
 
@@ -133,7 +134,7 @@ impl Connection {
         &mut self,
         until: Instant,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<response::Parts, Broken>> {
+    ) -> Poll<Result<answer::Head, Broken>> {
         if let Poll::Ready(head) = self.poll_head(cx) {
             return Poll::Ready(head);
         }
@@ -142,10 +143,7 @@ impl Connection {
     }
 
     /// Sends the request and waits for the answer's head; the body may still be going up then.
-    pub(super) fn poll_head(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<response::Parts, Broken>> {
+    pub(super) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<answer::Head, Broken>> {
         let Self {
             wire,
             upload,
@@ -277,7 +275,7 @@ impl Reading {
     }
 
     /// The answer's head, once all of it is here; what stands behind it is kept.
-    fn head_of(&mut self, read: &[u8]) -> Result<Option<response::Parts>, Broken> {
+    fn head_of(&mut self, read: &[u8]) -> Result<Option<answer::Head>, Broken> {
         if self.unused.is_empty() {
             // Most heads come whole in one read, and are parsed where they lie.
             let (head, used) = self.take_head(read)?;
@@ -297,22 +295,22 @@ impl Reading {
     }
 
     /// The head at the front of what was read, and how much of that is used; interim ones are passed over.
-    fn take_head(&mut self, read: &[u8]) -> Result<(Option<response::Parts>, usize), Broken> {
+    fn take_head(&mut self, read: &[u8]) -> Result<(Option<answer::Head>, usize), Broken> {
         let mut used = 0;
         loop {
             let rest = read.get(used..).unwrap_or_default();
-            let (head, len) = match answer::parse(rest, self.is_head_request) {
+            let (head, len) = match head::parse(rest, self.is_head_request) {
                 Ok(parsed) => parsed,
                 Err(HeadError::Partial) => return Ok((None, used)),
                 Err(HeadError::Malformed(what)) => return Err(Broken::Malformed(what)),
             };
             used += len;
             let Head {
-                parts,
+                head,
                 transfer,
                 can_reuse,
             } = head;
-            if parts.status.is_informational() && parts.status != StatusCode::SWITCHING_PROTOCOLS {
+            if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
                 self.interim_heads += 1;
                 if self.interim_heads > INTERIM_HEADS_MAX {
                     return Err(Broken::Malformed("too many interim heads"));
@@ -321,7 +319,7 @@ impl Reading {
             }
             self.transfer = transfer;
             self.can_reuse = can_reuse;
-            return Ok((Some(parts), used));
+            return Ok((Some(head), used));
         }
     }
 

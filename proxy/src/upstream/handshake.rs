@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response, StatusCode, response};
+use http::{Request, StatusCode, response};
 
-use super::{Answer, Incoming, Pool, SendFailure, Upstream, failure, h1};
+use super::{Incoming, Pool, SendFailure, Upstream, failure, h1};
+use crate::answer::Answer;
 use crate::body::RequestBody;
 use crate::failure::Code;
 use crate::http1::Socket;
@@ -16,7 +17,7 @@ pub(crate) enum Shaken {
     /// It switched: the head of its 101, and the connection, on which frames pass from now on.
     Switched(response::Parts, UpstreamSocket),
     /// It said something else.
-    Answered(Answer),
+    Answered(Answer<Incoming>),
 }
 
 impl Pool {
@@ -43,10 +44,13 @@ impl Pool {
         };
         if head.status != StatusCode::SWITCHING_PROTOCOLS {
             let body = Incoming::on_h1(self, upstream.index, connection);
-            return Ok(Shaken::Answered(Response::from_parts(head, body)));
+            return Ok(Shaken::Answered(Answer { head, body }));
         }
         let (wire, first) = connection.into_parts();
-        Ok(Shaken::Switched(head, Socket::new(first, wire)))
+        Ok(Shaken::Switched(
+            head.into_parts(),
+            Socket::new(first, wire),
+        ))
     }
 }
 

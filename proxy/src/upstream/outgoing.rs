@@ -65,7 +65,7 @@ impl Outgoing<'_> {
     fn write_fields(&self, origin: &Origin, text: &mut BytesMut, length: Length) {
         self.each_field(origin, |name, value| {
             if name != header::CONTENT_LENGTH || length == Length::Kept {
-                put_field(text, name.as_str(), value.as_bytes());
+                put_field(text, name.as_ref(), value.as_bytes());
             }
         });
     }

@@ -11,12 +11,11 @@ use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
 use http::header::{self, HeaderMap, HeaderName};
-use http::response::Parts;
 use http::{Response, StatusCode, Version};
 use http_body::Body;
-use hyper::ext::ReasonPhrase;
 
 use super::{Asked, SharedLine};
+use crate::answer::{Answer, Fields, Head};
 use crate::http1::{Outbox, put_field, put_length};
 use crate::observe::AnswerBody;
 
@@ -63,14 +62,14 @@ pub(super) struct Down {
 
 impl Down {
     /// The answer to what `asked` says of its request; `is_last` when nothing may follow it here.
-    pub(super) fn new(response: Response<AnswerBody>, asked: Asked, is_last: bool) -> Self {
-        let (head, body) = response.into_parts();
+    pub(super) fn new(answer: Answer<AnswerBody>, asked: Asked, is_last: bool) -> Self {
+        let Answer { head, body } = answer;
         let framing = framing_of(&head, &body, asked);
         let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
         let follows = !is_last
             && asked.keeps_alive
             && framing != Framing::UntilClose
-            && (is_switching || !says_close(&head.headers));
+            && (is_switching || !says_close(&head.fields));
         let mut outbox = Outbox::default();
         let body_bytes = match framing {
             Framing::Length(length) => Some(length),
@@ -101,7 +100,7 @@ impl Down {
             takes_trailers: false,
             keeps_alive: false,
         };
-        Self::new(response, asked, true)
+        Self::new(response.into(), asked, true)
     }
 
     /// Another answer may follow on this connection.
@@ -201,7 +200,7 @@ impl Down {
     }
 }
 
-fn framing_of(head: &Parts, body: &AnswerBody, asked: Asked) -> Framing {
+fn framing_of(head: &Head, body: &AnswerBody, asked: Asked) -> Framing {
     let is_bodiless = asked.is_head_request
         || head.status.is_informational()
         || matches!(
@@ -211,10 +210,8 @@ fn framing_of(head: &Parts, body: &AnswerBody, asked: Asked) -> Framing {
     if is_bodiless {
         return Framing::None;
     }
-    let announced = head
-        .headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse().ok());
+    let announced = head.fields.text(header::CONTENT_LENGTH.as_str());
+    let announced = announced.and_then(|digits| digits.parse().ok());
     // An answer without a body ends with its head, and its length is known however it came.
     match announced.or_else(|| match body.is_end_stream() {
         true => Some(0),
@@ -226,21 +223,21 @@ fn framing_of(head: &Parts, body: &AnswerBody, asked: Asked) -> Framing {
     }
 }
 
-fn says_close(headers: &HeaderMap) -> bool {
-    headers
-        .get(header::CONNECTION)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"close"))
+fn says_close(fields: &Fields) -> bool {
+    fields
+        .get(header::CONNECTION.as_str())
+        .is_some_and(|value| value.eq_ignore_ascii_case(b"close"))
 }
 
-fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, follows: bool) {
+fn write_head(to: &mut BytesMut, head: &Head, asked: Asked, framing: Framing, follows: bool) {
     let is_old = asked.version == Version::HTTP_10;
     write_status(to, head, is_old);
     let is_switching = head.status == StatusCode::SWITCHING_PROTOCOLS;
     // These two are ours to say, but for the length of a body that is not sent.
     let has_length_of_none = framing == Framing::None && head.status != StatusCode::NO_CONTENT;
-    write_fields(to, &head.headers, |name| match *name {
-        header::CONTENT_LENGTH => has_length_of_none,
-        header::CONNECTION => is_switching,
+    head.fields.write(to, |name| match name {
+        b"content-length" => has_length_of_none,
+        b"connection" => is_switching,
         _ => true,
     });
     match framing {
@@ -259,8 +256,8 @@ fn write_head(to: &mut BytesMut, head: &Parts, asked: Asked, framing: Framing, f
     to.put_slice(b"\r\n");
 }
 
-fn write_status(to: &mut BytesMut, head: &Parts, is_old: bool) {
-    let reason = head.extensions.get::<ReasonPhrase>();
+fn write_status(to: &mut BytesMut, head: &Head, is_old: bool) {
+    let reason = head.reason.as_ref();
     // Nearly every answer, in one piece.
     if head.status == StatusCode::OK && reason.is_none() && !is_old {
         return to.put_slice(b"HTTP/1.1 200 OK\r\n");
@@ -278,7 +275,7 @@ fn write_status(to: &mut BytesMut, head: &Parts, is_old: bool) {
 fn write_fields(to: &mut BytesMut, fields: &HeaderMap, is_wanted: impl Fn(&HeaderName) -> bool) {
     for (name, value) in fields {
         if is_wanted(name) {
-            put_field(to, name.as_str(), value.as_bytes());
+            put_field(to, name.as_ref(), value.as_bytes());
         }
     }
 }

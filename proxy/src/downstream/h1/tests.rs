@@ -353,7 +353,7 @@ fn a_body_left_over_reads_nothing_of_a_later_request() {
 fn written(response: http::Response<AnswerBody>, asked: Asked) -> String {
     run(async {
         let (mut caller, line) = pair().await;
-        let mut down = Down::new(response, asked, false);
+        let mut down = Down::new(response.into(), asked, false);
         poll_fn(|cx| down.poll(&line, cx)).await.unwrap();
         line.lock().close();
         let mut text = String::new();
@@ -436,7 +436,7 @@ fn an_answer_other_than_announced_takes_the_connection_with_it() {
             response
                 .headers_mut()
                 .insert("content-length", announced.into());
-            let mut down = Down::new(response, GET, false);
+            let mut down = Down::new(response.into(), GET, false);
             assert!(
                 poll_fn(|cx| down.poll(&line, cx)).await.is_err(),
                 "{announced}"

@@ -170,7 +170,7 @@ pub(super) fn write_parts(head: &request::Parts, text: &mut BytesMut, length: Le
     });
     for (name, value) in &head.headers {
         if name != header::CONTENT_LENGTH || length == Length::Kept {
-            put_field(text, name.as_str(), value.as_bytes());
+            put_field(text, name.as_ref(), value.as_bytes());
         }
     }
 }

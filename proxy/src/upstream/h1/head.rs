@@ -2,10 +2,11 @@
 
 use std::mem::MaybeUninit;
 
-use http::{HeaderName, Response, StatusCode, Version, header, response};
+use http::{HeaderName, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 
-use crate::http1::{Chunked, FieldError, HeadBuffer, Transfer, ends_chunked, keeps_alive, may_end};
+use crate::answer::{self, Fields};
+use crate::http1::{Chunked, FieldError, Transfer, may_end};
 
 /// Largest head of an answer.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
@@ -14,7 +15,7 @@ const HEADERS_MAX: usize = 128;
 
 /// An answer's head.
 pub(super) struct Head {
-    pub(super) parts: response::Parts,
+    pub(super) head: answer::Head,
     pub(super) transfer: Transfer,
     pub(super) can_reuse: bool,
 }
@@ -65,35 +66,31 @@ pub(super) fn parse(read: &[u8], is_head_request: bool) -> Result<(Head, usize),
         .reason
         .filter(|reason| !reason.is_empty() && status.canonical_reason() != Some(reason))
         .and_then(|reason| ReasonPhrase::try_from(reason.as_bytes()).ok());
-    let headers = HeadBuffer::new(&read[..len])
-        .fields(answer.headers)
-        .map_err(|error| {
-            HeadError::Malformed(match error {
-                FieldError::Malformed => "header field",
-                FieldError::TooMany => "too many header fields",
-            })
-        })?;
+    let fields = Fields::of(&read[..len], answer.headers).map_err(|error| {
+        HeadError::Malformed(match error {
+            FieldError::Malformed => "header field",
+            FieldError::TooMany => "too many header fields",
+        })
+    })?;
     let framers = Framers::of(answer.headers)?;
     let is_chunked = match framers.has_coding {
-        true => ends_chunked(&headers),
+        true => fields.ends_chunked(),
         false => None,
     };
     let (transfer, is_unambiguous) =
         transfer(status, version, is_chunked, framers.length, is_head_request)?;
     let keeps_alive = match framers.has_connection {
-        true => keeps_alive(version, &headers),
+        true => fields.keeps_alive(version),
         false => version != Version::HTTP_10,
     };
     let can_reuse =
         is_unambiguous && !matches!(transfer, Transfer::UntilClose { .. }) && keeps_alive;
-    let mut response = Response::new(());
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    if let Some(reason) = reason {
-        response.extensions_mut().insert(reason);
-    }
     let head = Head {
-        parts: response.into_parts().0,
+        head: answer::Head {
+            status,
+            reason,
+            fields,
+        },
         transfer,
         can_reuse,
     };
@@ -182,6 +179,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::http1::{HeadBuffer, ends_chunked, keeps_alive};
 
     /// The length as a map of the fields has it.
     fn length_in(headers: &HeaderMap) -> Result<Option<u64>, ()> {
