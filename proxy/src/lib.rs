@@ -3,7 +3,7 @@
 //! One call, in the order of the modules: [`downstream`] takes the connection, [`request`] is the
 //! walk and names every step; [`route`] finds the upstream and [`provider`] the endpoint,
 //! [`identity`] and [`attribution`] say whose call it is, [`admission`] whether it may go,
-//! [`spool`] keeps its intent, [`upstream`] carries it, [`observe`] and [`reader`] watch the answer,
+//! [`spool`] keeps its intent, [`upstream`] carries it, [`observe`] and [`reader`] watch the [`answer`],
 //! [`settle`] makes its event, [`shipper`] brings it to the collector.
 //!
 //! Each worker is one thread with its own runtime and its own connections to upstreams, so that a
