@@ -125,15 +125,18 @@ pub(crate) fn conditions(evidence: &Evidence) -> Conditions {
 /// allowed, the input by the request's bytes where those hold all of it.
 pub(crate) fn unreported(evidence: &Evidence, output_low: u64, output_high: u64) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
-    let estimate = facts::text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
     let (mut low, mut high) = (Usage::new(), Usage::new());
-    low.set(Meter::OutputTokens, output_low);
-    high.set(Meter::OutputTokens, output_high.max(output_low));
     if !evidence.request.is_set(UNBOUNDED_INPUT) {
         low.set(Meter::InputTokens, 0);
         high.set(Meter::InputTokens, request_bytes);
     }
-    facts::unreported(evidence, line(evidence, estimate), low, high)
+    low.set(Meter::OutputTokens, output_low);
+    high.set(Meter::OutputTokens, output_high.max(output_low));
+    let estimate = || {
+        let usage = facts::text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
+        line(evidence, usage)
+    };
+    facts::unreported(evidence, estimate, low, high)
 }
 
 /// Notes that the request's bytes do not bound its input: it names things that lie elsewhere, or
