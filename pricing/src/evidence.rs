@@ -23,6 +23,8 @@ pub const EVIDENCE_BYTES_MAX: usize = 16 * 1024;
 pub const EVIDENCE_TEXT_BYTES_MAX: usize = 64;
 /// Most usage objects kept; past it the flag `objects_dropped` is set.
 pub const EVIDENCE_OBJECTS_MAX: usize = 64;
+/// Usage objects there is room for at first; streams that say theirs in two events have two.
+const OBJECTS_ROOM: usize = 2;
 /// Deepest nesting kept of a usage object; deeper members are left out.
 pub const EVIDENCE_DEPTH_MAX: usize = 6;
 
@@ -131,6 +133,9 @@ impl Evidence {
     /// Keeps a usage object beside those that came before in the same place.
     pub fn push_object(&mut self, at: impl Into<Cow<'static, str>>, value: Kept) {
         if self.objects.len() < EVIDENCE_OBJECTS_MAX {
+            if self.objects.capacity() == 0 {
+                self.objects = Vec::with_capacity(OBJECTS_ROOM);
+            }
             self.objects.push(UsageObject {
                 at: at.into(),
                 value,

@@ -104,6 +104,9 @@ impl<'de> Deserialize<'de> for Meter {
     }
 }
 
+/// Meters there is room for at first; most calls count no more.
+const ROOM: usize = 4;
+
 /// Quantities by meter, never negative. Absent is not zero: a meter that is missing was not reported.
 ///
 /// Kept in the order of [`Meter::ALL`], each meter once: there are few, and each call makes, copies,
@@ -124,8 +127,20 @@ impl Usage {
         let place = self.0.partition_point(|(known, _)| *known < meter);
         match self.0.get_mut(place) {
             Some((known, old)) if *known == meter => *old = quantity,
-            _ => self.0.insert(place, (meter, quantity)),
+            _ => {
+                if self.0.capacity() == 0 {
+                    self.0 = Vec::with_capacity(ROOM);
+                }
+                self.0.insert(place, (meter, quantity));
+            }
         }
+    }
+
+    /// The same without quantities of zero.
+    #[must_use]
+    pub fn without_zeros(mut self) -> Self {
+        self.0.retain(|(_, quantity)| !quantity.is_zero());
+        self
     }
 
     /// Adds to a meter; the sum. `None`, and nothing is added, past the bounds of a decimal.
@@ -281,5 +296,27 @@ impl UsageDraft {
             let _ = total.add(meter, quantity);
         }
         total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meters_come_in_their_order_and_zeros_may_go() {
+        let mut usage = Usage::new();
+        for (number, meter) in Meter::ALL.iter().rev().enumerate() {
+            usage.set(*meter, number as u64 % 3);
+        }
+        assert!(
+            usage
+                .iter()
+                .map(|(meter, _)| meter)
+                .eq(Meter::ALL.iter().copied())
+        );
+        let without: Usage = usage.iter().filter(|(_, q)| !q.is_zero()).collect();
+        assert_eq!(usage.without_zeros(), without);
+        assert_eq!(Usage::new().without_zeros(), Usage::new());
     }
 }

@@ -14,7 +14,7 @@ use memchr::memmem::Finder;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use crate::framing::quotes::{Letters, any_text};
+use crate::framing::quotes::{Beginnings, Letters, any_text};
 use crate::provider::{Class, Endpoint, Keeps};
 use crate::providers::facts;
 
@@ -65,14 +65,13 @@ static ESCAPED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\\u00
 /// Whether a body may name anything: looked for in every body, so in one pass over its quotes.
 fn may_name(body: &[u8]) -> bool {
     const FIRST: Letters = Letters::of(b"cfiptv");
+    const AT_TOP: Beginnings<12> = Beginnings::of(NAMING);
+    const ANYWHERE: Beginnings<5> = Beginnings::of(NAMING_ANYWHERE);
     let begins_name = |text: &[u8]| {
-        let is_there = |name: &&str| {
-            let name = name.as_bytes();
-            name.first() == text.first()
-                && text.get(name.len()) == Some(&b'"')
-                && text.starts_with(name)
-        };
-        NAMING.iter().chain(&NAMING_ANYWHERE).any(is_there)
+        let is_there =
+            |name: &&str| text.get(name.len()) == Some(&b'"') && text.starts_with(name.as_bytes());
+        (AT_TOP.hold(text) || ANYWHERE.hold(text))
+            && NAMING.iter().chain(&NAMING_ANYWHERE).any(is_there)
     };
     any_text(body, FIRST, begins_name) || has_escaped_letter(body)
 }

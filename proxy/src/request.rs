@@ -10,6 +10,7 @@ use std::sync::Arc;
 use farebox_pricing::event::{Ending, Environment, PaidBy, Transport};
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
+use farebox_pricing::usage::Usage;
 use http::request::Parts;
 use http::{Request, StatusCode};
 
@@ -390,11 +391,7 @@ async fn intend(
     );
     event.usage_low = bounds.low;
     // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
-    event.usage_high = bounds.high.map(|high| {
-        high.iter()
-            .filter(|(_, quantity)| !quantity.is_zero())
-            .collect()
-    });
+    event.usage_high = bounds.high.map(Usage::without_zeros);
     let event_id = event.event_id;
     let appended = settle::with_record(&mut event, |record| {
         shared.spool.append_intent(event_id, record)

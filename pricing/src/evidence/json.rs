@@ -173,6 +173,17 @@ pub(super) struct Place {
     next: u32,
 }
 
+impl Place {
+    /// The name of a member that is an object.
+    #[inline]
+    pub(super) fn name_of_object(self, text: &str) -> Option<&str> {
+        let begins = self.name as usize;
+        let ends = begins + self.name_len as usize;
+        let is_object = text.as_bytes().get(ends + 2) == Some(&b'{');
+        is_object.then(|| text.get(begins..ends))?
+    }
+}
+
 impl Places {
     /// With room for those of most objects.
     pub(super) fn with_room() -> Self {

@@ -126,6 +126,19 @@ impl Kept {
         Index::known(self.json(), &self.places)
     }
 
+    /// The names of all members that are objects, however deep; `None` where they are not known without
+    /// looking for them.
+    #[must_use]
+    pub fn names_of_objects(&self) -> Option<impl Iterator<Item = &str>> {
+        let members = &self.places.members;
+        let names = || {
+            members
+                .iter()
+                .filter_map(|member| member.name_of_object(&self.text))
+        };
+        (!members.is_empty()).then(names)
+    }
+
     /// The value as JSON text.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -31,9 +31,12 @@ pub(crate) fn note(evidence: &mut Evidence, choices: Option<Raw<'_>>) {
 
 /// The draft, which is a lower bound where the count was not the last.
 pub(super) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
+    if draft.source != UsageSource::Reported || !facts::is_set(evidence, RUNNING) {
+        return draft;
+    }
     let is_ended = facts::is_set(evidence, "finished")
         || (evidence.counts.is_complete && !facts::is_set(evidence, "error"));
-    if draft.source != UsageSource::Reported || !facts::is_set(evidence, RUNNING) || is_ended {
+    if is_ended {
         return draft;
     }
     let low = draft.total();

@@ -40,7 +40,10 @@ pub(crate) fn told(mut draft: UsageDraft, evidence: &Evidence) -> UsageDraft {
 fn holds_unread(object: &Kept) -> bool {
     if object.has_counts_alone() {
         // All that can be wrong is an object where a count belongs.
-        return before_braces(object.text()).any(is_of_tokens);
+        return match object.names_of_objects() {
+            Some(mut names) => names.any(is_of_tokens),
+            None => before_braces(object.text()).any(is_of_tokens),
+        };
     }
     has_unread("", object.json(), DEPTH_MAX)
 }
@@ -100,6 +103,7 @@ fn is_count(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use farebox_pricing::usage::{Line, Meter};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -146,6 +150,19 @@ mod tests {
             r#"{"cost":1.2e-5,"prompt_tokens":-3}"#,
         ] {
             assert_eq!(told_of(usage).source, UsageSource::Reported, "{usage}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_known_of_counts_is_what_a_walk_finds(
+            members in prop::collection::vec(("[a-c]?(_tokens|Tokens|x|)", "1|null|[{][}]|[{]\"(a|b_tokens)\":(2|[{][}])[}]"), 1..70),
+        ) {
+            let members = members.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+            let text = format!("{{{}}}", members.collect::<Vec<_>>().join(","));
+            let object = Kept::of(&text).unwrap();
+            prop_assert!(object.has_counts_alone());
+            prop_assert_eq!(holds_unread(&object), has_unread("", object.json(), DEPTH_MAX));
         }
     }
 }

@@ -220,7 +220,7 @@ fn embedded_usage_of(evidence: &Evidence) -> UsageDraft {
     reported(evidence).unwrap_or_else(|| {
         let of = |count: u64| Usage::from_iter([(Meter::InputTokens, count.into())]);
         let bytes = evidence.counts.request_bytes;
-        let estimate = tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
+        let estimate = || tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
         facts::unreported(evidence, estimate, of(0), of(bytes))
     })
 }

@@ -334,15 +334,20 @@ pub fn why_no_usage(evidence: &Evidence) -> &'static str {
 }
 
 /// The draft of an answer without usage: bounds; and where generation was surely under way, an
-/// estimate within them.
+/// estimate within them. The line of that is made there alone: a call that begins needs its bounds.
 #[must_use]
-pub fn unreported(evidence: &Evidence, line: Line, low: Usage, high: Usage) -> UsageDraft {
+pub fn unreported(
+    evidence: &Evidence,
+    line: impl FnOnce() -> Line,
+    low: Usage,
+    high: Usage,
+) -> UsageDraft {
     let reason = why_no_usage(evidence);
     if reason != CUT || status(evidence).is_some_and(|status| status >= 400) {
         return missing(reason, Some(low), Some(high));
     }
     UsageDraft {
-        lines: vec![line],
+        lines: vec![line()],
         source: UsageSource::Estimated,
         reason: Some(reason),
         low: Some(low),

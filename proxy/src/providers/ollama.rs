@@ -131,7 +131,7 @@ fn embedded_usage_of(evidence: &Evidence) -> UsageDraft {
         return facts::refused(evidence).unwrap_or_else(|| {
             let of = |count: u64| Usage::from_iter([(Meter::InputTokens, count.into())]);
             let bytes = evidence.counts.request_bytes;
-            let estimate = tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
+            let estimate = || tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
             facts::unreported(evidence, estimate, of(0), of(bytes))
         });
     };

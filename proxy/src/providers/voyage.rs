@@ -95,7 +95,7 @@ fn usage_of(evidence: &Evidence) -> UsageDraft {
     }
     facts::refused(evidence).unwrap_or_else(|| {
         let bytes = evidence.counts.request_bytes;
-        let estimate = line(of(bytes / BYTES_PER_TOKEN));
+        let estimate = || line(of(bytes / BYTES_PER_TOKEN));
         facts::unreported(evidence, estimate, of(0), of(bytes))
     })
 }

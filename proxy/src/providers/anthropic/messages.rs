@@ -389,7 +389,7 @@ fn unreported(evidence: &Evidence) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
     let output_low = evidence.counts.output_frames;
     let output_high = facts::output_high(evidence).max(output_low);
-    let line = Line {
+    let line = || Line {
         model: facts::model(evidence),
         conditions: Conditions::new(),
         usage: text_tokens(request_bytes / facts::BYTES_PER_TOKEN, output_low),

@@ -198,7 +198,7 @@ pub(super) fn unreported(evidence: &Evidence) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
     let low = evidence.counts.output_frames;
     let high = facts::output_high(evidence).max(low);
-    let line = Line {
+    let line = || Line {
         model: facts::model(evidence),
         conditions: conditions(evidence),
         usage: text_tokens(request_bytes / facts::BYTES_PER_TOKEN, low),

@@ -358,7 +358,7 @@ fn output_high(evidence: &Evidence) -> u64 {
 pub(crate) fn unreported(evidence: &Evidence) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
     let low = evidence.counts.output_frames;
-    let line = Line {
+    let line = || Line {
         model: facts::model(evidence),
         conditions: place(evidence),
         usage: text_tokens(request_bytes / facts::BYTES_PER_TOKEN, low),

@@ -48,6 +48,6 @@ pub(crate) fn usage_of(evidence: &Evidence) -> UsageDraft {
         usage
     };
     let bytes = evidence.counts.request_bytes;
-    let estimate = tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
+    let estimate = || tokens::line(evidence, of(bytes / BYTES_PER_TOKEN));
     facts::unreported(evidence, estimate, of(0), of(bytes))
 }

@@ -3,7 +3,7 @@
 //! Input holds cached, cache-written, audio, image and video tokens; output holds reasoning, audio and image
 //! tokens. Endpoints name the same counts differently, and servers of the dialect mix the names.
 
-use crate::framing::quotes::{Letters, any_text};
+use crate::framing::quotes::{Beginnings, Letters, any_text};
 use crate::provider::Asked;
 use crate::providers::facts::{self, BYTES_PER_TOKEN, Counted};
 use farebox_pricing::evidence::{Evidence, Json};
@@ -125,38 +125,42 @@ pub(crate) fn conditions(evidence: &Evidence) -> Conditions {
 /// allowed, the input by the request's bytes where those hold all of it.
 pub(crate) fn unreported(evidence: &Evidence, output_low: u64, output_high: u64) -> UsageDraft {
     let request_bytes = evidence.counts.request_bytes;
-    let estimate = facts::text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
     let (mut low, mut high) = (Usage::new(), Usage::new());
-    low.set(Meter::OutputTokens, output_low);
-    high.set(Meter::OutputTokens, output_high.max(output_low));
     if !evidence.request.is_set(UNBOUNDED_INPUT) {
         low.set(Meter::InputTokens, 0);
         high.set(Meter::InputTokens, request_bytes);
     }
-    facts::unreported(evidence, line(evidence, estimate), low, high)
+    low.set(Meter::OutputTokens, output_low);
+    high.set(Meter::OutputTokens, output_high.max(output_low));
+    let estimate = || {
+        let usage = facts::text_tokens(request_bytes / BYTES_PER_TOKEN, output_low);
+        line(evidence, usage)
+    };
+    facts::unreported(evidence, estimate, low, high)
 }
 
 /// Notes that the request's bytes do not bound its input: it names things that lie elsewhere, or
 /// whose tokens are not made of their bytes.
 pub(crate) fn note_unbounded_input(evidence: &mut Evidence, asked: &Asked<'_>) {
-    const ELSEWHERE: [&[u8]; 11] = [
-        b"image_url\"",
-        b"input_image\"",
-        b"input_file\"",
-        b"file_id\"",
-        b"file_url\"",
-        b"file_search\"",
-        b"previous_response_id\"",
-        b"conversation\"",
-        b"code_interpreter\"",
-        b"web_search",
-        b"mcp\"",
+    const ELSEWHERE: [&str; 11] = [
+        "image_url\"",
+        "input_image\"",
+        "input_file\"",
+        "file_id\"",
+        "file_url\"",
+        "file_search\"",
+        "previous_response_id\"",
+        "conversation\"",
+        "code_interpreter\"",
+        "web_search",
+        "mcp\"",
     ];
     const FIRST: Letters = Letters::of(b"ifpcwm");
+    const BEGINNINGS: Beginnings<11> = Beginnings::of(ELSEWHERE);
     let body = asked.body.unwrap_or_default();
     let is_there = |text: &[u8]| {
         let mut names = ELSEWHERE.iter();
-        names.any(|name| name.first() == text.first() && text.starts_with(name))
+        BEGINNINGS.hold(text) && names.any(|name| text.starts_with(name.as_bytes()))
     };
     if any_text(body, FIRST, is_there) {
         evidence.request.insert(UNBOUNDED_INPUT, true);
