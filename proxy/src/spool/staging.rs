@@ -101,7 +101,8 @@ impl Staging {
     /// Appends a record that is meant for this place.
     ///
     /// When this returns, the record survives the death of the process at any instant; until then its checksum
-    /// does not match, or what lay here before is still whole. An error says that there was no room and that the segments could not be written.
+    /// does not match, or what lay here before is still whole. An error says that there was no room and that the
+    /// segments could not be written.
     pub(super) fn append(
         &mut self,
         draft: &Draft<'_>,
