@@ -1,7 +1,7 @@
 //! The durable queue on disk between a call and the collector.
 //!
 //! A call's intent is in here before its upstream sees a byte, its settlement before its caller sees the last
-//! one. Appends copy into a small mapped file, from which threads write really allocated segments: they never wait for
+//! one. Appends copy into a small mapped file, from which threads write really allocated segments: they do not wait for
 //! the disk, and what was appended survives the death of the process at any instant. A power cut may take what was appended within
 //! `sync_interval`. The shipper takes synced settlements out; a segment is removed when all its settlements are
 //! acknowledged and all its calls settled.
@@ -52,7 +52,7 @@ pub use failed::{
     FAILED_BYTES_MAX, FailedRecord, Requeued, Selection, list_failed, purge, requeue,
 };
 pub use inspect::{SpoolStats, inspect};
-pub use options::{BeforeSync, OnSync, SpoolOptions};
+pub use options::{BeforeSync, OnSync, SpoolOptions, Step};
 pub use recovery::{Orphan, Recovery, UncleanEpoch};
 pub use ship::Spooled;
 pub use stats::Stats;

@@ -236,7 +236,7 @@ impl Spool {
 
     /// Takes up the calls whose tickets were dropped unsettled, so that they can be settled as interrupted.
     pub fn take_abandoned(&self) -> Vec<Orphan> {
-        let abandoned = self.shared.with(|state| {
+        let (abandoned, staged) = self.shared.with(|state| {
             let abandoned: Vec<(u32, Open)> = state
                 .calls
                 .iter()
@@ -248,11 +248,19 @@ impl Spool {
                     open.is_abandoned = false;
                 }
             }
-            abandoned
+            (abandoned, state.staging.staged())
         });
-        let staged = self.shared.with(|state| state.staging.staged());
         if let Err(error) = staged.write() {
             tracing::error!(%error, "spool: cannot write a segment");
+            // What they say cannot be read yet.
+            self.shared.with(|state| {
+                for (slot, _) in &abandoned {
+                    if let Some(open) = state.calls.of_slot(*slot) {
+                        open.is_abandoned = true;
+                    }
+                }
+            });
+            return Vec::new();
         }
         recovery::orphans(&self.shared, abandoned)
     }

@@ -73,8 +73,13 @@ impl Snapshot {
 
 fn open(directory: &Path, failures: &Arc<AtomicU32>) -> (Spool, Recovery) {
     let left = Arc::clone(failures);
-    let fail = move || match left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-        left.checked_sub(1)
+    // By turns before anything is written and before it is synced.
+    let fail = move |step| match left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        let failing = match left % 2 {
+            0 => Step::Write,
+            _ => Step::Sync,
+        };
+        left.checked_sub(1).filter(|_| step == failing)
     }) {
         Ok(_) => Err(io::Error::other("a failure on order")),
         Err(_) => Ok(()),

@@ -8,8 +8,16 @@ use super::SpoolError;
 use super::record::turn_bytes;
 use super::segment::PREFIX_BYTES;
 
+/// What a sync is about to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write what is staged to the segments.
+    Write,
+    /// Sync one of them.
+    Sync,
+}
 /// A hook around syncs.
-pub type BeforeSync = Arc<dyn Fn() -> io::Result<()> + Send + Sync>;
+pub type BeforeSync = Arc<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 /// Told how long each sync took.
 pub type OnSync = Arc<dyn Fn(Duration) + Send + Sync>;
 
@@ -31,7 +39,7 @@ pub struct SpoolOptions {
     pub sync_interval: Duration,
     /// The node's id; without one it is made once and kept in the directory.
     pub node: Option<String>,
-    /// Called before each sync; an error counts as that sync's failure. For tests.
+    /// Called before each step of a sync; an error counts as that sync's failure. For tests.
     pub before_sync: Option<BeforeSync>,
     /// Told how long each sync took.
     pub on_sync: Option<OnSync>,

@@ -13,10 +13,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -195,7 +196,8 @@ impl Staging {
         }
     }
 
-    fn forget_written(&mut self) {
+    /// Lets go of segments that everything has been written to.
+    pub(super) fn forget_written(&mut self) {
         let written = self.ring.written.load(Ordering::Acquire);
         while self
             .pieces
@@ -213,7 +215,7 @@ impl Staging {
     /// around the end, hold nothing that is not in a segment.
     #[cfg(test)]
     pub(super) fn hold(&self) -> Held<'_> {
-        let writing = self.ring.writing.lock().unwrap();
+        let writing = self.ring.hold();
         let ring_bytes = self.ring.raw.len() as u64;
         let staged = self.tail - self.ring.written.load(Ordering::Acquire);
         Held {
@@ -223,23 +225,33 @@ impl Staging {
         }
     }
 
-    /// Copies what is staged for this segment over its `bytes` from `from` on.
-    pub(super) fn copy_over(&mut self, segment: u32, from: usize, bytes: &mut [u8]) {
-        self.forget_written();
+    /// What was appended to a segment, from its file and from here.
+    pub(super) fn read(&self, segment: &Segment, range: Range<usize>) -> io::Result<Vec<u8>> {
+        // Nothing goes from here to the file meanwhile.
+        let _writing = self.ring.hold();
+        let written = self.ring.written.load(Ordering::Acquire);
+        let mut bytes = vec![0; range.len()];
+        segment
+            .writer
+            .read_exact_at(&mut bytes, range.start as u64)?;
         for piece in &self.pieces {
-            if piece.segment.file.id != segment {
+            if piece.segment.file.id != segment.file.id {
                 continue;
             }
-            // What was synced of a piece lies before `from`.
-            let skip = from.saturating_sub(piece.offset);
-            let Some(staged) = self.ring.bytes(piece.from, piece.to).get(skip..) else {
-                continue;
-            };
-            let start = piece.offset + skip - from;
-            if let Some(place) = bytes.get_mut(start..start + staged.len()) {
-                place.copy_from_slice(staged);
+            // What was synced lies before the range; where what was written lay here, newer records may lie.
+            let synced = range.start.saturating_sub(piece.offset);
+            let skip = synced.max(written.saturating_sub(piece.from) as usize);
+            let from = piece.from + skip as u64;
+            if from < piece.to {
+                let staged = self.ring.bytes(from, piece.to);
+                let at = piece.offset + skip - range.start;
+                let place = bytes.get_mut(at..at + staged.len());
+                place
+                    .ok_or_else(|| io::Error::other("spool: staged beyond the segment's tail"))?
+                    .copy_from_slice(staged);
             }
         }
+        Ok(bytes)
     }
 }
 
@@ -248,14 +260,14 @@ impl Staging {
 pub(super) struct Held<'a> {
     pub(super) at: usize,
     pub(super) bytes: usize,
-    _writing: std::sync::MutexGuard<'a, ()>,
+    _writing: MutexGuard<'a, ()>,
 }
 
 impl Staged {
     /// Writes what was staged to the segments' files, as far as nobody has. Does not wait for the disk.
     pub(super) fn write(&self) -> io::Result<()> {
         let ring = &self.ring;
-        let _writing = ring.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _writing = ring.hold();
         for piece in &self.pieces {
             let written = ring.written.load(Ordering::Acquire);
             if piece.to <= written {
@@ -274,6 +286,11 @@ impl Staged {
 }
 
 impl Ring {
+    /// Keeps everyone else from writing segments.
+    fn hold(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What was appended there, `written <= from` and `to` at most the writer's tail.
     fn bytes(&self, from: u64, to: u64) -> &[u8] {
         let at = (from % self.raw.len() as u64) as usize;

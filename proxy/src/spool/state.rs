@@ -162,6 +162,17 @@ impl State {
         Ok(())
     }
 
+    /// Turns to the next segment where so many bytes do not fit into this one.
+    pub(super) fn make_room(&mut self, bytes: usize) -> io::Result<()> {
+        if bytes > self.active.remaining() {
+            self.roll()?;
+            if bytes > self.active.remaining() {
+                return Err(io::Error::other("spool: a record longer than a segment"));
+            }
+        }
+        Ok(())
+    }
+
     /// Appends a record; the caller has seen to the room.
     pub(super) fn append(
         &mut self,
@@ -170,12 +181,7 @@ impl State {
         seq: u64,
     ) -> io::Result<Position> {
         let bytes = draft.bytes();
-        if bytes > self.active.remaining() {
-            self.roll()?;
-            if bytes > self.active.remaining() {
-                return Err(io::Error::other("spool: a record longer than a segment"));
-            }
-        }
+        self.make_room(bytes)?;
         let offset = self.active.tail;
         let was_half_full = self.staging.is_half_full();
         self.staging

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::record::{Draft, REWRITTEN, scan};
+use super::record::{Draft, Place, REWRITTEN, scan};
 use super::segment::{self, PREFIX_BYTES, Segment};
 use super::state::{State, Writing};
-use super::{Position, Refusal, Shared, Spool, SyncState};
+use super::{Position, Refusal, Shared, Spool, Step, SyncState};
 
 /// Longest wait between two attempts on a disk that fails.
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -126,12 +126,15 @@ fn sync(shared: &Shared) -> io::Result<()> {
         let spans: Vec<Span> = all.map(span).filter(|span| span.from < span.to).collect();
         (spans, state.staging.staged())
     });
-    if let Some(before_sync) = &shared.before_sync {
-        spans.iter().try_for_each(|_| before_sync())?;
-    }
+    let before = |step| match &shared.before_sync {
+        Some(before_sync) => before_sync(step),
+        None => Ok(()),
+    };
+    before(Step::Write)?;
     staged.write()?;
     for span in &spans {
         let started = Instant::now();
+        before(Step::Sync)?;
         span.segment.writer.sync_data()?;
         if let Some(on_sync) = &shared.on_sync {
             on_sync(started.elapsed());
@@ -143,6 +146,7 @@ fn sync(shared: &Shared) -> io::Result<()> {
             state.note_synced(span.segment.file.id, span.to);
         }
         state.is_failing = false;
+        state.staging.forget_written();
         // Dropped outside the lock: closing a file takes its time.
         let is_done = |writing: &mut Writing| writing.synced == writing.tail;
         done.extend(state.rolled.extract_if(.., is_done));
@@ -206,13 +210,21 @@ fn rewrite(shared: &Shared) -> io::Result<()> {
 impl State {
     fn rewrite(&mut self, abandoned: &mut Vec<PathBuf>) -> io::Result<()> {
         let before = self.synced;
-        self.roll()?;
+        if self.active.tail > PREFIX_BYTES {
+            self.roll()?;
+        }
         let old = std::mem::take(&mut self.rolled);
         let mut moved: HashMap<Position, Position> = HashMap::new();
         if let Err(error) = self.copy_unsynced(&old, &mut moved) {
-            // Nothing speaks of the copies yet; the originals stay what is to be synced.
-            let copies = std::mem::replace(&mut self.rolled, old);
-            self.rolled.extend(copies);
+            // Nothing speaks of the copies: they go, and the originals stay what is to be synced.
+            for copy in std::mem::replace(&mut self.rolled, old) {
+                if self.segments.remove(&copy.id()).is_some() {
+                    self.bytes -= copy.segment.file.bytes;
+                    abandoned.push(copy.segment.file.path.clone());
+                }
+            }
+            self.active.tail = PREFIX_BYTES;
+            self.wake.upkeep = true;
             return Err(error);
         }
         self.counts.rewritten += moved.len() as u64;
@@ -236,16 +248,17 @@ impl State {
         for writing in old {
             let id = writing.id();
             // The copy keeps its offsets: the checksum covers them.
-            let mut bytes = vec![0; writing.tail];
-            let unsynced = &mut bytes[writing.synced..];
-            let file = &writing.segment.writer;
-            file.read_exact_at(unsynced, writing.synced as u64)?;
-            self.staging.copy_over(id, writing.synced, unsynced);
+            let mut bytes = vec![0; writing.synced];
+            let unsynced = writing.synced..writing.tail;
+            bytes.extend(self.staging.read(&writing.segment, unsynced)?);
             let mut result = Ok(());
             let nonce = writing.segment.file.nonce;
             let scan = scan(&bytes, writing.synced, nonce, |offset, record| {
+                if result.is_err() {
+                    return;
+                }
                 let draft = Draft::again(&record, REWRITTEN);
-                match self.append(&draft, record.head.epoch, record.head.seq) {
+                match self.copy(&draft, record.head.epoch, record.head.seq) {
                     Ok(position) => {
                         moved.insert(Position::new(id, offset), position);
                     }
@@ -256,6 +269,24 @@ impl State {
             self.counts.damaged += scan.damaged;
         }
         Ok(())
+    }
+
+    /// Writes a record straight into the active segment: there may be no room where records are staged.
+    fn copy(&mut self, draft: &Draft<'_>, epoch: u64, seq: u64) -> io::Result<Position> {
+        self.make_room(draft.bytes())?;
+        let Writing { segment, tail, .. } = &mut self.active;
+        let place = Place {
+            segment: segment.file.id,
+            offset: *tail,
+            nonce: segment.file.nonce,
+        };
+        let position = Position::new(segment.file.id, *tail);
+        let mut bytes = draft.header(epoch, seq, &place).to_vec();
+        bytes.extend(draft.parts().iter().copied().flatten());
+        bytes.resize(draft.bytes(), 0);
+        segment.writer.write_all_at(&bytes, *tail as u64)?;
+        *tail += bytes.len();
+        Ok(position)
     }
 
     /// Lets the queues and the open calls speak of the copies.

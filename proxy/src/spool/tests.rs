@@ -298,11 +298,17 @@ fn a_long_stream_does_not_fill_the_spool() {
 
 #[test]
 fn records_whose_sync_failed_are_written_again() {
+    fails_at(Step::Write);
+    fails_at(Step::Sync);
+}
+
+fn fails_at(failing: Step) {
     let directory = tempfile::tempdir().unwrap();
     let failures = Arc::new(AtomicU32::new(0));
     let left = Arc::clone(&failures);
-    let fail = move || match left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-        left.checked_sub(1)
+    let take = move |left: u32| left.checked_sub(1);
+    let fail = move |step| match left.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        (step == failing).then_some(left).and_then(take)
     }) {
         Ok(_) => Err(io::Error::other("the disk is gone")),
         Err(_) => Ok(()),
@@ -353,6 +359,33 @@ fn records_whose_sync_failed_are_written_again() {
     drop(recovery);
     let seqs: Vec<u64> = ship_all(&again).iter().map(|spooled| spooled.seq).collect();
     assert_eq!(seqs, (1..=9).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_segment_that_refuses_to_be_written_is_left_for_another() {
+    let directory = tempfile::tempdir().unwrap();
+    let options = SpoolOptions {
+        sync_interval: Duration::from_millis(200),
+        ..options()
+    };
+    let (spool, _) = Spool::open(directory.path(), options).unwrap();
+    {
+        let mut state = spool.shared.lock();
+        let file = state.active.segment.file.clone();
+        let writer = std::fs::File::open(&file.path).unwrap();
+        state.active.segment = Arc::new(segment::Segment { file, writer });
+    }
+    // More than half of what can be staged: the copies would not fit beside it.
+    for _ in 0..20 {
+        let ticket = spool.append_intent(Uuid::now_v7(), b"intent").unwrap();
+        spool.append_settlement(ticket, &[7; 900]).unwrap();
+    }
+    let shipped = ship_all(&spool);
+    let seqs: Vec<u64> = shipped.iter().map(|spooled| spooled.seq).collect();
+    assert_eq!(seqs, (1..=20).collect::<Vec<u64>>());
+    let stats = spool.stats();
+    assert_eq!((stats.sync_failures, stats.rewritten), (1, 40), "{stats:?}");
+    assert!(!stats.is_failing && stats.bytes <= stats.bytes_max);
 }
 
 fn open_copy(copy: &tempfile::TempDir) -> (Spool, Recovery) {

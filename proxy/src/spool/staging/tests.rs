@@ -56,6 +56,12 @@ impl Bench {
         found
     }
 
+    /// What was appended from there on, wherever it lies.
+    fn read(&self, from: usize) -> Vec<u8> {
+        let range = from..self.offset;
+        self.staging.read(&self.segment, range).unwrap()
+    }
+
     /// The same segment, but its file refuses to be written.
     fn refuse_writes(&mut self) {
         self.segment = Arc::new(Segment {
@@ -114,19 +120,15 @@ fn nothing_staged_is_overwritten_while_its_segment_refuses() {
     assert!(staged > 8, "{staged} records are staged");
     assert!(bench.staging.is_half_full());
     // The records can still be read, to be written elsewhere.
-    let mut bytes = vec![0; bench.offset];
-    bench
-        .staging
-        .copy_over(1, PREFIX_BYTES, &mut bytes[PREFIX_BYTES..]);
+    let mut bytes = vec![0; PREFIX_BYTES];
+    bytes.extend(bench.read(PREFIX_BYTES));
     let mut found = 0;
     let nonce = bench.segment.file.nonce;
     scan(&bytes, PREFIX_BYTES, nonce, |_, _| found += 1);
     assert_eq!(found, staged);
     // As they are from the middle on.
     let middle = PREFIX_BYTES + 3 * 368;
-    let mut rest = vec![0; bench.offset - middle];
-    bench.staging.copy_over(1, middle, &mut rest);
-    assert_eq!(rest, bytes[middle..]);
+    assert_eq!(bench.read(middle), bytes[middle..]);
 
     // Once they are elsewhere, what was staged is in nobody's way.
     let other = segment::create(bench.directory.path(), 2, 64 * SEGMENT_BYTES).unwrap();
@@ -154,4 +156,27 @@ fn a_late_writer_writes_nothing_that_lies_there_since() {
     bench.staging.staged().write().unwrap();
     late.write().unwrap();
     assert_eq!(bench.in_segment(), [1, 2, 3, 4]);
+}
+
+#[test]
+fn what_was_written_is_read_from_the_segment_although_newer_records_lie_here() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.append(&[1; 1500]).unwrap();
+    }
+    let written = bench.staging.staged();
+    bench.append(&[2; 1500]).unwrap();
+    written.write().unwrap();
+    // Around the end, to where the first ones lay: the piece they are in goes on behind them.
+    for _ in 0..3 {
+        bench.append(&[3; 1500]).unwrap();
+    }
+    let mut bytes = vec![0; PREFIX_BYTES];
+    bytes.extend(bench.read(PREFIX_BYTES));
+    let mut found = Vec::new();
+    let nonce = bench.segment.file.nonce;
+    scan(&bytes, PREFIX_BYTES, nonce, |_, record| {
+        found.push(record.head.event_id.as_u128());
+    });
+    assert_eq!(found, (1..=7).collect::<Vec<_>>());
 }
