@@ -138,6 +138,9 @@ pub struct Worker {
     pub pool: Arc<Pool>,
     /// Turns at TLS handshakes.
     turns: downstream::Turns,
+    /// Says what [`Shared::draining`] says. Each call asks, and what all workers ask would go from one
+    /// processor to the other each time.
+    draining: CancellationToken,
 }
 
 /// Why the proxy cannot start. The text names the thing.
@@ -516,6 +519,7 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
                 Duration::from_millis(config.connect_timeout_ms),
             ),
             turns: downstream::Turns::default(),
+            draining: shared.draining.child_token(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

@@ -110,7 +110,7 @@ async fn walk(
 ) -> Result<Answer<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
     let (head, said) = (caller_head.parts(), caller_head.said());
-    if shared.draining.is_cancelled() {
+    if worker.draining.is_cancelled() {
         return Err(Box::new(Code::Draining.into()));
     }
 
@@ -142,7 +142,7 @@ async fn walk(
         None => attribution::read(&head.headers, &route, &shared.aliases)
             .map_err(|refusal| stop.no(refusal))?,
     };
-    let key = match identify(worker, peer, head, said).await {
+    let mut key = match identify(worker, peer, head, said).await {
         Ok(key) => key,
         Err((refusal, key_id)) => {
             stop.key_id = key_id;
@@ -153,11 +153,14 @@ async fn walk(
         caller_head.keep(&shared.upstreams, &shared.aliases);
     }
     stop.key_id = key.as_ref().map(|key| key.key_id);
-    stop.tenant = key.as_ref().and_then(|key| key.tenant_id.clone());
     let mut body = Body::Coming(body);
-    let caller = attribute(worker, key, labels, &mut body)
-        .await
-        .map_err(|refusal| stop.no(refusal))?;
+    let caller = match attribute(worker, &mut key, labels, &mut body).await {
+        Ok(caller) => caller,
+        Err(refusal) => {
+            stop.tenant = key.and_then(|key| key.tenant_id.clone());
+            return Err(stop.no(refusal));
+        }
+    };
     stop.tenant = caller.tenant_id.clone();
 
     // Admit: may it go there, now.
@@ -478,11 +481,10 @@ async fn forward(
     loop {
         let began = std::time::Instant::now();
         call.clock.sent = Some(began);
-        let upstream = Arc::clone(&call.upstream);
         let is_repeat = call.event.attempt > 1;
         let sent = worker
             .pool
-            .send(&upstream, outgoing, body, is_repeat, began, bound);
+            .send(&call.upstream, outgoing, body, is_repeat, began, bound);
         match sent.await {
             // Nobody asked to switch: what follows is no HTTP.
             Ok(answer) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {

@@ -46,7 +46,7 @@ pub(super) async fn serve(worker: Arc<Worker>, peer: IpAddr, wire: Wire<ServerSt
     let head_bytes_max = worker.shared.config.proxy.head_bytes_max;
     let line = SharedLine::new(wire, head_bytes_max);
     let mut connection = Connection {
-        draining: Box::pin(worker.shared.draining.clone().cancelled_owned()),
+        draining: Box::pin(worker.draining.clone().cancelled_owned()),
         is_draining: false,
         bound: Bound::default(),
         worker,
@@ -129,7 +129,7 @@ impl Connection {
         let Some(mut answer) = self.unless_gone(walk).await else {
             return false;
         };
-        let mut is_last = self.worker.shared.draining.is_cancelled();
+        let mut is_last = self.worker.draining.is_cancelled();
         let mut relay = None;
         match &mut answer.body {
             AnswerBody::Switch(switched) => relay = switched.take(),

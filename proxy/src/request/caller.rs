@@ -54,9 +54,10 @@ pub(super) async fn identify(
 }
 
 /// Key's tenant > header > path > query > session > body > none; a scoped key is never contradicted.
+/// A refusal leaves the key where it was.
 pub(super) async fn attribute(
     worker: &Worker,
-    key: Option<Arc<KeyRow>>,
+    key: &mut Option<Arc<KeyRow>>,
     mut labels: Labels,
     body: &mut Body,
 ) -> Result<Caller, Refusal> {
@@ -64,8 +65,8 @@ pub(super) async fn attribute(
     let sessions = &shared.directory.exchange().sessions;
     let key_id = key.as_ref().map(|key| key.key_id);
     let named = std::mem::take(&mut labels.named_tenants);
-    let scoped = key.as_ref().and_then(|key| key.tenant_id.clone());
-    let (mut tenant_id, mut attribution) = match &scoped {
+    let scoped = key.as_ref().and_then(|key| key.tenant_id.as_ref());
+    let (mut tenant_id, mut attribution) = match scoped {
         Some(own) if named.iter().any(|(named, _)| named != own) => {
             return Err(Code::TenantConflict.into());
         }
@@ -100,7 +101,7 @@ pub(super) async fn attribute(
     }
     check_labels(key.as_deref(), tenant.as_deref(), &labels)?;
     Ok(Caller {
-        key,
+        key: key.take(),
         tenant_id,
         tenant,
         attribution,
