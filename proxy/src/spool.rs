@@ -1,9 +1,9 @@
 //! The durable queue on disk between a call and the collector.
 //!
 //! A call's intent is in here before its upstream sees a byte, its settlement before its caller sees the last
-//! one. Appends copy into a small mapped file, from which threads write really allocated segments: they do not wait for
-//! the disk, and what was appended survives the death of the process at any instant. A power cut may take what was appended within
-//! `sync_interval`. The shipper takes synced settlements out; a segment is removed when all its settlements are
+//! one. Appends copy into a small mapped file, from which threads write really allocated segments: they do not wait
+//! for the disk, and what was appended survives the death of the process at any instant. A power cut may take what
+//! was appended within `sync_interval`. The shipper takes synced settlements out; a segment is removed when all its settlements are
 //! acknowledged and all its calls settled.
 //!
 //! Invariants: an open call's settlement always has room; settlements are numbered from 1 in each epoch (one

@@ -16,6 +16,7 @@ pub enum Step {
     /// Sync one of them.
     Sync,
 }
+
 /// A hook around syncs.
 pub type BeforeSync = Arc<dyn Fn(Step) -> io::Result<()> + Send + Sync>;
 /// Told how long each sync took.

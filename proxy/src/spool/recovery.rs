@@ -1,8 +1,9 @@
 //! What a start finds: settlements still to be shipped and calls that were never settled.
 //!
-//! Nothing is changed on disk before the new epoch is written but that what was staged goes to its place, and nothing
-//! removed that is still needed, so a crash in the middle of a recovery is followed by the same recovery. An event is an orphan when it has an
-//! intent or a checkpoint and no settlement anywhere; settling it makes it none, in whichever epoch.
+//! Nothing is changed on disk before the new epoch is written but that what was staged goes to its place, and
+//! nothing removed that is still needed, so a crash in the middle of a recovery is followed by the same recovery.
+//! An event is an orphan when it has an intent or a checkpoint and no settlement anywhere; settling it makes it
+//! none, in whichever epoch.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
