@@ -243,23 +243,14 @@ impl Spool {
                 .filter(|(_, open)| open.is_abandoned)
                 .map(|(slot, open)| (slot, *open))
                 .collect();
-            for (slot, _) in &abandoned {
-                if let Some(open) = state.calls.of_slot(*slot) {
-                    open.is_abandoned = false;
-                }
-            }
+            state.set_abandoned(&abandoned, false);
             (abandoned, state.staging.staged())
         });
         if let Err(error) = staged.write() {
             tracing::error!(%error, "spool: cannot write a segment");
             // What they say cannot be read yet.
-            self.shared.with(|state| {
-                for (slot, _) in &abandoned {
-                    if let Some(open) = state.calls.of_slot(*slot) {
-                        open.is_abandoned = true;
-                    }
-                }
-            });
+            self.shared
+                .with(|state| state.set_abandoned(&abandoned, true));
             return Vec::new();
         }
         recovery::orphans(&self.shared, abandoned)
@@ -278,6 +269,14 @@ impl Spool {
 }
 
 impl State {
+    fn set_abandoned(&mut self, calls: &[(u32, Open)], is_abandoned: bool) {
+        for (slot, _) in calls {
+            if let Some(open) = self.calls.of_slot(*slot) {
+                open.is_abandoned = is_abandoned;
+            }
+        }
+    }
+
     fn accepts_rows(&self) -> Result<(), Refusal> {
         if self.is_closed {
             Err(Refusal::Closed)

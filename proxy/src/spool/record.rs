@@ -178,6 +178,14 @@ impl<'a> Draft<'a> {
         header[4..8].copy_from_slice(&checksum.to_le_bytes());
         header
     }
+
+    /// The whole record for this place.
+    pub(super) fn record(&self, epoch: u64, seq: u64, place: &Place) -> Vec<u8> {
+        let mut record = self.header(epoch, seq, place).to_vec();
+        record.extend(self.parts.iter().copied().flatten());
+        record.resize(self.bytes(), 0);
+        record
+    }
 }
 
 /// What a header says of its segment: enough to try few nonces.
@@ -367,13 +375,7 @@ mod tests {
             offset,
             nonce: NONCE,
         };
-        let mut bytes = draft.header(3, 7, &place).to_vec();
-        draft
-            .parts()
-            .iter()
-            .for_each(|part| bytes.extend_from_slice(part));
-        bytes.resize(draft.bytes(), 0);
-        bytes
+        draft.record(3, 7, &place)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::record::{HEADER_BYTES, Head, Record};
+use super::record::{HEADER_BYTES, Head, Place, Record};
 
 /// Bytes at the front of a segment, before its first record.
 pub(super) const PREFIX_BYTES: usize = 64;
@@ -36,6 +36,17 @@ pub(super) struct SegmentFile {
 pub(super) struct Segment {
     pub(super) file: SegmentFile,
     pub(super) writer: File,
+}
+
+impl Segment {
+    /// The place of a record at this offset of it.
+    pub(super) fn place(&self, offset: usize) -> Place {
+        Place {
+            segment: self.file.id,
+            offset,
+            nonce: self.file.nonce,
+        }
+    }
 }
 
 /// Makes a segment: blocks allocated, on disk, in the directory for good.

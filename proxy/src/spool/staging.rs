@@ -1,5 +1,5 @@
 //! Where appends go: a small mapped file that is used again and again, and from which a thread writes the segments
-//! in large pieces. The only unsafe code of the spool.
+//! in large pieces. Beside the system call in `allocation.rs`, the only unsafe code of the spool.
 //!
 //! A record lies here until it has been written to its segment, and in the page cache either way: it survives the
 //! death of the process at any instant. Each carries the segment and the offset it is meant for, so a start puts what
@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::record::{ALIGNMENT, Draft, HEADER_BYTES, Head, Place, Record};
+use super::record::{ALIGNMENT, Draft, HEADER_BYTES, Head, Record};
 use super::segment::{Segment, SegmentFile};
 
 /// The staging file's name.
@@ -113,12 +113,7 @@ impl Staging {
     ) -> io::Result<()> {
         let bytes = draft.bytes();
         let at = self.make_room(bytes, offset)?;
-        let place = Place {
-            segment: segment.file.id,
-            offset,
-            nonce: segment.file.nonce,
-        };
-        let header = draft.header(epoch, seq, &place);
+        let header = draft.header(epoch, seq, &segment.place(offset));
         // SAFETY: `at + bytes` is within the mapping, which lives as long as `self` and is backed by written blocks.
         // `make_room` saw to it that what lay here is in its segment, so no thread reads it.
         unsafe {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::record::{Draft, Place, REWRITTEN, scan};
+use super::record::{Draft, REWRITTEN, scan};
 use super::segment::{self, PREFIX_BYTES, Segment};
 use super::state::{State, Writing};
 use super::{Position, Refusal, Shared, Spool, Step, SyncState};
@@ -275,17 +275,10 @@ impl State {
     fn copy(&mut self, draft: &Draft<'_>, epoch: u64, seq: u64) -> io::Result<Position> {
         self.make_room(draft.bytes())?;
         let Writing { segment, tail, .. } = &mut self.active;
-        let place = Place {
-            segment: segment.file.id,
-            offset: *tail,
-            nonce: segment.file.nonce,
-        };
+        let record = draft.record(epoch, seq, &segment.place(*tail));
         let position = Position::new(segment.file.id, *tail);
-        let mut bytes = draft.header(epoch, seq, &place).to_vec();
-        bytes.extend(draft.parts().iter().copied().flatten());
-        bytes.resize(draft.bytes(), 0);
-        segment.writer.write_all_at(&bytes, *tail as u64)?;
-        *tail += bytes.len();
+        segment.writer.write_all_at(&record, *tail as u64)?;
+        *tail += record.len();
         Ok(position)
     }
 
