@@ -26,10 +26,12 @@ mod histogram;
 mod limits;
 mod names;
 mod scrape;
+mod shards;
 mod text;
 
 use events::Events;
 use names::Names;
+use shards::Open;
 
 /// Tenant of calls that name none.
 const UNATTRIBUTED: &str = "unattributed";
@@ -81,7 +83,9 @@ pub struct Metrics {
     events: Events,
     refusals: IntCounterVec,
     unrecorded: IntCounterVec,
-    streams: Vec<IntGauge>,
+    streams: Open,
+    /// What [`Self::streams`] came to at the last scrape.
+    streams_open: IntGaugeVec,
     abandoned: IntGauge,
     session_conflicts: IntCounter,
     fsync: Histogram,
@@ -122,7 +126,7 @@ impl Metrics {
             "Calls that named another tenant than their session's first.",
             &[],
         );
-        let streams = registered(
+        let streams_open = registered(
             &registry,
             IntGaugeVec::new(
                 Opts::new("farebox_streams_open", "Answers that are running."),
@@ -146,10 +150,8 @@ impl Metrics {
             events: Events::new(upstream_errors),
             refusals,
             unrecorded,
-            streams: Transport::ALL
-                .iter()
-                .map(|transport| streams.with_label_values(&[transport.name()]))
-                .collect(),
+            streams: Open::default(),
+            streams_open,
             abandoned,
             session_conflicts: session_conflicts.with_label_values::<&str>(&[]),
             fsync,
@@ -182,12 +184,12 @@ impl Metrics {
 
     /// An answer began to run.
     pub fn stream_opened(&self, transport: Transport) {
-        self.streams[transport as usize].inc();
+        self.streams.add(transport, 1);
     }
 
     /// An answer has ended.
     pub fn stream_closed(&self, transport: Transport) {
-        self.streams[transport as usize].dec();
+        self.streams.add(transport, -1);
     }
 
     /// Answers that are read to their end after their callers went away.
@@ -214,6 +216,10 @@ impl Metrics {
     /// Everything in Prometheus' text format, with the spool and the directory as they are now.
     #[must_use]
     pub fn encode(&self, spool: &Stats, directory_age: Option<Duration>) -> String {
+        for &transport in Transport::ALL {
+            let open = self.streams_open.with_label_values(&[transport.name()]);
+            open.set(self.streams.sum(transport));
+        }
         let mut text = TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| {

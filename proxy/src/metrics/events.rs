@@ -1,10 +1,10 @@
 //! What settled events add up to, by tenant, provider and model.
 //!
-//! Recording is on the path of every call: one hash, one read lock of a shard, one lock of the
-//! series; nothing is allocated for a series that exists.
+//! Recording is on the path of every call: one hash, one read lock of the thread's own shard, one lock of the
+//! series; nothing is allocated for a series that exists. A scrape adds the shards up.
 
-use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -15,10 +15,9 @@ use prometheus::IntCounterVec;
 
 use super::histogram::{CALL_BOUNDS, Histogram, OVERHEAD_BOUNDS};
 use super::names::Names;
+use super::shards::{self, SHARDS};
 use super::{scrape, tenant_name};
 
-/// Locks the series are spread over.
-const SHARDS: usize = 16;
 /// The model of an event that was billed under none.
 const MODEL_UNKNOWN: &str = "unknown";
 const ENDINGS: usize = Ending::ALL.len();
@@ -130,10 +129,7 @@ impl Events {
     /// Does it with the series, when there is one.
     fn with(&self, tenant: &str, provider: &str, model: &str, work: impl FnOnce(&Series)) -> bool {
         let hash = hash_of(self.secret, [tenant, provider, model]);
-        let shard = self
-            .shard(hash)
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let shard = self.shard().read().unwrap_or_else(PoisonError::into_inner);
         let all = shard.get(&hash).map_or(&[][..], Vec::as_slice);
         let series = all.iter().find(|series| series.is(tenant, provider, model));
         series.map(|series| work(series)).is_some()
@@ -141,23 +137,16 @@ impl Events {
 
     fn make(&self, tenant: &str, provider: &str, model: &str) {
         let hash = hash_of(self.secret, [tenant, provider, model]);
-        let mut shard = self
-            .shard(hash)
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard().write().unwrap_or_else(PoisonError::into_inner);
         let all = shard.entry(hash).or_default();
         if !all.iter().any(|series| series.is(tenant, provider, model)) {
-            all.push(Arc::new(Series {
-                tenant: tenant.to_owned(),
-                provider: provider.to_owned(),
-                model: model.to_owned(),
-                totals: Mutex::default(),
-            }));
+            all.push(Arc::new(Series::new(tenant, provider, model)));
         }
     }
 
-    fn shard(&self, hash: u64) -> &Shard {
-        &self.shards[hash as usize % SHARDS]
+    /// This thread's.
+    fn shard(&self) -> &Shard {
+        &self.shards[shards::own()]
     }
 
     fn note_upstream_error(&self, event: &Event) {
@@ -178,12 +167,20 @@ impl Events {
     }
 
     pub(super) fn encode(&self, text: &mut String) {
-        let mut all: Vec<Arc<Series>> = Vec::new();
+        let mut counted: Vec<Arc<Series>> = Vec::new();
         for shard in &self.shards {
             let shard = shard.read().unwrap_or_else(PoisonError::into_inner);
-            all.extend(shard.values().flatten().cloned());
+            counted.extend(shard.values().flatten().cloned());
         }
-        all.sort_by(|left, right| left.labels().cmp(&right.labels()));
+        let mut sums = BTreeMap::new();
+        for series in &counted {
+            let (tenant, provider, model) = series.labels();
+            let sum = sums
+                .entry(series.labels())
+                .or_insert_with(|| Series::new(tenant, provider, model));
+            sum.totals().add_all(&series.totals());
+        }
+        let all: Vec<Series> = sums.into_values().collect();
         scrape::calls(&all, text);
         scrape::usage(&all, text);
         scrape::money(&all, text);
@@ -194,6 +191,15 @@ impl Events {
 }
 
 impl Series {
+    fn new(tenant: &str, provider: &str, model: &str) -> Self {
+        Self {
+            tenant: tenant.to_owned(),
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            totals: Mutex::default(),
+        }
+    }
+
     fn is(&self, tenant: &str, provider: &str, model: &str) -> bool {
         self.labels() == (tenant, provider, model)
     }
@@ -212,17 +218,33 @@ impl Totals {
     fn add(&mut self, event: &Event, cost_usd: Option<Usd>) {
         self.endpoint(event.endpoint).add(event);
         for (meter, quantity) in event.usage.iter() {
-            let units = units_of(quantity);
-            match self.usage.iter_mut().find(|(known, _)| *known == meter) {
-                Some((_, total)) => *total = total.saturating_add(units),
-                None => self.usage.push((meter, units)),
-            }
+            self.add_usage(meter, units_of(quantity));
         }
         self.cost = self.cost.saturating_add(pico_of(cost_usd));
         self.billed = self.billed.saturating_add(pico_of(event.claimed_usd));
         if matches!(event.pricing, Pricing::Unpriced | Pricing::Partial) {
             self.unpriced += 1;
         }
+    }
+
+    fn add_usage(&mut self, meter: Meter, units: u128) {
+        match self.usage.iter_mut().find(|(known, _)| *known == meter) {
+            Some((_, total)) => *total = total.saturating_add(units),
+            None => self.usage.push((meter, units)),
+        }
+    }
+
+    /// What the same series came to in another shard.
+    fn add_all(&mut self, other: &Self) {
+        for totals in &other.endpoints {
+            self.endpoint(totals.endpoint).add_all(totals);
+        }
+        for (meter, units) in &other.usage {
+            self.add_usage(*meter, *units);
+        }
+        self.cost = self.cost.saturating_add(other.cost);
+        self.billed = self.billed.saturating_add(other.billed);
+        self.unpriced += other.unpriced;
     }
 
     fn endpoint(&mut self, endpoint: EndpointKind) -> &mut EndpointTotals {
@@ -255,6 +277,16 @@ impl EndpointTotals {
         self.duration.observe(&CALL_BOUNDS, event.duration_ms);
         self.ttfb.observe(&CALL_BOUNDS, event.ttfb_ms);
         self.overhead.observe(&OVERHEAD_BOUNDS, event.overhead_ms);
+    }
+
+    fn add_all(&mut self, other: &Self) {
+        for (calls, more) in self.calls.iter_mut().zip(other.calls) {
+            *calls += more;
+        }
+        self.usage_missing += other.usage_missing;
+        self.duration.add(&other.duration);
+        self.ttfb.add(&other.ttfb);
+        self.overhead.add(&other.overhead);
     }
 }
 

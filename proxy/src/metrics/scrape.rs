@@ -2,7 +2,6 @@
 //! exact to the last digit.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_pricing::event::Ending;
@@ -13,7 +12,7 @@ use super::histogram::{CALL_BOUNDS, Histogram, OVERHEAD_BOUNDS};
 use super::text::{Family, decimal};
 use crate::spool::Stats;
 
-pub(super) fn calls(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn calls(all: &[Series], text: &mut String) {
     let mut family = Family::counter("farebox_requests_total", "Calls by how they ended.");
     for series in all {
         let (tenant, provider, model) = series.labels();
@@ -33,7 +32,7 @@ pub(super) fn calls(all: &[Arc<Series>], text: &mut String) {
     }
 }
 
-pub(super) fn usage(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn usage(all: &[Series], text: &mut String) {
     let mut family = Family::counter("farebox_usage_total", "What was used, by meter.");
     for series in all {
         let (tenant, provider, model) = series.labels();
@@ -49,7 +48,7 @@ pub(super) fn usage(all: &[Arc<Series>], text: &mut String) {
     }
 }
 
-pub(super) fn money(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn money(all: &[Series], text: &mut String) {
     let cost = Family::counter(
         "farebox_cost_usd_total",
         "What the providers charge, in US dollars.",
@@ -62,7 +61,7 @@ pub(super) fn money(all: &[Arc<Series>], text: &mut String) {
     amounts(all, text, billed, |totals| totals.billed);
 }
 
-fn amounts(all: &[Arc<Series>], text: &mut String, mut family: Family, of: fn(&Totals) -> u128) {
+fn amounts(all: &[Series], text: &mut String, mut family: Family, of: fn(&Totals) -> u128) {
     for series in all {
         let (tenant, provider, model) = series.labels();
         let labels = [("tenant", tenant), ("provider", provider), ("model", model)];
@@ -71,7 +70,7 @@ fn amounts(all: &[Arc<Series>], text: &mut String, mut family: Family, of: fn(&T
     }
 }
 
-pub(super) fn unpriced(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn unpriced(all: &[Series], text: &mut String) {
     let mut family = Family::counter(
         "farebox_unpriced_events_total",
         "Events with a line that has no rate.",
@@ -87,7 +86,7 @@ pub(super) fn unpriced(all: &[Arc<Series>], text: &mut String) {
     }
 }
 
-pub(super) fn usage_missing(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn usage_missing(all: &[Series], text: &mut String) {
     let mut family = Family::counter(
         "farebox_usage_missing_total",
         "Events whose usage nobody told.",
@@ -106,7 +105,7 @@ pub(super) fn usage_missing(all: &[Arc<Series>], text: &mut String) {
     }
 }
 
-pub(super) fn durations(all: &[Arc<Series>], text: &mut String) {
+pub(super) fn durations(all: &[Series], text: &mut String) {
     let mut durations = BTreeMap::new();
     let mut ttfbs = BTreeMap::new();
     let mut overheads = BTreeMap::new();

@@ -1,0 +1,48 @@
+//! Places to count in: what all workers count in one goes from one processor to the other each time.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+
+use farebox_pricing::event::Transport;
+
+/// Places. Threads beyond so many share them.
+pub(super) const SHARDS: usize = 16;
+
+/// The place of this thread.
+pub(super) fn own() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    let given = || THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
+    OWN.get().unwrap_or_else(|| {
+        let own = given();
+        OWN.set(Some(own));
+        own
+    })
+}
+
+/// How many there are of each transport, counted up and down. Aligned, so that no two shards share what a
+/// processor takes at once.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard([AtomicI64; Transport::ALL.len()]);
+
+/// Counts of what is open.
+#[derive(Default)]
+pub(super) struct Open([Shard; SHARDS]);
+
+impl Open {
+    pub(super) fn add(&self, transport: Transport, count: i64) {
+        let Shard(counts) = &self.0[own()];
+        counts[transport as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Over all threads: one may close what another has opened.
+    pub(super) fn sum(&self, transport: Transport) -> i64 {
+        let shards = self.0.iter();
+        shards
+            .map(|Shard(counts)| counts[transport as usize].load(Ordering::Relaxed))
+            .sum()
+    }
+}
