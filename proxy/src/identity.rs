@@ -57,6 +57,19 @@ impl Shown {
             digest: digest(&presented.value),
         })
     }
+
+    /// The prefix by which its row is found.
+    #[must_use]
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Whether this is the key of a row, verified before, and good now. Whatever else there is to say of it,
+    /// [`Identity::authenticate`] says.
+    #[must_use]
+    pub fn is_good_for(&self, row: &KeyRow, peer: IpAddr, now: Timestamp) -> bool {
+        row.remembered.is(&self.digest) && refusal_of(row, peer, now).is_none()
+    }
 }
 
 /// A secret of the keys' tails is shorter than a secret may be.
@@ -108,15 +121,6 @@ impl Identity {
             Lookup::Refused(refusal) => Err(refusal),
             Lookup::Cold => self.verify(&presented.value, peer, now).await,
         }
-    }
-
-    /// The row of a key that was shown before, when it was verified and is good now. Whatever else there is to
-    /// say of it, [`Self::authenticate`] says.
-    #[must_use]
-    pub fn recognise(&self, shown: &Shown, peer: IpAddr, now: Timestamp) -> Option<Arc<KeyRow>> {
-        let row = self.directory.key_by_prefix(&shown.prefix)?;
-        let is_good = row.remembered.is(&shown.digest) && refusal_of(&row, peer, now).is_none();
-        is_good.then_some(row)
     }
 
     /// The id of a key that this deployment signed, whatever has become of it.
@@ -325,12 +329,15 @@ mod tests {
             prefix: row.prefix.as_str().into(),
             digest: digest(&key),
         };
-        assert!(identity.recognise(&shown, PEER, now()).is_none());
+        let is_good = || {
+            let row = directory.key_by_prefix(shown.prefix());
+            row.is_some_and(|row| shown.is_good_for(&row, PEER, now()))
+        };
+        assert!(!is_good());
         identity.verify(&key, PEER, now()).await.unwrap();
         let check = |change: KeyRow, expected: Option<Code>| {
             directory.apply(vec![Change::Key(change.key_id, Some(change))]);
-            let recognised = identity.recognise(&shown, PEER, now());
-            assert_eq!(recognised.is_some(), expected.is_none());
+            assert_eq!(is_good(), expected.is_none());
             assert_eq!(code(identity.lookup(&key, PEER, now())), expected);
         };
         check(
@@ -376,7 +383,7 @@ mod tests {
             Lookup::Known(_)
         ));
         directory.apply(vec![Change::Key(row.key_id, None)]);
-        assert!(identity.recognise(&shown, PEER, now()).is_none());
+        assert!(!is_good());
         assert_eq!(
             code(identity.lookup(&key, PEER, now())),
             Some(Code::InvalidKey)

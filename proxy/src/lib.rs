@@ -67,6 +67,7 @@ use identity::Identity;
 use metrics::Metrics;
 use observe::Abandoned;
 use owners::Owners;
+use request::View;
 use route::Upstreams;
 use spool::{Orphan, Spool, SpoolOptions};
 use unrecorded::Unrecorded;
@@ -81,10 +82,6 @@ const CUT_SETTLE_TIME: Duration = Duration::from_secs(2);
 pub struct Shared {
     /// As given.
     pub config: Config,
-    /// By configured name.
-    pub upstreams: Upstreams,
-    /// The same names, where test keys go.
-    pub test_upstreams: Upstreams,
     /// Other names of our headers.
     pub aliases: Aliases,
     /// Tenants, keys, limits.
@@ -103,8 +100,9 @@ pub struct Shared {
     pub owners: Owners,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// New calls are refused from here on.
+    /// Wakes whoever waits for the drain to begin; [`Self::is_draining`] tells that it has.
     pub draining: CancellationToken,
+    has_begun_to_drain: AtomicBool,
     /// Wakes running streams to look whether they are cut; [`Self::cuts`] tells that it did.
     pub cut: Arc<Notify>,
     cuts: AtomicU64,
@@ -116,6 +114,18 @@ impl Shared {
     #[must_use]
     pub fn cuts(&self) -> u64 {
         self.cuts.load(Ordering::Acquire)
+    }
+
+    /// New calls are refused.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.has_begun_to_drain.load(Ordering::Acquire)
+    }
+
+    /// New calls are refused from here on.
+    fn begin_to_drain(&self) {
+        self.has_begun_to_drain.store(true, Ordering::Release);
+        self.draining.cancel();
     }
 
     fn wake_streams(&self) {
@@ -134,13 +144,18 @@ impl Shared {
 pub struct Worker {
     /// What all share.
     pub shared: Arc<Shared>,
+    /// By configured name. A worker's own: with each call references are counted.
+    upstreams: Upstreams,
+    /// The same names, where test keys go.
+    test_upstreams: Upstreams,
+    /// What the directory says.
+    view: View,
+    /// The same spool as all others'; its tickets are counted apart.
+    spool: Spool,
     /// Its connections to upstreams.
     pub pool: Arc<Pool>,
     /// Turns at TLS handshakes.
     turns: downstream::Turns,
-    /// Says what [`Shared::draining`] says. Each call asks, and what all workers ask would go from one
-    /// processor to the other each time.
-    draining: CancellationToken,
 }
 
 /// Why the proxy cannot start. The text names the thing.
@@ -200,8 +215,6 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
     let admission = Arc::new(admission.noting(notes, spool.epoch()));
     let shared = Arc::new(Shared {
         admission,
-        upstreams,
-        test_upstreams,
         aliases,
         identity,
         directory,
@@ -211,6 +224,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
         owners: Owners::new(Duration::from_millis(config.proxy.state_lookup_ms)),
         metrics,
         draining: CancellationToken::new(),
+        has_begun_to_drain: AtomicBool::new(false),
         cut: Arc::new(Notify::new()),
         cuts: AtomicU64::new(0),
         cutting_all: AtomicBool::new(false),
@@ -245,7 +259,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Running,
 
     let mut background = start_background(&shared, ops);
     directory::leases::first(&shared, &mut background.first_lease).await;
-    let (seats, workers) = start_workers(&shared)?;
+    let (seats, workers) = start_workers(&shared, [&upstreams, &test_upstreams])?;
     if let Some(listener) = plain {
         tokio::spawn(downstream::listen(
             listener,
@@ -377,6 +391,12 @@ fn test_twins(config: &Config, upstreams: &Upstreams) -> Result<Upstreams, Strin
     Ok(upstreams.iter().map(twin).collect())
 }
 
+/// The same upstreams, their references counted apart.
+fn apart(upstreams: &Upstreams) -> Upstreams {
+    let apart = |(name, upstream): (&String, &Arc<Upstream>)| (name.clone(), upstream.apart());
+    upstreams.iter().map(apart).collect()
+}
+
 /// Places in the pools that upstreams take.
 fn slots_of(upstreams: &Upstreams) -> usize {
     let slots = upstreams.values().map(|upstream| upstream.slots());
@@ -494,7 +514,10 @@ fn start_background(shared: &Arc<Shared>, ops: TcpListener) -> Background {
     }
 }
 
-fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize>>), StartError> {
+fn start_workers(
+    shared: &Arc<Shared>,
+    upstreams: [&Upstreams; 2],
+) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize>>), StartError> {
     let config = &shared.config.proxy;
     let count = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -512,14 +535,17 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
         open_counts.push(Arc::clone(&open));
         let worker = Arc::new(Worker {
             shared: Arc::clone(shared),
+            upstreams: apart(upstreams[0]),
+            test_upstreams: apart(upstreams[1]),
+            view: View::new(Arc::clone(&shared.directory), Arc::clone(&shared.admission)),
+            spool: shared.spool.clone(),
             pool: Pool::new(
-                slots_of(&shared.upstreams).max(slots_of(&shared.test_upstreams)),
+                upstreams.map(slots_of).into_iter().max().unwrap_or(0),
                 config.upstream_idle_max,
                 Duration::from_millis(config.upstream_keepalive_ms),
                 Duration::from_millis(config.connect_timeout_ms),
             ),
             turns: downstream::Turns::default(),
-            draining: shared.draining.child_token(),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -536,7 +562,7 @@ fn start_workers(shared: &Arc<Shared>) -> Result<(Vec<Seat>, Vec<Arc<AtomicUsize
 /// New calls are refused, running ones finish within the bound, then are cut; the spool ships what it
 /// can and keeps the rest.
 async fn drain(shared: Arc<Shared>, workers: Vec<Arc<AtomicUsize>>, background: Background) {
-    shared.draining.cancel();
+    shared.begin_to_drain();
     let bound = Duration::from_secs(shared.config.proxy.drain_seconds);
     let open = || {
         workers

@@ -88,7 +88,10 @@ impl Observed {
         reader: Reader,
         rewrite: Option<Rewrite>,
     ) -> Box<Self> {
-        call.shared.metrics.stream_opened(call.event.transport);
+        call.worker
+            .shared
+            .metrics
+            .stream_opened(call.event.transport);
         let last_byte = call.clock.answered.unwrap_or_else(Instant::now);
         Box::new(Self {
             call,
@@ -132,6 +135,7 @@ impl Observed {
         let evidence = self.reader.take().map(|reader| reader.finish(is_whole));
         self.call.settle(ending, evidence);
         self.call
+            .worker
             .shared
             .metrics
             .stream_closed(self.call.event.transport);
@@ -203,7 +207,7 @@ impl Observed {
     /// Nothing to read now: whether something of ours ends the answer. Timer and notification are
     /// registered once for a wait; polling them again for each chunk would cost more than the chunk.
     fn poll_bounds(&mut self, cx: &mut Context<'_>) -> Option<(Ending, Code)> {
-        let shared = &self.call.shared;
+        let shared = &self.call.worker.shared;
         let cuts = shared.cuts();
         if self.cut.is_none() || self.cuts_seen != cuts {
             let mut notified = Box::pin(Arc::clone(&shared.cut).notified_owned());

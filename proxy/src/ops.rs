@@ -103,7 +103,7 @@ fn ready(shared: &Shared) -> Response<Full<Bytes>> {
     let reasons = [
         (!shared.directory.is_loaded(), "directory_not_loaded"),
         (shared.spool.stats().is_failing, "spool_failing"),
-        (shared.draining.is_cancelled(), "draining"),
+        (shared.is_draining(), "draining"),
     ];
     let reasons: Vec<&str> = reasons
         .into_iter()

@@ -41,6 +41,7 @@ mod lists;
 mod ownership;
 mod record;
 mod tools;
+mod view;
 
 pub(crate) use answer::marks;
 use answer::{observe, say_no};
@@ -50,6 +51,7 @@ use held::Body;
 use lists::{check_lists, may_reach};
 use ownership::{check_class, check_owner};
 use record::{asked, begin_event, content_length, content_type};
+pub(crate) use view::{TenantView, View};
 
 /// Times a call is sent upstream at most; the second time only when no byte of the first was written.
 pub const ATTEMPTS_MAX: u32 = 2;
@@ -110,7 +112,7 @@ async fn walk(
 ) -> Result<Answer<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
     let (head, said) = (caller_head.parts(), caller_head.said());
-    if worker.draining.is_cancelled() {
+    if shared.is_draining() {
         return Err(Box::new(Code::Draining.into()));
     }
 
@@ -118,12 +120,11 @@ async fn walk(
     let route = match said {
         Some(said) => said.route(),
         None => {
-            route::find(&shared.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?
+            route::find(&worker.upstreams, &head.uri).map_err(|refusal| Box::new(refusal.into()))?
         }
     };
     let mut stop = Stopper {
         provider: route.upstream.provider,
-        tenant: None,
         key_id: None,
     };
     let endpoint = match said {
@@ -133,64 +134,67 @@ async fn walk(
 
     let handshake = match said {
         Some(_) => None,
-        None => Handshake::find(head, endpoint).map_err(|refusal| stop.no(refusal))?,
+        None => Handshake::find(head, endpoint).map_err(|refusal| stop.no(refusal, None))?,
     };
 
     // Identify: whose key, whose tenant.
     let labels = match said {
         Some(said) => said.labels(),
         None => attribution::read(&head.headers, &route, &shared.aliases)
-            .map_err(|refusal| stop.no(refusal))?,
+            .map_err(|refusal| stop.no(refusal, None))?,
     };
     let mut key = match identify(worker, peer, head, said).await {
         Ok(key) => key,
         Err((refusal, key_id)) => {
             stop.key_id = key_id;
-            return Err(stop.no(refusal));
+            return Err(stop.no(refusal, None));
         }
     };
     if said.is_none() {
-        caller_head.keep(&shared.upstreams, &shared.aliases);
+        caller_head.keep(&worker.upstreams, &shared.aliases);
     }
     stop.key_id = key.as_ref().map(|key| key.key_id);
     let mut body = Body::Coming(body);
     let caller = match attribute(worker, &mut key, labels, &mut body).await {
         Ok(caller) => caller,
         Err(refusal) => {
-            stop.tenant = key.and_then(|key| key.tenant_id.clone());
-            return Err(stop.no(refusal));
+            let own = key.as_ref().and_then(|key| key.tenant_id.as_ref());
+            return Err(stop.no(refusal, own));
         }
     };
-    stop.tenant = caller.tenant_id.clone();
+    let no = |refusal| stop.no(refusal, caller.tenant_id.as_ref());
 
     // Admit: may it go there, now.
-    let mut passage =
-        admit(worker, &caller, &route, endpoint).map_err(|refusal| stop.no(refusal))?;
+    let mut passage = admit(worker, &caller, &route, endpoint).map_err(no)?;
     if handshake.is_some() {
         passage.transport = Transport::Websocket;
     }
-    let late = limits::begin(worker, &caller, &mut passage).map_err(|refusal| stop.no(refusal))?;
+    let asks_for_body = limits::begin(worker, &caller, &mut passage).map_err(no)?;
     check_lists(worker, head, &route, &caller, &passage, &mut body)
         .await
-        .map_err(|refusal| stop.no(refusal))?;
-    limits::reserve(worker, head, &route, &caller, &mut passage, &mut body, late)
-        .await
-        .map_err(|refusal| stop.no(refusal))?;
-    if passage.is_asking {
-        body.hold_if_it_fits(worker)
+        .map_err(no)?;
+    if asks_for_body {
+        limits::reserve(worker, head, &route, &caller, &mut passage, &mut body)
             .await
-            .map_err(|refusal| stop.no(refusal))?;
+            .map_err(no)?;
+    }
+    if passage.is_asking {
+        body.hold_if_it_fits(worker).await.map_err(no)?;
     }
 
     check_owner(worker, &route, &caller, &passage, &mut body)
         .await
-        .map_err(|refusal| stop.no(refusal))?;
+        .map_err(no)?;
 
     // Intend: the row it becomes if nothing else is ever said of it.
     let credential = passage.credential.clone();
-    let mut call = intend(worker, head, &route, caller, passage, &mut body, clock)
-        .await
-        .map_err(|refusal| stop.no(refusal))?;
+    let mut call = intend(worker, head, &route, caller, passage, &body, clock)
+        .map_err(|(refusal, tenant)| stop.no(refusal, tenant.as_ref()))?;
+    if is_synced_first(&call) {
+        Box::pin(sync_intent(&mut call))
+            .await
+            .map_err(|refusal| stop.no(refusal, call.event.tenant_id.as_ref()))?;
+    }
 
     // Forward: the same request, with our credential in place of theirs.
     let amended = body.amend(&mut call);
@@ -199,13 +203,13 @@ async fn walk(
         caller_head,
         &route,
         &call,
-        credential.as_ref(),
+        credential.as_deref(),
         amended,
     );
     let body = body.into_request_body(worker, &call);
     if let Some(handshake) = handshake {
         let request = outgoing.request(&call.upstream.origin, body);
-        return open_socket(worker, handshake, head, call, request)
+        return Box::pin(open_socket(worker, handshake, head, call, request))
             .await
             .map_err(|(code, call)| stop.failed(code, &call));
     }
@@ -236,16 +240,15 @@ async fn open_socket(
 /// Remembers how to say no.
 struct Stopper {
     provider: &'static Provider,
-    tenant: Option<TenantId>,
     key_id: Option<uuid::Uuid>,
 }
 
 impl Stopper {
-    fn no(&self, refusal: Refusal) -> Box<Stop> {
+    fn no(&self, refusal: Refusal, tenant: Option<&TenantId>) -> Box<Stop> {
         Box::new(Stop {
             refusal,
             provider: Some(self.provider),
-            tenant: self.tenant.clone(),
+            tenant: tenant.cloned(),
             key_id: self.key_id,
             event_id: None,
         })
@@ -256,7 +259,7 @@ impl Stopper {
         Box::new(Stop {
             refusal: code.into(),
             provider: Some(self.provider),
-            tenant: self.tenant.clone(),
+            tenant: call.event.tenant_id.clone(),
             key_id: self.key_id,
             event_id,
         })
@@ -270,7 +273,7 @@ struct Passage {
     paid_by: PaidBy,
     credentials: Credentials,
     /// What goes in for the caller's, and its id.
-    credential: Option<credential::Chosen>,
+    credential: Option<Arc<credential::Chosen>>,
     permit: Permit,
     is_asking: bool,
     transport: Transport,
@@ -290,7 +293,7 @@ fn admit(
     }
     let upstream = match &caller.key {
         Some(key) if key.environment == Environment::Test => {
-            let twin = shared.test_upstreams.get(&route.upstream.name);
+            let twin = worker.test_upstreams.get(&route.upstream.name);
             twin.ok_or_else(|| {
                 Refusal::from(Code::UpstreamNotAllowed)
                     .with_detail("No test upstream is configured.")
@@ -329,8 +332,7 @@ fn admit(
     };
     let credential = chosen.transpose()?;
     let asks = match caller
-        .tenant
-        .as_ref()
+        .tenant()
         .and_then(|tenant| tenant.settings().stream_usage)
     {
         Some(setting) => setting == StreamUsage::Ask,
@@ -351,22 +353,18 @@ fn admit(
     })
 }
 
-/// Puts the intent into the spool. Without room the tenant's own choice holds.
-async fn intend(
-    worker: &Worker,
+/// Puts the intent into the spool. Without room the tenant's own choice holds. A refusal is of the tenant's call.
+fn intend(
+    worker: &Arc<Worker>,
     head: &Parts,
     route: &Route<'_>,
     caller: Caller,
     passage: Passage,
-    body: &mut Body,
+    body: &Body,
     clock: Clock,
-) -> Result<Box<Call>, Refusal> {
+) -> Result<Box<Call>, (Refusal, Option<TenantId>)> {
     let shared = &worker.shared;
-    let settings = caller
-        .tenant
-        .as_ref()
-        .map(|tenant| *tenant.settings())
-        .unwrap_or_default();
+    let settings = caller.view.settings();
     let mut evidence = Evidence::default();
     if passage.endpoint.is_read || passage.endpoint.socket.is_some() {
         evidence.route = Some(passage.endpoint.route().into());
@@ -385,6 +383,7 @@ async fn intend(
         content_type: content_type(head).map(Box::from),
     });
     let bounds = passage.endpoint.draft(&evidence);
+    let view = Arc::clone(&caller.view);
     let mut event = begin_event(
         settle::now(),
         caller,
@@ -397,21 +396,21 @@ async fn intend(
     event.usage_high = bounds.high.map(Usage::without_zeros);
     let event_id = event.event_id;
     let appended = settle::with_record(&mut event, |record| {
-        shared.spool.append_intent(event_id, record)
+        worker.spool.append_intent(event_id, record)
     });
     let ticket = match appended {
         Ok(ticket) => Some(ticket),
         Err(error) => {
             if settings.on_unrecordable == OnUnrecordable::Refuse {
-                return Err(Code::CannotRecord.into());
+                return Err((Code::CannotRecord.into(), event.tenant_id));
             }
             shared.unrecorded.count(&event, &error);
             shared.metrics.unrecorded(event.tenant_id.as_ref());
             None
         }
     };
-    let mut call = Box::new(Call {
-        shared: Arc::clone(shared),
+    Ok(Box::new(Call {
+        worker: Arc::clone(worker),
         provider: passage.upstream.provider,
         upstream: passage.upstream,
         endpoint: passage.endpoint,
@@ -427,21 +426,28 @@ async fn intend(
         clock,
         cost_usd: None,
         on_downstream_gone: settings.on_downstream_gone,
-        cards: worker.shared.directory.cards(),
+        view,
         is_abandoned: false,
         is_settled: false,
-    });
-    let is_synced_first =
-        settings.spool_sync.unwrap_or(shared.config.spool.sync) == SpoolSync::BeforeUpstream;
-    if is_synced_first
-        && let Some(position) = call.ticket.as_ref().map(Ticket::position)
-        && shared.spool.synced(position).await.is_err()
-        && settings.on_unrecordable == OnUnrecordable::Refuse
+    }))
+}
+
+/// The call's intent has to be on disk before an upstream sees the call.
+fn is_synced_first(call: &Call) -> bool {
+    let default = call.worker.shared.config.spool.sync;
+    call.view.settings().spool_sync.unwrap_or(default) == SpoolSync::BeforeUpstream
+}
+
+/// Waits until the intent is on disk. Where it cannot be the tenant's own choice holds.
+async fn sync_intent(call: &mut Call) -> Result<(), Refusal> {
+    if let Some(position) = call.ticket.as_ref().map(Ticket::position)
+        && call.worker.spool.synced(position).await.is_err()
+        && call.view.settings().on_unrecordable == OnUnrecordable::Refuse
     {
         call.settle_unreached(Ending::UpstreamFailed, settle::NOT_REACHED);
         return Err(Code::CannotRecord.into());
     }
-    Ok(call)
+    Ok(())
 }
 
 /// The request as the upstream is to see it.

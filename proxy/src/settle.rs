@@ -10,12 +10,11 @@ use farebox_pricing::evidence::{EVIDENCE_BYTES_MAX, Evidence};
 use farebox_pricing::json::Text;
 use farebox_pricing::money::{Decimal, Usd};
 use farebox_pricing::price;
-use farebox_pricing::rate_card::CardSet;
 use farebox_pricing::time::Timestamp;
 use farebox_pricing::usage::{UsageDraft, UsageSource};
 use uuid::Uuid;
 
-use crate::Shared;
+use crate::Worker;
 use crate::admission::Permit;
 use crate::body::Upload;
 use crate::config::OnDownstreamGone;
@@ -23,6 +22,7 @@ use crate::failure::Code;
 use crate::headers::Credentials;
 use crate::objects;
 use crate::provider::{Asked, Endpoint, Keeps, Provider};
+use crate::request::TenantView;
 use crate::spool::Ticket;
 use crate::upstream::Upstream;
 
@@ -118,8 +118,8 @@ pub struct Line {
 
 /// A call between its intent and its settlement. Dropped unsettled, it settles as `downstream_gone`.
 pub struct Call {
-    /// What everything is reached by.
-    pub shared: Arc<Shared>,
+    /// The worker that serves it, by which everything is reached.
+    pub(crate) worker: Arc<Worker>,
     /// The vendor whose dialect it speaks.
     pub provider: &'static Provider,
     /// Where it goes.
@@ -138,8 +138,8 @@ pub struct Call {
     pub evidence: Evidence,
     /// The intent; `None` on a call that could not be recorded.
     pub ticket: Option<Ticket>,
-    /// What was in force when it began; it is priced by that, whatever is activated meanwhile.
-    pub cards: CardSet,
+    /// What held when it began: it is priced by those rate cards, whatever is activated meanwhile.
+    pub(crate) view: Arc<TenantView>,
     /// What admission handed out for it.
     pub permit: Permit,
     /// What went up.
@@ -242,7 +242,7 @@ impl Call {
             });
         event.response_id = evidence.response_text("id").map(str::to_owned);
         event.objects = objects::made(self.endpoint, &evidence);
-        self.shared.owners.learn(&self.event);
+        self.worker.shared.owners.learn(&self.event);
         self.fill_usage(draft, evidence);
     }
 
@@ -250,7 +250,7 @@ impl Call {
     pub fn learn_early(&mut self, evidence: &Evidence) {
         if self.event.objects.is_empty() && self.endpoint.keeps == Keeps::Creates {
             self.event.objects = objects::made(self.endpoint, evidence);
-            self.shared.owners.learn(&self.event);
+            self.worker.shared.owners.learn(&self.event);
         }
     }
 
@@ -289,7 +289,7 @@ impl Call {
         event.usage_low = draft.low.filter(|_| is_bounded);
         event.usage_high = draft.high.filter(|_| is_bounded);
         event.evidence = Some(evidence);
-        let priced = price::event_amounts(event, &self.cards);
+        let priced = price::event_amounts(event, &self.view.cards);
         event.claimed_usd = priced.billed_usd;
         event.pricing = priced.pricing;
         event.rate_cards = priced.rate_cards;
@@ -297,7 +297,10 @@ impl Call {
     }
 
     fn record(&mut self) {
-        self.shared.metrics.record_event(&self.event, self.cost_usd);
+        self.worker
+            .shared
+            .metrics
+            .record_event(&self.event, self.cost_usd);
         self.permit.settle(&self.event, self.cost_usd);
         if let Some(ticket) = self.ticket.take() {
             self.append_settlement(ticket);
@@ -306,7 +309,7 @@ impl Call {
 
     fn append_settlement(&mut self, ticket: Ticket) {
         let event_id = self.event.event_id;
-        let spool = &self.shared.spool;
+        let spool = &self.worker.spool;
         let appended = with_record(&mut self.event, |record| {
             spool.append_settlement(ticket, record).map(|_| ())
         });
@@ -328,11 +331,14 @@ impl Call {
         next.event_id = new_event_id(next.started_at);
         next.attempt += 1;
         let event_id = next.event_id;
-        let spool = &self.shared.spool;
+        let spool = &self.worker.spool;
         let appended = with_record(&mut next, |record| spool.append_intent(event_id, record));
         if let Err(error) = &appended {
-            self.shared.unrecorded.count(&next, error);
-            self.shared.metrics.unrecorded(next.tenant_id.as_ref());
+            self.worker.shared.unrecorded.count(&next, error);
+            self.worker
+                .shared
+                .metrics
+                .unrecorded(next.tenant_id.as_ref());
         }
         self.ticket = appended.ok();
         self.event = next;

@@ -12,6 +12,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -168,11 +169,38 @@ impl Shared {
     }
 }
 
-/// A handle on the spool; clones are the same spool.
+/// A reference to what all share, counted by itself: with each call one is taken and given back, and a count that
+/// every worker changes goes from one processor to the other each time.
 #[derive(Clone)]
+struct Own(Arc<Arc<Shared>>);
+
+impl Own {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self(Arc::new(Arc::clone(shared)))
+    }
+}
+
+impl Deref for Own {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+/// A handle on the spool; clones are the same spool. A worker that has a clone of its own counts its tickets apart.
 pub struct Spool {
-    shared: Arc<Shared>,
+    shared: Own,
     threads: Arc<Threads>,
+}
+
+impl Clone for Spool {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Own::new(&self.shared),
+            threads: Arc::clone(&self.threads),
+        }
+    }
 }
 
 impl Spool {
@@ -256,7 +284,8 @@ impl Spool {
             // A full disk: what is spooled can still be shipped, which makes room.
             tracing::error!(%error, "spool: no segment can be made ahead");
         }
-        let orphans = recovery::orphans(&shared, open);
+        let own = Own::new(&shared);
+        let orphans = recovery::orphans(&own, open);
         let threads = Threads::start(&shared, lock).map_err(fail("starting threads"))?;
         let threads = Arc::new(threads);
         let recovery = Recovery {
@@ -266,7 +295,11 @@ impl Spool {
             damaged: found.damaged,
             orphans,
         };
-        Ok((Self { shared, threads }, recovery))
+        let spool = Self {
+            shared: own,
+            threads,
+        };
+        Ok((spool, recovery))
     }
 
     /// Syncs everything and marks the epoch as ended in order. Later appends are refused.

@@ -39,6 +39,7 @@ pub use outgoing::Outgoing;
 const H2_PING_INTERVAL: Duration = Duration::from_secs(30);
 
 /// A configured upstream in its final form.
+#[derive(Clone)]
 pub struct Upstream {
     /// Its place in the pools.
     pub index: usize,
@@ -72,6 +73,18 @@ impl Upstream {
         elsewhere
             .find(|(known, _)| Some(*known) == base_url)
             .map_or(self, |(_, upstream)| upstream)
+    }
+
+    /// The same upstream, its references and those of its other hosts counted apart.
+    #[must_use]
+    pub fn apart(&self) -> Arc<Self> {
+        let elsewhere = self.elsewhere.iter();
+        Arc::new(Self {
+            elsewhere: elsewhere
+                .map(|(base_url, other)| (*base_url, other.apart()))
+                .collect(),
+            ..self.clone()
+        })
     }
 
     /// The places in the pools that it and its other hosts take, and those before it.

@@ -18,7 +18,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::CallerBody;
 use crate::Worker;
-use crate::bound::Bound;
+use crate::bound::{Bound, Waking};
 use crate::failure::Code;
 use crate::http1::Wire;
 use crate::observe::AnswerBody;
@@ -46,8 +46,8 @@ pub(super) async fn serve(worker: Arc<Worker>, peer: IpAddr, wire: Wire<ServerSt
     let head_bytes_max = worker.shared.config.proxy.head_bytes_max;
     let line = SharedLine::new(wire, head_bytes_max);
     let mut connection = Connection {
-        draining: Box::pin(worker.draining.clone().cancelled_owned()),
-        is_draining: false,
+        draining: Box::pin(worker.shared.draining.clone().cancelled_owned()),
+        waking: Waking::default(),
         bound: Bound::default(),
         worker,
         peer,
@@ -62,7 +62,7 @@ struct Connection {
     peer: IpAddr,
     line: SharedLine,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
-    is_draining: bool,
+    waking: Waking,
     /// Of whatever is waited for.
     bound: Bound,
 }
@@ -129,7 +129,7 @@ impl Connection {
         let Some(mut answer) = self.unless_gone(walk).await else {
             return false;
         };
-        let mut is_last = self.worker.draining.is_cancelled();
+        let mut is_last = self.worker.shared.is_draining();
         let mut relay = None;
         match &mut answer.body {
             AnswerBody::Switch(switched) => relay = switched.take(),
@@ -168,8 +168,10 @@ impl Connection {
                 return Poll::Ready(Waited::For(next));
             }
             let has_begun = line.has_begun();
-            self.is_draining = self.is_draining || self.draining.as_mut().poll(cx).is_ready();
-            if self.is_draining && !has_begun {
+            if !self.waking.is_of(cx) {
+                let _ = self.draining.as_mut().poll(cx);
+            }
+            if self.worker.shared.is_draining() && !has_begun {
                 return Poll::Ready(Waited::For(Next::End));
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + timeout);

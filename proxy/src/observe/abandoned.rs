@@ -40,9 +40,9 @@ pub(crate) struct Place {
 impl Place {
     /// One for a call whose tenant wants its answer read to the end, unless the proxy is ending.
     pub(crate) fn of(call: &Call) -> Option<Self> {
-        let is_wanted = call.on_downstream_gone == OnDownstreamGone::Drain
-            && !call.shared.draining.is_cancelled();
-        is_wanted.then(|| Self::take(&call.shared)).flatten()
+        let is_wanted =
+            call.on_downstream_gone == OnDownstreamGone::Drain && !call.worker.shared.is_draining();
+        is_wanted.then(|| Self::take(&call.worker.shared)).flatten()
     }
 
     fn take(shared: &Arc<Shared>) -> Option<Self> {

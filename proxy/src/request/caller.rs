@@ -1,6 +1,7 @@
 //! Who is calling and for whom: the virtual key, the tenant by precedence, what the session adds.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use farebox_pricing::event::Attribution;
@@ -10,6 +11,7 @@ use uuid::Uuid;
 
 use super::head::Said;
 use super::held::Body;
+use super::view::{KeyView, TenantView};
 use crate::Worker;
 use crate::attribution::{self, Labels};
 use crate::config::{Anonymous, BodyTenant, Unattributed, UnknownTenant};
@@ -20,11 +22,19 @@ use crate::settle;
 
 /// Who pays for a call, and what it is called.
 pub(super) struct Caller {
-    pub(super) key: Option<Arc<KeyRow>>,
+    pub(super) key: Option<Arc<KeyView>>,
     pub(super) tenant_id: Option<TenantId>,
-    pub(super) tenant: Option<Arc<Tenant>>,
+    /// What holds for its tenant's calls; what holds for anybody's, where it has none.
+    pub(super) view: Arc<TenantView>,
     pub(super) attribution: Attribution,
     pub(super) labels: Labels,
+}
+
+impl Caller {
+    /// The tenant, where the directory knows it.
+    pub(super) fn tenant(&self) -> Option<&Tenant> {
+        self.view.row.as_deref()
+    }
 }
 
 /// The virtual key, checked; `None` on a trusted network without one. A refusal names the key that
@@ -34,10 +44,11 @@ pub(super) async fn identify(
     peer: IpAddr,
     head: &Parts,
     said: Option<&Said>,
-) -> Result<Option<Arc<KeyRow>>, (Refusal, Option<Uuid>)> {
+) -> Result<Option<Arc<KeyView>>, (Refusal, Option<Uuid>)> {
     let shared = &worker.shared;
-    let shown = said.and_then(Said::key);
-    if let Some(key) = shown.and_then(|shown| shared.identity.recognise(shown, peer, settle::now()))
+    if let Some(shown) = said.and_then(Said::key)
+        && let Some(key) = worker.view.key(shown.prefix())
+        && shown.is_good_for(&key, peer, settle::now())
     {
         return Ok(Some(key));
     }
@@ -47,8 +58,9 @@ pub(super) async fn identify(
             Anonymous::Refuse => Err((Code::MissingKey.into(), None)),
         };
     };
-    match shared.identity.authenticate(&presented, peer).await {
-        Ok(key) => Ok(Some(key)),
+    // On the heap, as everything is that few calls come to: the walk of each call has room for the largest.
+    match Box::pin(shared.identity.authenticate(&presented, peer)).await {
+        Ok(row) => Ok(Some(worker.view.key_of(row))),
         Err(refusal) => Err((refusal, shared.identity.key_id_of(&presented.value))),
     }
 }
@@ -57,7 +69,7 @@ pub(super) async fn identify(
 /// A refusal leaves the key where it was.
 pub(super) async fn attribute(
     worker: &Worker,
-    key: &mut Option<Arc<KeyRow>>,
+    key: &mut Option<Arc<KeyView>>,
     mut labels: Labels,
     body: &mut Body,
 ) -> Result<Caller, Refusal> {
@@ -73,7 +85,7 @@ pub(super) async fn attribute(
         Some(own) => (Some(own.clone()), Attribution::Key),
         None => {
             for (named, _) in &named {
-                may_name(worker, key.as_deref(), named)?;
+                may_name(worker, key.as_deref().map(Deref::deref), named)?;
             }
             match named.into_iter().next() {
                 Some((tenant, attribution)) => (Some(tenant), attribution),
@@ -88,22 +100,31 @@ pub(super) async fn attribute(
         (tenant_id, attribution) = (Some(tenant), Attribution::Session);
     }
     if tenant_id.is_none() && shared.config.proxy.body_tenant == BodyTenant::Read {
-        let held = body.hold(worker).await?;
+        let held = Box::pin(body.hold(worker)).await?;
         if let Some(text) = attribution::body_tenant(held) {
             let tenant = TenantId::new(&text).map_err(invalid)?;
-            may_name(worker, key.as_deref(), &tenant)?;
+            may_name(worker, key.as_deref().map(Deref::deref), &tenant)?;
             (tenant_id, attribution) = (Some(tenant), Attribution::Body);
         }
     }
-    let tenant = known(worker, tenant_id.as_ref())?;
+    let own = key.as_ref().and_then(|key| key.tenant.as_ref());
+    let view = match own.filter(|_| attribution == Attribution::Key) {
+        Some(own) => Arc::clone(own),
+        None => worker.view.tenant(tenant_id.as_ref()),
+    };
+    check_tenant(worker, tenant_id.as_ref(), view.row.as_deref())?;
     if sessions.join(key_id, tenant_id.as_ref(), scoped.is_some(), &mut labels) {
         shared.metrics.session_conflict();
     }
-    check_labels(key.as_deref(), tenant.as_deref(), &labels)?;
+    check_labels(
+        key.as_deref().map(Deref::deref),
+        view.row.as_deref(),
+        &labels,
+    )?;
     Ok(Caller {
         key: key.take(),
         tenant_id,
-        tenant,
+        view,
         attribution,
         labels,
     })
@@ -122,20 +143,23 @@ fn invalid(error: InvalidId) -> Refusal {
     Refusal::from(Code::InvalidTenant).with_detail(error.to_string())
 }
 
-/// The tenant's row, as far as there is one; nobody that is stopped.
-fn known(worker: &Worker, tenant_id: Option<&TenantId>) -> Result<Option<Arc<Tenant>>, Refusal> {
+/// Whether a call may be of this tenant, of one that is not known, or of none: of nobody that is stopped.
+fn check_tenant(
+    worker: &Worker,
+    tenant_id: Option<&TenantId>,
+    tenant: Option<&Tenant>,
+) -> Result<(), Refusal> {
     let config = &worker.shared.config.proxy;
-    let Some(tenant_id) = tenant_id else {
-        return match config.unattributed {
-            Unattributed::Refuse => Err(Code::TenantRequired.into()),
-            Unattributed::Accept => Ok(None),
-        };
-    };
-    match worker.shared.directory.tenant(tenant_id.as_str()) {
-        None if config.unknown_tenant == UnknownTenant::Refuse => Err(Code::UnknownTenant.into()),
-        None => Ok(None),
-        Some(tenant) if tenant.is_active() => Ok(Some(tenant)),
-        Some(tenant) => Err(stopped(&tenant)),
+    if tenant_id.is_none() && config.unattributed == Unattributed::Refuse {
+        return Err(Code::TenantRequired.into());
+    }
+    match tenant {
+        Some(tenant) if tenant.is_active() => Ok(()),
+        Some(tenant) => Err(stopped(tenant)),
+        None if tenant_id.is_some() && config.unknown_tenant == UnknownTenant::Refuse => {
+            Err(Code::UnknownTenant.into())
+        }
+        None => Ok(()),
     }
 }
 

@@ -2,6 +2,8 @@
 //! the vault, else from configuration. A credential that is there and cannot be used stops the call:
 //! another one would bill somebody else.
 
+use std::sync::Arc;
+
 use farebox_pricing::event::{Environment, PaidBy};
 use farebox_pricing::id::TenantId;
 
@@ -12,8 +14,7 @@ use crate::directory::Unusable;
 use crate::failure::{Code, Refusal};
 use crate::upstream::Upstream;
 
-/// A credential for one call.
-#[derive(Clone)]
+/// A credential for calls of a tenant to an upstream.
 pub(super) struct Chosen {
     /// The secret.
     pub(super) secret: Secret,
@@ -28,7 +29,13 @@ pub(super) fn choose(
     worker: &Worker,
     caller: &Caller,
     upstream: &Upstream,
-) -> Result<Chosen, Refusal> {
+) -> Result<Arc<Chosen>, Refusal> {
+    // A simulated upstream has a place of its own.
+    let choose = || choose_anew(worker, caller, upstream);
+    caller.view.credential(upstream.index, choose)
+}
+
+fn choose_anew(worker: &Worker, caller: &Caller, upstream: &Upstream) -> Result<Chosen, Refusal> {
     let is_test = caller
         .key
         .as_ref()

@@ -1,8 +1,6 @@
 //! Limits on the walk: those that need nothing of the body before it is read, the others when the
 //! facts they need are known. A call without limits passes both with one look.
 
-use std::sync::Arc;
-
 use farebox_pricing::event::Transport;
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::id::TenantId;
@@ -15,31 +13,28 @@ use super::record::{asked, content_length};
 use super::{Caller, Passage, Route};
 use crate::Worker;
 use crate::admission::Shape;
-use crate::directory::{Limit, Subject};
+use crate::directory::Subject;
 use crate::failure::{Code, Refusal};
 use crate::provider::Class;
 use crate::settle;
 
-/// The limits that may bind the call and are still to be looked at.
-pub(super) type Late = Option<Arc<[Arc<Limit>]>>;
-
-/// Agents, rates, and what runs at the same time.
+/// Agents, rates, and what runs at the same time. Says whether some limits are still to be looked at.
 pub(super) fn begin(
     worker: &Worker,
     caller: &Caller,
     passage: &mut Passage,
-) -> Result<Late, Refusal> {
+) -> Result<bool, Refusal> {
     let admission = &worker.shared.admission;
     check_agent(worker, caller)?;
-    let Some(limits) = admission.limits_of(caller.tenant_id.as_ref().map(TenantId::as_str)) else {
-        return Ok(None);
+    let Some(limits) = &caller.view.limits else {
+        return Ok(false);
     };
     let mut permit = std::mem::take(&mut passage.permit);
     let call = subject(caller, passage, None);
-    let tenant = caller.tenant.as_deref();
-    let matched = admission.begin(&limits, &call, tenant, &mut permit)?;
+    let tenant = caller.tenant();
+    let matched = admission.begin(limits, &call, tenant, &mut permit)?;
     passage.permit = permit;
-    Ok(matched.asks_for_body.then_some(limits))
+    Ok(matched.asks_for_body)
 }
 
 /// Quantities and budgets: reserves the most that the call can use.
@@ -50,9 +45,8 @@ pub(super) async fn reserve(
     caller: &Caller,
     passage: &mut Passage,
     body: &mut Body,
-    late: Late,
 ) -> Result<(), Refusal> {
-    let Some(limits) = late else {
+    let Some(limits) = &caller.view.limits else {
         return Ok(());
     };
     let endpoint = passage.endpoint;
@@ -68,18 +62,14 @@ pub(super) async fn reserve(
         None if is_socket => 0,
         None => content_length(&head.headers).unwrap_or(bound),
     };
-    let cards = worker.shared.directory.cards();
     let buyer = Buyer {
         tenant: caller.tenant_id.as_ref().map(TenantId::as_str),
-        plan: caller
-            .tenant
-            .as_ref()
-            .and_then(|tenant| tenant.plan.as_deref()),
+        plan: caller.tenant().and_then(|tenant| tenant.plan.as_deref()),
         paid_by: passage.paid_by,
     };
     let shape = Shape {
         buyer,
-        cards: &cards,
+        cards: &caller.view.cards,
         provider: passage.upstream.provider.name,
         kind: endpoint.kind,
         is_metered: endpoint.class == Class::Metered,
@@ -91,18 +81,18 @@ pub(super) async fn reserve(
     };
     let mut permit = std::mem::take(&mut passage.permit);
     let call = subject(caller, passage, evidence.request_text("model"));
-    let tenant = caller.tenant.as_deref();
+    let tenant = caller.tenant();
     worker
         .shared
         .admission
-        .reserve(&limits, &call, tenant, &shape, &mut permit)?;
+        .reserve(limits, &call, tenant, &shape, &mut permit)?;
     passage.permit = permit;
     Ok(())
 }
 
 /// A tenant that may have only so many agents.
 fn check_agent(worker: &Worker, caller: &Caller) -> Result<(), Refusal> {
-    let (Some(tenant), Some(agent)) = (&caller.tenant, &caller.labels.agent) else {
+    let (Some(tenant), Some(agent)) = (caller.tenant(), &caller.labels.agent) else {
         return Ok(());
     };
     let max = tenant.lists().agents_max;

@@ -17,7 +17,7 @@ use crate::settle;
 
 /// Whether key and tenant may reach an upstream.
 pub(super) fn may_reach(caller: &Caller, upstream: &str) -> bool {
-    let (key, tenant) = (caller.key.as_ref(), caller.tenant.as_ref());
+    let (key, tenant) = (caller.key.as_ref(), caller.tenant());
     key.is_none_or(|key| key.may_reach(upstream))
         && tenant.is_none_or(|tenant| tenant.may_reach(upstream))
 }
@@ -49,13 +49,12 @@ async fn check_model(
 ) -> Result<(), Refusal> {
     let listing = caller.key.as_ref();
     let listing = listing.filter(|key| key.allowed_models.is_some());
-    let of_tenant = caller.tenant.as_ref();
+    let of_tenant = caller.tenant();
     let of_tenant = of_tenant.filter(|tenant| tenant.lists().allowed_models.is_some());
     let is_listed = listing.is_some() || of_tenant.is_some();
     let refuses_unpriced = passage.paid_by == PaidBy::Operator
         && caller
-            .tenant
-            .as_ref()
+            .tenant()
             .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
     let endpoint = passage.endpoint;
     if endpoint.class != Class::Metered || (!is_listed && !refuses_unpriced) {
@@ -92,14 +91,17 @@ async fn check_model(
     }
     let provider = passage.upstream.provider.name;
     if refuses_unpriced {
-        let tenant = caller.tenant.as_ref();
+        let tenant = caller.tenant();
         let buyer = Buyer {
             tenant: tenant.map(|tenant| tenant.tenant_id.as_str()),
             plan: tenant.and_then(|tenant| tenant.plan.as_deref()),
             paid_by: passage.paid_by,
         };
-        let cards = worker.shared.directory.cards();
-        if !cards.sells(buyer, provider, &model, settle::now()) {
+        if !caller
+            .view
+            .cards
+            .sells(buyer, provider, &model, settle::now())
+        {
             return Err(Code::ModelUnpriced.into());
         }
     }

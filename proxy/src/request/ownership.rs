@@ -59,6 +59,19 @@ pub(super) async fn check_owner(
         })?;
         asked.extend(named.into_iter().map(|name| vec![name]));
     }
+    match asked.is_empty() {
+        true => Ok(()),
+        false => Box::pin(ask_owners(worker, caller, passage, asked)).await,
+    }
+}
+
+/// Refuses a call on things of which one is not its tenant's; each goes by some names.
+async fn ask_owners(
+    worker: &Worker,
+    caller: &Caller,
+    passage: &Passage,
+    asked: Vec<Vec<String>>,
+) -> Result<(), Refusal> {
     // As the event names it, by which the ledger tells who made what.
     let credential = passage.credential.as_ref();
     let account = Account {

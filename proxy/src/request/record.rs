@@ -50,6 +50,7 @@ pub(super) fn begin_event(
     query: Option<&str>,
 ) -> Box<Event> {
     let event_id = settle::new_event_id(started_at);
+    let plan = caller.tenant().and_then(|tenant| tenant.plan.clone());
     let labels = caller.labels;
     let upstream = &passage.upstream;
     Box::new(Event {
@@ -59,10 +60,7 @@ pub(super) fn begin_event(
         is_final: true,
         schema: SCHEMA,
         tenant_id: caller.tenant_id,
-        plan: caller
-            .tenant
-            .as_ref()
-            .and_then(|tenant| tenant.plan.clone()),
+        plan,
         customer_id: labels.customer_id,
         project: labels.project,
         agent: labels.agent,

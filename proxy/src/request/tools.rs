@@ -32,7 +32,7 @@ pub(super) async fn check_tools(
 ) -> Result<(), Refusal> {
     let of_key = caller.key.as_ref();
     let of_key = of_key.and_then(|key| key.allowed_tools.as_deref());
-    let of_tenant = caller.tenant.as_ref();
+    let of_tenant = caller.tenant();
     let of_tenant = of_tenant.and_then(|tenant| tenant.lists().allowed_tools.as_deref());
     let lists: Vec<&[String]> = of_key.into_iter().chain(of_tenant).collect();
     if lists.is_empty() || passage.endpoint.class != Class::Metered {

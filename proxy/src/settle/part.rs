@@ -50,7 +50,7 @@ impl Call {
         self.event.ending = Ending::Continues;
         self.event.is_final = false;
         self.fill_end(draft, evidence);
-        let spool = &self.shared.spool;
+        let spool = &self.worker.spool;
         let next_id = next.event_id;
         let appended = match self.ticket.take() {
             Some(ticket) => with_record(&mut self.event, |record| {
@@ -74,8 +74,11 @@ impl Call {
                     self.event.is_final = true;
                     self.is_settled = true;
                 } else {
-                    self.shared.unrecorded.count(&next, &refusal);
-                    self.shared.metrics.unrecorded(next.tenant_id.as_ref());
+                    self.worker.shared.unrecorded.count(&next, &refusal);
+                    self.worker
+                        .shared
+                        .metrics
+                        .unrecorded(next.tenant_id.as_ref());
                 }
                 // No room for another call: what was counted has its own.
                 if let Some(ticket) = ticket {
@@ -83,7 +86,10 @@ impl Call {
                 }
             }
         }
-        self.shared.metrics.record_event(&self.event, self.cost_usd);
+        self.worker
+            .shared
+            .metrics
+            .record_event(&self.event, self.cost_usd);
         if ending.is_ok() {
             self.permit.spend(&self.event, self.cost_usd);
             self.event = next;
@@ -97,7 +103,7 @@ impl Call {
 
     fn refuses_unrecorded(&self) -> bool {
         let tenant = self.event.tenant_id.as_ref();
-        let tenant = tenant.and_then(|tenant| self.shared.directory.tenant(tenant.as_str()));
+        let tenant = tenant.and_then(|tenant| self.worker.shared.directory.tenant(tenant.as_str()));
         tenant.is_some_and(|tenant| tenant.settings().on_unrecordable == OnUnrecordable::Refuse)
     }
 
@@ -110,7 +116,7 @@ impl Call {
         let evidence = self.evidence.clone();
         let mut event = self.as_interrupted(self.event.clone(), &evidence, settle_interval);
         let Some(ticket) = &self.ticket else { return };
-        let spool = &self.shared.spool;
+        let spool = &self.worker.spool;
         let appended = with_record(&mut event, |record| spool.append_checkpoint(ticket, record));
         if let Err(error) = appended {
             tracing::warn!(event_id = %event.event_id, %error, "checkpoint cannot be spooled");
@@ -122,7 +128,7 @@ impl Call {
     pub fn cover(&mut self) -> Option<Code> {
         let draft = self.endpoint.draft(&self.evidence);
         let lines = &draft.lines;
-        let (event, cards) = (&self.event, &self.cards);
+        let (event, cards) = (&self.event, &self.view.cards);
         let paid_by = event.paid_by;
         let buyer = Buyer {
             tenant: event.tenant_id.as_ref().map(|tenant| tenant.as_str()),

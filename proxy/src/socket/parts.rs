@@ -48,7 +48,7 @@ struct Coverage {
 impl Parts {
     pub(super) fn new(mut call: Box<Call>) -> Self {
         let settle_interval =
-            Duration::from_secs(call.shared.config.proxy.socket_settle_seconds.max(1));
+            Duration::from_secs(call.worker.shared.config.proxy.socket_settle_seconds.max(1));
         let now = Instant::now();
         call.evidence.reader_version = READER_VERSION;
         call.evidence.response.insert("status", 101_u64);
@@ -68,11 +68,15 @@ impl Parts {
     /// The caller has switched too.
     pub(super) fn open(&mut self) {
         self.is_open = true;
-        self.call.shared.metrics.stream_opened(Transport::Websocket);
+        self.call
+            .worker
+            .shared
+            .metrics
+            .stream_opened(Transport::Websocket);
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.call.shared
+        &self.call.worker.shared
     }
 
     pub(super) fn call(&self) -> &Call {
@@ -252,7 +256,11 @@ impl Drop for Parts {
         // The process ends or the worker was told to: the caller is gone in any case.
         self.finish(Ending::DownstreamGone);
         if self.is_open {
-            self.call.shared.metrics.stream_closed(Transport::Websocket);
+            self.call
+                .worker
+                .shared
+                .metrics
+                .stream_closed(Transport::Websocket);
         }
     }
 }

@@ -107,7 +107,7 @@ struct ModelRule {
 
 impl ModelRule {
     fn of(call: &Call) -> Option<Self> {
-        let directory = &call.shared.directory;
+        let directory = &call.worker.shared.directory;
         let event = &call.event;
         let key = event.key_id.and_then(|key_id| directory.key(key_id));
         let key = key.filter(|key| key.allowed_models.is_some());

@@ -6,7 +6,6 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use uuid::Uuid;
@@ -15,11 +14,11 @@ use super::calls::Open;
 use super::record::{Draft, Kind};
 use super::recovery;
 use super::state::{State, second_of};
-use super::{Orphan, Position, Refusal, Shared, Spool};
+use super::{Orphan, Own, Position, Refusal, Spool};
 
 /// An intent in the spool whose settlement is to come.
 pub struct Ticket {
-    shared: Arc<Shared>,
+    shared: Own,
     slot: u32,
     event_id: Uuid,
     position: Position,
@@ -27,9 +26,9 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(shared: &Arc<Shared>, slot: u32, event_id: Uuid, position: Position) -> Self {
+    pub(super) fn new(shared: &Own, slot: u32, event_id: Uuid, position: Position) -> Self {
         Self {
-            shared: Arc::clone(shared),
+            shared: shared.clone(),
             slot,
             event_id,
             position,

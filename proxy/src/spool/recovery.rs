@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use super::record::scan;
 use super::segment::{self, PREFIX_BYTES, SegmentFile};
 use super::staging;
 use super::state::{SegmentState, State, second_of};
-use super::{Position, Shared};
+use super::{Own, Position};
 
 /// A call an earlier process, or a dropped ticket, left without a settlement.
 #[derive(Debug)]
@@ -205,7 +204,7 @@ pub(super) fn adopt(
 }
 
 /// Reads what the open calls' records say.
-pub(super) fn orphans(shared: &Arc<Shared>, open: Vec<(u32, Open)>) -> Vec<Orphan> {
+pub(super) fn orphans(shared: &Own, open: Vec<(u32, Open)>) -> Vec<Orphan> {
     let files = shared.lock().files();
     let read = |position: Option<Position>| {
         let position = position?;
