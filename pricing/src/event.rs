@@ -3,6 +3,7 @@
 //! Fields and names are fixed by the public contract; they only grow. An intent in the spool is the
 //! same record in the form it keeps if nothing else is ever said of it (`ending = interrupted`).
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -361,7 +362,7 @@ pub struct Event {
     /// The configured name.
     pub upstream: String,
     /// The vendor.
-    pub provider: String,
+    pub provider: Cow<'static, str>,
     /// The kind of call.
     pub endpoint: EndpointKind,
     /// The upstream's region, where the host says it.
@@ -436,7 +437,7 @@ pub struct Event {
     pub usage_source: UsageSource,
     /// Why it is not `reported`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage_reason: Option<String>,
+    pub usage_reason: Option<Cow<'static, str>>,
     /// Lower bounds, when not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage_low: Option<Usage>,

@@ -107,6 +107,12 @@ impl TenantId {
         Ok(Self(text.into()))
     }
 
+    /// The same identifier; clones of it and clones of this one are counted apart.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self(Arc::from(&*self.0))
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {

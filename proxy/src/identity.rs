@@ -67,7 +67,7 @@ impl Shown {
     /// Whether this is the key of a row, verified before, and good now. Whatever else there is to say of it,
     /// [`Identity::authenticate`] says.
     #[must_use]
-    pub fn is_good_for(&self, row: &KeyRow, peer: IpAddr, now: Timestamp) -> bool {
+    pub fn is_good_for(&self, row: &KeyRow, peer: IpAddr, now: impl FnOnce() -> Timestamp) -> bool {
         row.remembered.is(&self.digest) && refusal_of(row, peer, now).is_none()
     }
 }
@@ -140,7 +140,7 @@ impl Identity {
         if !row.remembered.is(&digest(presented)) {
             return Lookup::Cold;
         }
-        match refusal_of(&row, peer, now) {
+        match refusal_of(&row, peer, || now) {
             Some(refusal) => Lookup::Refused(refusal),
             None => Lookup::Known(row),
         }
@@ -171,7 +171,7 @@ impl Identity {
             return Err(busy());
         }
         row.remembered.remember(digest);
-        match refusal_of(&row, peer, now) {
+        match refusal_of(&row, peer, || now) {
             Some(refusal) => Err(refusal),
             None => Ok(row),
         }
@@ -196,11 +196,11 @@ fn digest(presented: &str) -> [u8; 32] {
     Sha256::digest(presented.as_bytes()).into()
 }
 
-fn refusal_of(row: &KeyRow, peer: IpAddr, now: Timestamp) -> Option<Refusal> {
+fn refusal_of(row: &KeyRow, peer: IpAddr, now: impl FnOnce() -> Timestamp) -> Option<Refusal> {
     if row.revoked_at.is_some() {
         return Some(Code::RevokedKey.into());
     }
-    if row.expires_at.is_some_and(|expires_at| expires_at <= now) {
+    if row.expires_at.is_some_and(|expires_at| expires_at <= now()) {
         return Some(Code::ExpiredKey.into());
     }
     if !row.may_come_from(peer) {
@@ -331,7 +331,7 @@ mod tests {
         };
         let is_good = || {
             let row = directory.key_by_prefix(shown.prefix());
-            row.is_some_and(|row| shown.is_good_for(&row, PEER, now()))
+            row.is_some_and(|row| shown.is_good_for(&row, PEER, now))
         };
         assert!(!is_good());
         identity.verify(&key, PEER, now()).await.unwrap();

@@ -117,6 +117,7 @@ impl Observed {
 
     /// The head was all there is.
     pub fn end_with_head(&mut self) {
+        self.call.clock.ended = Some(self.last_byte);
         self.end(self.whole_ending());
     }
 
@@ -159,6 +160,10 @@ impl Observed {
         let reader = self.reader.as_mut()?;
         let mut passed = None;
         match &mut self.rewrite {
+            None if self.incoming.is_end_stream() => {
+                reader.push_last(&chunk);
+                passed = Some(chunk);
+            }
             None => {
                 reader.push(&chunk);
                 passed = Some(chunk);
@@ -308,6 +313,7 @@ impl Body for Observed {
                         }
                         if this.incoming.is_end_stream() {
                             this.flush_rewrite();
+                            this.call.clock.ended = Some(this.last_byte);
                             this.end(this.whole_ending());
                         }
                         if let Some(chunk) = passed {

@@ -199,6 +199,23 @@ impl Reader {
         }
     }
 
+    /// Takes a copy of what passes, and nothing comes behind it: a JSON body that is all in it is read at once, where
+    /// it lies. [`Self::finish`] follows as ever.
+    pub fn push_last(&mut self, bytes: &Bytes) {
+        let is_whole = match self.body {
+            Body::Unnamed { form, is_json } => {
+                matches!(sniff::body(bytes, form, is_json), Some(Body::Whole(_)))
+            }
+            _ => false,
+        };
+        if !is_whole || self.decoder.is_some() || bytes.len() > JSON_BODY_BYTES_MAX {
+            return self.push(bytes);
+        }
+        self.evidence.counts.response_bytes += bytes.len() as u64;
+        self.body = Body::Unread;
+        self.read_body(bytes, true);
+    }
+
     /// Ends the answer; `is_complete` says that its HTTP framing ended as it should.
     #[must_use]
     pub fn finish(mut self, is_complete: bool) -> Evidence {

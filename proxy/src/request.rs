@@ -395,6 +395,7 @@ fn intend(
     // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
     event.usage_high = bounds.high.map(Usage::without_zeros);
     let event_id = event.event_id;
+    worker.spool.expect(settle::INTENT_BYTES);
     let appended = settle::with_record(&mut event, |record| {
         worker.spool.append_intent(event_id, record)
     });

@@ -1,6 +1,7 @@
 //! The end of a call: evidence becomes usage, usage becomes money, both become the settlement in the
 //! spool. Whatever happens to a call, exactly one of its ways out runs through [`Call::settle`].
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -32,6 +33,10 @@ pub use part::next_part;
 
 /// Most bytes of one record; the spool keeps this much room for every open intent.
 pub const SETTLEMENT_BYTES_MAX: usize = EVIDENCE_BYTES_MAX + 16 * 1024;
+/// Bytes that an intent mostly takes.
+pub const INTENT_BYTES: usize = 768;
+/// Bytes that a settlement mostly takes.
+const SETTLEMENT_BYTES: usize = 2 * 1024;
 /// Evidence said the answer's framing came to its own end (`[DONE]`, `message_stop`).
 const FINISHED: &str = "finished";
 /// Evidence said the upstream reported an error inside a successful answer.
@@ -74,6 +79,8 @@ pub struct Clock {
     pub first_output: Option<Instant>,
     /// The answer's head was handed down.
     pub answered: Option<Instant>,
+    /// The answer's last byte was in; where nobody knows, the call ends when it is settled.
+    pub ended: Option<Instant>,
 }
 
 impl Clock {
@@ -86,6 +93,7 @@ impl Clock {
             head: None,
             first_output: None,
             answered: None,
+            ended: None,
         }
     }
 
@@ -214,8 +222,9 @@ impl Call {
     /// Fills in what is known at the end.
     fn fill_end(&mut self, draft: UsageDraft, evidence: Evidence) {
         let event = &mut self.event;
+        let ended = self.clock.ended.unwrap_or_else(Instant::now);
         event.ended_at = Some(now());
-        event.duration_ms = self.clock.millis_until(Some(Instant::now()));
+        event.duration_ms = self.clock.millis_until(Some(ended));
         event.ttfb_ms = self.clock.millis_until(self.clock.head);
         event.ttft_ms = self.clock.millis_until(self.clock.first_output);
         event.overhead_ms = self.clock.overhead();
@@ -284,7 +293,7 @@ impl Call {
         event.usage = draft.total();
         event.lines = draft.lines;
         event.usage_source = draft.source;
-        event.usage_reason = draft.reason.map(str::to_owned);
+        event.usage_reason = draft.reason.map(Cow::Borrowed);
         let is_bounded = !matches!(draft.source, UsageSource::Reported | UsageSource::None);
         event.usage_low = draft.low.filter(|_| is_bounded);
         event.usage_high = draft.high.filter(|_| is_bounded);
@@ -310,8 +319,11 @@ impl Call {
     fn append_settlement(&mut self, ticket: Ticket) {
         let event_id = self.event.event_id;
         let spool = &self.worker.spool;
+        spool.expect(SETTLEMENT_BYTES);
+        let at = self.event.ended_at.unwrap_or_else(now).as_millis();
+        let at = u64::try_from(at).unwrap_or(0);
         let appended = with_record(&mut self.event, |record| {
-            spool.append_settlement(ticket, record).map(|_| ())
+            spool.append_settlement_at(ticket, record, at).map(|_| ())
         });
         if let Err(error) = appended {
             // The intent stays and becomes an interrupted row: late and bounded, but not lost.

@@ -60,7 +60,7 @@ pub use stats::Stats;
 
 use identity::Epoch;
 use room::Limits;
-use staging::Staging;
+use staging::{Ahead, Staging};
 use state::State;
 use threads::Threads;
 
@@ -107,6 +107,7 @@ struct Shared {
     sync_interval: Duration,
     before_sync: Option<BeforeSync>,
     on_sync: Option<OnSync>,
+    ahead: Ahead,
     state: Mutex<State>,
     sync_state: watch::Sender<SyncState>,
     shippable: Notify,
@@ -241,6 +242,7 @@ impl Spool {
             .map_err(fail("making the first segment"))?;
         let staging = Staging::create(directory, options.segment_bytes)
             .map_err(fail("making the staging file"))?;
+        let ahead = staging.ahead();
         let limits = Limits::new(directory.to_owned(), &options);
         let mut state = State::new(limits, epoch.epoch, staging, active);
         let open = recovery::adopt(&mut state, &found, acknowledged_before);
@@ -270,6 +272,7 @@ impl Spool {
             sync_interval: options.sync_interval,
             before_sync: options.before_sync,
             on_sync: options.on_sync,
+            ahead,
             state: Mutex::new(state),
             sync_state: watch::Sender::new(synced),
             shippable: Notify::new(),

@@ -88,6 +88,6 @@ fn row_of(event: &Event, key: &Key) -> Event {
     row.usage = Usage::new();
     row.evidence = None;
     row.ending = Ending::Interrupted;
-    row.usage_reason = Some("unrecorded".to_owned());
+    row.usage_reason = Some("unrecorded".into());
     row
 }

@@ -164,7 +164,7 @@ fn check_event(event: &Event) -> Result<(), String> {
         ("customer_id", event.customer_id.as_deref()),
         ("plan", event.plan.as_deref()),
         ("upstream", Some(event.upstream.as_str())),
-        ("provider", Some(event.provider.as_str())),
+        ("provider", Some(&*event.provider)),
         ("node", event.node.as_deref()),
     ] {
         if let Some(reason) = id.and_then(|id| id::check(id).err()) {
@@ -238,7 +238,6 @@ fn sanitise(event: &mut Event) {
         (&mut event.credential_id, id::SCALARS_MAX),
         (&mut event.region, id::SCALARS_MAX),
         (&mut event.service_tier, id::SCALARS_MAX),
-        (&mut event.usage_reason, id::SCALARS_MAX),
         (
             &mut event.model_requested,
             farebox_pricing::event::MODEL_BYTES_MAX,
@@ -257,6 +256,9 @@ fn sanitise(event: &mut Event) {
         is_changed |= label
             .as_mut()
             .is_some_and(|label| sanitise_text(label, scalars_max));
+    }
+    if let Some(reason) = &mut event.usage_reason {
+        is_changed |= sanitise_text(reason.to_mut(), id::SCALARS_MAX);
     }
     event.objects.truncate(farebox_pricing::event::OBJECTS_MAX);
     for object in &mut event.objects {

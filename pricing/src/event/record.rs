@@ -5,6 +5,8 @@
 //! test. Each call writes two records, and a serializer that has to be ready for any value cost three times
 //! as much. Every field is named where it is taken apart: a new one does not compile without its line here.
 
+use std::ops::Deref;
+
 use super::{Event, RateCards};
 use crate::evidence::{Counts, Evidence, Fact, Facts, UsageObject};
 use crate::id::TenantId;
@@ -402,7 +404,7 @@ fn text<'a, const N: usize>(out: Room<'a>, key: &[u8; N], text: &str) -> Option<
 fn some_text<'a, const N: usize>(
     out: Room<'a>,
     key: &[u8; N],
-    some: &Option<String>,
+    some: &Option<impl Deref<Target = str>>,
 ) -> Option<Room<'a>> {
     match some {
         Some(some) => text(out, key, some),

@@ -31,9 +31,9 @@ mod known;
 mod line;
 
 use down::Down;
-use head::{Head, NoHead};
-use line::Next;
+use head::NoHead;
 pub(super) use line::{Broken, SharedLine};
+use line::{Next, Taken};
 
 /// Most bytes that a caller may still send behind its last answer: read so that the answer is not lost to
 /// a reset.
@@ -77,13 +77,13 @@ struct Asked {
 }
 
 impl Asked {
-    fn of(head: &Head) -> Self {
-        let parts = head.head.parts();
+    fn of(taken: &Taken) -> Self {
+        let parts = taken.head.parts();
         Self {
             version: parts.version,
             is_head_request: parts.method == Method::HEAD,
-            takes_trailers: head.takes_trailers,
-            keeps_alive: head.keeps_alive,
+            takes_trailers: taken.takes_trailers,
+            keeps_alive: taken.keeps_alive,
         }
     }
 }
@@ -98,8 +98,8 @@ enum Waited {
 impl Connection {
     /// Serves one request; whether another may follow.
     async fn serve_next(&mut self) -> bool {
-        let (head, body) = match self.wait().await {
-            Waited::For(Next::Request(head, body)) => (head, body),
+        let (taken, body) = match self.wait().await {
+            Waited::For(Next::Request(taken, body)) => (taken, body),
             Waited::For(Next::End) => return false,
             Waited::For(Next::NoHead(NoHead(status))) => {
                 let code = match status {
@@ -114,7 +114,8 @@ impl Connection {
                     .await;
             }
         };
-        let asked = Asked::of(&head);
+        let asked = Asked::of(&taken);
+        let is_here = body.is_some();
         let body = match body {
             Some(bytes) => CallerBody::here(bytes),
             None => CallerBody::on_line(self.line.clone(), self.line.lock().turn()),
@@ -123,7 +124,7 @@ impl Connection {
         let walk = Box::pin(request::answer(
             Arc::clone(&self.worker),
             self.peer,
-            head.head,
+            taken.head,
             body,
         ));
         let Some(mut answer) = self.unless_gone(walk).await else {
@@ -134,7 +135,7 @@ impl Connection {
         match &mut answer.body {
             AnswerBody::Switch(switched) => relay = switched.take(),
             // Nobody reads the rest of the request any more.
-            AnswerBody::Whole(_) => is_last |= !self.is_through_or_here().await,
+            AnswerBody::Whole(_) => is_last |= !is_here && !self.is_through_or_here().await,
             AnswerBody::Observed(_) => {}
         }
         let mut down = Down::new(answer, asked, is_last);
@@ -151,7 +152,7 @@ impl Connection {
             }
             return false;
         }
-        if is_followed && self.is_through_or_here().await {
+        if is_followed && (is_here || self.is_through_or_here().await) {
             return true;
         }
         self.linger().await;

@@ -115,7 +115,7 @@ impl Events {
 
     pub(super) fn record(&self, names: &Names, event: &Event, cost_usd: Option<Usd>) {
         let tenant = tenant_name(event.tenant_id.as_ref());
-        let provider = event.provider.as_str();
+        let provider = &*event.provider;
         let model = event.model.as_deref().unwrap_or(MODEL_UNKNOWN);
         let add = |series: &Series| series.totals().add(event, cost_usd);
         if !self.with(tenant, provider, model, add) {

@@ -37,7 +37,7 @@ pub(crate) fn event(tenant: Option<&str>, model: &str) -> Event {
         credential_id: None,
         paid_by: PaidBy::Operator,
         upstream: "openai".to_owned(),
-        provider: "openai".to_owned(),
+        provider: "openai".into(),
         endpoint: EndpointKind::Chat,
         region: None,
         model_requested: None,

@@ -112,11 +112,19 @@ proptest! {
             body: Some(&request),
         };
         (endpoint.request_facts)(&mut evidence, &asked);
-        let mut reader = Reader::new(endpoint, evidence, status, content_type, encoding);
-        for piece in split(&answer, &cuts) {
-            reader.push(&Bytes::copy_from_slice(piece));
-        }
-        let evidence = reader.finish(is_complete);
+        let read = |is_last_known: bool, is_complete: bool| {
+            let mut reader = Reader::new(endpoint, evidence.clone(), status, content_type, encoding);
+            let mut pieces = split(&answer, &cuts).into_iter().map(Bytes::copy_from_slice).peekable();
+            while let Some(piece) = pieces.next() {
+                match pieces.peek() {
+                    None if is_last_known => reader.push_last(&piece),
+                    _ => reader.push(&piece),
+                }
+            }
+            reader.finish(is_complete)
+        };
+        prop_assert_eq!(read(true, true), read(false, true));
+        let evidence = read(false, is_complete);
         prop_assert_eq!(evidence.counts.response_bytes, answer.len() as u64);
         let stored = serde_json::to_string(&evidence).unwrap();
         prop_assert!(stored.len() <= EVIDENCE_BYTES_MAX);

@@ -48,7 +48,7 @@ pub(super) async fn identify(
     let shared = &worker.shared;
     if let Some(shown) = said.and_then(Said::key)
         && let Some(key) = worker.view.key(shown.prefix())
-        && shown.is_good_for(&key, peer, settle::now())
+        && shown.is_good_for(&key, peer, settle::now)
     {
         return Ok(Some(key));
     }
@@ -77,7 +77,8 @@ pub(super) async fn attribute(
     let sessions = &shared.directory.exchange().sessions;
     let key_id = key.as_ref().map(|key| key.key_id);
     let named = std::mem::take(&mut labels.named_tenants);
-    let scoped = key.as_ref().and_then(|key| key.tenant_id.as_ref());
+    let own = key.as_ref().and_then(|key| key.tenant.as_ref());
+    let scoped = own.and_then(|own| own.tenant_id.as_ref());
     let (mut tenant_id, mut attribution) = match scoped {
         Some(own) if named.iter().any(|(named, _)| named != own) => {
             return Err(Code::TenantConflict.into());
@@ -107,7 +108,6 @@ pub(super) async fn attribute(
             (tenant_id, attribution) = (Some(tenant), Attribution::Body);
         }
     }
-    let own = key.as_ref().and_then(|key| key.tenant.as_ref());
     let view = match own.filter(|_| attribution == Attribution::Key) {
         Some(own) => Arc::clone(own),
         None => worker.view.tenant(tenant_id.as_ref()),

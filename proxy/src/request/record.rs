@@ -84,7 +84,7 @@ pub(super) fn begin_event(
             .map(|chosen| chosen.credential_id.clone()),
         paid_by: passage.paid_by,
         upstream: upstream.name.clone(),
-        provider: upstream.provider.name.to_owned(),
+        provider: upstream.provider.name.into(),
         endpoint: passage.endpoint.kind,
         region: upstream
             .region
@@ -112,7 +112,7 @@ pub(super) fn begin_event(
         lines: Vec::new(),
         usage: Usage::new(),
         usage_source: UsageSource::Missing,
-        usage_reason: Some("interrupted".to_owned()),
+        usage_reason: Some("interrupted".into()),
         usage_low: None,
         usage_high: None,
         evidence: None,

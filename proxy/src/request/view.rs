@@ -45,6 +45,8 @@ pub(crate) struct KeyView {
 
 /// A tenant, or the absence of one, and what holds for its calls.
 pub(crate) struct TenantView {
+    /// `None`: of calls that have none.
+    pub(super) tenant_id: Option<TenantId>,
     /// `None` where the directory does not know it.
     pub(super) row: Option<Arc<Tenant>>,
     /// The limits that may bind its calls; `None`: there are none.
@@ -127,6 +129,7 @@ impl View {
         }
         let name = tenant.map(TenantId::as_str);
         let view = Arc::new(TenantView {
+            tenant_id: tenant.map(TenantId::apart),
             row: name.and_then(|name| self.directory.tenant(name)),
             limits: self.admission.limits_of(name),
             cards: self.directory.cards(),

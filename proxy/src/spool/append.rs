@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::calls::Open;
 use super::record::{Draft, Kind};
 use super::recovery;
-use super::state::{State, second_of};
+use super::state::{State, second_of, started_ms};
 use super::{Orphan, Own, Position, Refusal, Spool};
 
 /// An intent in the spool whose settlement is to come.
@@ -98,12 +98,18 @@ impl std::error::Error for Unsettled {
 }
 
 impl Spool {
+    /// A record of about so many bytes is about to be made and appended. Costs next to nothing, and its append
+    /// less.
+    pub fn expect(&self, bytes: usize) {
+        self.shared.ahead.ask_for(bytes);
+    }
+
     /// Records that an upstream may see a call from now on, and holds room for its settlement.
     ///
     /// When this returns, the intent survives the death of this process; for the machine's see [`Spool::synced`].
     pub fn append_intent(&self, event_id: Uuid, intent: &[u8]) -> Result<Ticket, Refusal> {
         self.check_bytes(intent)?;
-        let draft = Draft::new(Kind::Intent, event_id, intent, now_ms());
+        let draft = Draft::new(Kind::Intent, event_id, intent, started_ms(event_id));
         let (slot, position) = self.shared.with(|state| {
             state.accepts_calls()?;
             let limits = &state.limits;
@@ -144,18 +150,28 @@ impl Spool {
         })
     }
 
-    /// Settles an event. There is always room, up to `settlement_bytes_max`.
+    /// Settles an event now. There is always room, up to `settlement_bytes_max`.
     ///
     /// When this returns, the settlement survives the death of this process.
     pub fn append_settlement(
         &self,
+        ticket: Ticket,
+        settlement: &[u8],
+    ) -> Result<Position, Unsettled> {
+        self.append_settlement_at(ticket, settlement, now_ms())
+    }
+
+    /// The same for who knows what time it is, in milliseconds since 1970.
+    pub fn append_settlement_at(
+        &self,
         mut ticket: Ticket,
         settlement: &[u8],
+        now_ms: u64,
     ) -> Result<Position, Unsettled> {
         if let Err(refusal) = self.check_bytes(settlement) {
             return Err(Unsettled { ticket, refusal });
         }
-        let draft = Draft::new(Kind::Settlement, ticket.event_id, settlement, now_ms());
+        let draft = Draft::new(Kind::Settlement, ticket.event_id, settlement, now_ms);
         let settled = self.shared.with(|state| {
             state.accepts_rows()?;
             let position = state

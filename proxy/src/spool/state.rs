@@ -287,8 +287,12 @@ impl State {
     }
 }
 
-/// The second in which an event started, from its UUIDv7.
+/// When an event started, from its UUIDv7.
+pub(super) fn started_ms(event_id: Uuid) -> u64 {
+    (event_id.as_u128() >> 80) as u64
+}
+
+/// The second in which it did.
 pub(super) fn second_of(event_id: Uuid) -> u32 {
-    let milliseconds = (event_id.as_u128() >> 80) as u64;
-    u32::try_from(milliseconds / 1000).unwrap_or(u32::MAX)
+    u32::try_from(started_ms(event_id) / 1000).unwrap_or(u32::MAX)
 }

@@ -264,7 +264,7 @@ pub(crate) async fn reprice(
             items.push(RepricedEvent {
                 event_id: standing.event.event_id,
                 tenant_id,
-                provider: standing.event.provider.clone(),
+                provider: standing.event.provider.clone().into_owned(),
                 model: standing.event.model.clone(),
                 started_at: standing.event.started_at,
                 old: repriced.old,
@@ -363,9 +363,9 @@ pub(crate) async fn diff(
         if matches!(pricing, Pricing::Repeat | Pricing::Free | Pricing::Unknown) {
             continue;
         }
-        let key = (event.provider.clone(), event.model.clone());
+        let key = (event.provider.clone().into_owned(), event.model.clone());
         let sum = models.entry(key).or_insert_with(|| DiffSum {
-            provider: event.provider.clone(),
+            provider: event.provider.clone().into_owned(),
             model: event.model.clone(),
             ..DiffSum::default()
         });

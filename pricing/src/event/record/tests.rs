@@ -1,5 +1,6 @@
 //! The record against what `serde_json` says of the same event.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
@@ -170,7 +171,7 @@ impl Chance {
             credential_id: self.some_text(),
             paid_by: self.one_of(PaidBy::ALL),
             upstream: self.text(),
-            provider: self.text(),
+            provider: self.text().into(),
             endpoint: self.one_of(EndpointKind::ALL),
             region: self.some_text(),
             model_requested: self.some_text(),
@@ -205,7 +206,7 @@ impl Chance {
                 UsageSource::Missing,
                 UsageSource::None,
             ]),
-            usage_reason: self.some_text(),
+            usage_reason: self.some_text().map(Cow::Owned),
             usage_low: self.is_there().then(|| self.usage()),
             usage_high: self.is_there().then(|| self.usage()),
             evidence: self.is_there().then(|| self.evidence()),

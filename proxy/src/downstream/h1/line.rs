@@ -12,9 +12,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::AsyncWrite;
 
-use super::head::{self, Head, NoHead};
+use super::head::{self, NoHead};
 use super::known::Known;
 use crate::http1::{Outbox, Piece, Socket, Transfer, Wire, may_end};
+use crate::request::CallerHead;
 use crate::tls::ServerStream;
 
 /// Bytes of later requests that are read while one is being answered.
@@ -46,11 +47,19 @@ impl std::fmt::Display for Broken {
 /// What comes next on a connection.
 pub(super) enum Next {
     /// A request; its body, when all of it is here already.
-    Request(Box<Head>, Option<Bytes>),
+    Request(Taken, Option<Bytes>),
     /// The caller's end of the connection.
     End,
     /// What came is no request.
     NoHead(NoHead),
+}
+
+/// The head of a request that has begun.
+pub(super) struct Taken {
+    pub(super) head: Arc<CallerHead>,
+    /// Another request may follow on this connection.
+    pub(super) keeps_alive: bool,
+    pub(super) takes_trailers: bool,
 }
 
 /// A caller's connection, shared.
@@ -348,7 +357,7 @@ impl Reading {
             }
             None => Ok(None),
         };
-        let (mut head, len) = match parsed {
+        let (head, len) = match parsed {
             Ok(Some(parsed)) => parsed,
             Ok(None) if read.len() <= self.head_bytes_max => {
                 self.looked_at = read.len();
@@ -360,7 +369,7 @@ impl Reading {
         self.looked_at = 0;
         self.turn += 1;
         let rest = &read[len..];
-        self.body = std::mem::replace(&mut head.transfer, Transfer::NONE);
+        self.body = head.transfer;
         self.is_expecting = head.is_expecting;
         let mut used = len;
         let mut body = None;
@@ -372,7 +381,12 @@ impl Reading {
             used += bytes;
             body = Some(Bytes::copy_from_slice(whole));
         }
-        (Some(Next::Request(Box::new(head), body)), used)
+        let taken = Taken {
+            head: head.head,
+            keeps_alive: head.keeps_alive,
+            takes_trailers: head.takes_trailers,
+        };
+        (Some(Next::Request(taken, body)), used)
     }
 
     /// A piece of the body that was read before, its end, or what is wrong with it.
