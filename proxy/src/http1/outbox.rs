@@ -1,8 +1,10 @@
 //! What is to be written to a socket: head and body in as few writes as their arrival allows.
 //!
 //! Invariant: `text` goes first, then `data`, then `closing`; nothing is taken in while `data` waits.
-//! Empty it holds no memory, so that a silent stream costs none.
+//! Empty it holds no memory, so that a silent stream costs none: what it wrote from goes to the next one of its
+//! thread, while the processor still has it at hand.
 
+use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +19,39 @@ use super::Wire;
 const COPY_BYTES_MAX: usize = 16 * 1024;
 /// Room for a head that is written in one go.
 const HEAD_BYTES: usize = 1024;
+/// Room that is handed on; one that needs more gets its own.
+const SPARE_BYTES: usize = 4 * 1024;
+/// Rooms that a thread keeps for the next.
+const SPARES_MAX: usize = 8;
 /// Most digits of a chunk's size.
 const SIZE_DIGITS: usize = 16;
+/// Most bytes that stand around a chunk.
+const CHUNK_FRAME_BYTES: usize = SIZE_DIGITS + 4;
+
+thread_local! {
+    static SPARES: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An empty room for so many bytes.
+fn room_for(bytes: usize) -> BytesMut {
+    if bytes > SPARE_BYTES {
+        return BytesMut::with_capacity(bytes);
+    }
+    let spare = SPARES.with_borrow_mut(Vec::pop);
+    spare.unwrap_or_else(|| BytesMut::with_capacity(SPARE_BYTES))
+}
+
+/// Keeps a room whose bytes are all written for who comes next.
+fn hand_on(mut room: BytesMut) {
+    room.clear();
+    if room.capacity() == SPARE_BYTES {
+        SPARES.with_borrow_mut(|spares| {
+            if spares.len() < SPARES_MAX {
+                spares.push(room);
+            }
+        });
+    }
+}
 
 /// Text and data on their way out. The default is empty and flushed by nobody yet.
 #[derive(Default)]
@@ -44,18 +77,22 @@ impl Outbox {
     pub(crate) fn head(&mut self, body_bytes: Option<u64>) -> &mut BytesMut {
         let body = body_bytes.and_then(|bytes| usize::try_from(bytes).ok());
         let body = body.filter(|bytes| *bytes <= COPY_BYTES_MAX);
-        let bytes = HEAD_BYTES + body.unwrap_or(0);
-        // To grow an empty one costs three times as much as to begin one.
-        match self.text.is_empty() {
-            true => self.text = BytesMut::with_capacity(bytes),
-            false => self.text.reserve(bytes),
-        }
+        self.make_room(HEAD_BYTES + body.unwrap_or(0));
         self.is_flushed = false;
         &mut self.text
     }
 
+    fn make_room(&mut self, bytes: usize) {
+        // To grow an empty one costs three times as much as to begin one.
+        match self.text.capacity() {
+            0 => self.text = room_for(bytes),
+            _ => self.text.reserve(bytes),
+        }
+    }
+
     /// Appends bytes as they are.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
+        self.make_room(bytes.len());
         self.text.extend_from_slice(bytes);
         self.is_flushed = false;
     }
@@ -63,10 +100,14 @@ impl Outbox {
     /// Appends a piece of a body, as a chunk where it is sent in chunks.
     pub(crate) fn put_piece(&mut self, data: Bytes, is_chunk: bool) {
         self.is_flushed = false;
+        let is_copied = data.len() <= COPY_BYTES_MAX;
+        if is_chunk || is_copied {
+            self.make_room(CHUNK_FRAME_BYTES + if is_copied { data.len() } else { 0 });
+        }
         if is_chunk {
             put_size(&mut self.text, data.len());
         }
-        if data.len() > COPY_BYTES_MAX {
+        if !is_copied {
             self.data = data;
             self.closing = if is_chunk { b"\r\n" } else { b"" };
             return;
@@ -115,10 +156,11 @@ impl Outbox {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
         let len = written.min(self.text.len());
-        self.text.advance(len);
         written -= len;
-        if self.text.is_empty() {
-            self.text = BytesMut::new();
+        if len == self.text.len() {
+            hand_on(std::mem::take(&mut self.text));
+        } else {
+            self.text.advance(len);
         }
         let len = written.min(self.data.len());
         self.data.advance(len);
