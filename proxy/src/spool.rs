@@ -173,6 +173,10 @@ impl Shared {
 /// A reference to what all share, counted by itself: with each call one is taken and given back, and a count that
 /// every worker changes goes from one processor to the other each time.
 #[derive(Clone)]
+#[expect(
+    clippy::redundant_allocation,
+    reason = "the outer count is what it is for"
+)]
 struct Own(Arc<Arc<Shared>>);
 
 impl Own {
