@@ -227,13 +227,12 @@ async fn serve_h2(worker: Arc<Worker>, peer: IpAddr, wire: Wire<ServerStream>) {
     let service = service_fn(move |request: Request<Incoming>| {
         let (head, body) = request.into_parts();
         let body = CallerBody::H2(body);
-        let answer = Box::pin(request::answer(
-            Arc::clone(&worker),
-            peer,
-            Arc::new(CallerHead::new(head)),
-            body,
-        ));
-        async move { Ok::<http::Response<_>, std::convert::Infallible>(answer.await.into()) }
+        let (worker, head) = (Arc::clone(&worker), Arc::new(CallerHead::new(head)));
+        Box::pin(async move {
+            let mut timer = Bound::default();
+            let answer = request::answer(worker, peer, head, body, &mut timer).await;
+            Ok::<http::Response<_>, std::convert::Infallible>(answer.into())
+        })
     });
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -19,6 +19,7 @@ use crate::admission::Permit;
 use crate::answer::Answer;
 use crate::attribution;
 use crate::body::RequestBody;
+use crate::bound::Bound;
 use crate::config::{OnUnrecordable, SpoolSync, StreamUsage, UnknownRoutes};
 use crate::downstream::CallerBody;
 use crate::failure::{Code, Refusal};
@@ -29,7 +30,7 @@ use crate::route::{self, Route};
 use crate::settle::{self, Call, Clock, Line};
 use crate::socket::{self, Handshake, Outcome};
 use crate::spool::Ticket;
-use crate::upstream::{Incoming, Outgoing, SendFailure, Upstream};
+use crate::upstream::{Incoming, Outgoing, SendFailure, Upstream, Wait};
 
 mod answer;
 mod caller;
@@ -84,19 +85,21 @@ impl From<Code> for Stop {
     }
 }
 
-/// Answers one request. Never fails: what cannot be answered by the upstream is answered by us.
-pub async fn answer(
+/// Answers one request. Never fails: what cannot be answered by the upstream is answered by us. `timer` is of the
+/// task that calls it, for the wait for an upstream.
+pub(crate) async fn answer(
     worker: Arc<Worker>,
     peer: IpAddr,
     head: Arc<CallerHead>,
     body: CallerBody,
+    timer: &mut Bound,
 ) -> Answer<AnswerBody> {
     let clock = Clock::start();
     // One that was kept has one.
     if head.said().is_none() && headers::names_several_hosts(&head.parts().headers) {
         return answer::of_malformed_head(&worker, head.parts().version);
     }
-    match walk(&worker, peer, &head, body, clock).await {
+    match walk(&worker, peer, &head, body, clock, timer).await {
         Ok(response) => response,
         Err(stop) => say_no(&worker, *stop),
     }
@@ -109,6 +112,7 @@ async fn walk(
     caller_head: &Arc<CallerHead>,
     body: CallerBody,
     clock: Clock,
+    timer: &mut Bound,
 ) -> Result<Answer<AnswerBody>, Box<Stop>> {
     let shared = &worker.shared;
     let (head, said) = (caller_head.parts(), caller_head.said());
@@ -213,7 +217,7 @@ async fn walk(
             .await
             .map_err(|(code, call)| stop.failed(code, &call));
     }
-    let answer = match forward(worker, &mut call, &outgoing, body).await {
+    let answer = match forward(worker, &mut call, &outgoing, body, timer).await {
         Ok(answer) => answer,
         Err(code) => return Err(stop.failed(code, &call)),
     };
@@ -483,15 +487,21 @@ async fn forward(
     call: &mut Call,
     outgoing: &Outgoing<'_>,
     mut body: RequestBody,
+    timer: &mut Bound,
 ) -> Result<Answer<Incoming>, Code> {
     let bound = std::time::Duration::from_millis(worker.shared.config.proxy.first_byte_timeout_ms);
     loop {
         let began = std::time::Instant::now();
         call.clock.sent = Some(began);
         let is_repeat = call.event.attempt > 1;
+        let wait = Wait {
+            began,
+            bound,
+            timer: &mut *timer,
+        };
         let sent = worker
             .pool
-            .send(&call.upstream, outgoing, body, is_repeat, began, bound);
+            .send(&call.upstream, outgoing, body, is_repeat, wait);
         match sent.await {
             // Nobody asked to switch: what follows is no HTTP.
             Ok(answer) if answer.head.status == StatusCode::SWITCHING_PROTOCOLS => {

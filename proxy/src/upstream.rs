@@ -9,6 +9,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request};
@@ -19,6 +20,7 @@ use tokio::time::timeout_at;
 
 use crate::answer::Answer;
 use crate::body::RequestBody;
+use crate::bound::Bound;
 use crate::config::{Secret, StreamUsage};
 use crate::failure::Code;
 use crate::http1::Wire;
@@ -177,6 +179,16 @@ pub struct Pool {
     connect_timeout: Duration,
 }
 
+/// The wait for an answer's head.
+pub struct Wait<'a> {
+    /// The request goes up now.
+    pub began: Instant,
+    /// Longest time until the head is there.
+    pub bound: Duration,
+    /// Of the task that waits; a call that finds it armed arms none.
+    pub(crate) timer: &'a mut Bound,
+}
+
 /// Why a request got no answer.
 pub enum SendFailure {
     /// No byte of it was written: it can be repeated with this body.
@@ -217,22 +229,20 @@ impl Pool {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`. The answer has to
-    /// begin within `bound` of `now`.
+    /// Sends on an idle connection, else on a new one; on a new one at once when `is_repeat`.
     pub async fn send(
         self: &Arc<Self>,
         upstream: &Upstream,
         outgoing: &Outgoing<'_>,
         body: RequestBody,
         is_repeat: bool,
-        now: Instant,
-        bound: Duration,
+        wait: Wait<'_>,
     ) -> Result<Answer<Incoming>, SendFailure> {
-        let until = now + bound;
+        let until = wait.began + wait.bound;
         let pooled = if is_repeat {
             None
         } else {
-            self.take_idle(upstream.index, now).await
+            self.take_idle(upstream.index, wait.began).await
         };
         let sender = match pooled {
             Some(sender) => sender,
@@ -248,7 +258,7 @@ impl Pool {
                 connection.begin(&outgoing.head.parts().method, body, |text, length| {
                     outgoing.write(&upstream.origin, text, length);
                 });
-                self.exchange(upstream, connection, until).await
+                self.exchange(upstream, connection, until, wait.timer).await
             }
             Sender::H2(sender) => {
                 let request = outgoing.request(&upstream.origin, body);
@@ -267,14 +277,19 @@ impl Pool {
         upstream: &Upstream,
         mut connection: Box<h1::Connection>,
         until: Instant,
+        timer: &mut Bound,
     ) -> Result<Answer<Incoming>, SendFailure> {
-        match std::future::poll_fn(|cx| connection.poll_head_until(until, cx)).await {
-            Ok(head) => {
+        let head = std::future::poll_fn(|cx| match connection.poll_head(cx) {
+            Poll::Ready(head) => Poll::Ready(Some(head)),
+            Poll::Pending => timer.poll_over(until, cx).map(|()| None),
+        });
+        match head.await {
+            None => Err(SendFailure::TimedOut),
+            Some(Ok(head)) => {
                 let body = Incoming::on_h1(self, upstream.index, connection);
                 Ok(Answer { head, body })
             }
-            Err(h1::Broken::TimedOut) => Err(SendFailure::TimedOut),
-            Err(broken) => {
+            Some(Err(broken)) => {
                 tracing::debug!(upstream = upstream.name, %broken, "no answer");
                 Err(failure(connection.take_unwritten()))
             }

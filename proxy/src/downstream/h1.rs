@@ -95,6 +95,17 @@ enum Waited {
     TimedOut,
 }
 
+/// What `future` gives, unless the caller goes away before.
+async fn unless_gone<F: Future + Unpin>(line: &SharedLine, mut future: F) -> Option<F::Output> {
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        line.lock().poll_gone(cx).map(|()| None)
+    })
+    .await
+}
+
 impl Connection {
     /// Serves one request; whether another may follow.
     async fn serve_next(&mut self) -> bool {
@@ -126,8 +137,9 @@ impl Connection {
             self.peer,
             taken.head,
             body,
+            &mut self.bound,
         ));
-        let Some(mut answer) = self.unless_gone(walk).await else {
+        let Some(mut answer) = unless_gone(&self.line, walk).await else {
             return false;
         };
         let mut is_last = self.worker.shared.is_draining();
@@ -182,17 +194,6 @@ impl Connection {
                     true => Waited::TimedOut,
                     false => Waited::For(Next::End),
                 })
-        })
-        .await
-    }
-
-    /// What `future` gives, unless the caller goes away before.
-    async fn unless_gone<F: Future + Unpin>(&self, mut future: F) -> Option<F::Output> {
-        poll_fn(|cx| {
-            if let Poll::Ready(output) = Pin::new(&mut future).poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            self.line.lock().poll_gone(cx).map(|()| None)
         })
         .await
     }

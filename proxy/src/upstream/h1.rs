@@ -10,7 +10,6 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, Request, StatusCode};
@@ -19,7 +18,6 @@ use tokio::io::{AsyncRead, ReadBuf};
 use super::UpstreamWire;
 use crate::answer;
 use crate::body::RequestBody;
-use crate::bound::Bound;
 use crate::http1::{Piece, Transfer};
 
 mod head;
@@ -43,8 +41,6 @@ pub(super) enum Broken {
     Malformed(&'static str),
     /// The caller's own body broke off.
     Upload,
-    /// No head came in time.
-    TimedOut,
 }
 
 impl std::fmt::Display for Broken {
@@ -54,7 +50,6 @@ impl std::fmt::Display for Broken {
             Self::Closed => f.write_str("closed in the middle of an answer"),
             Self::Malformed(what) => write!(f, "malformed answer: {what}"),
             Self::Upload => f.write_str("the request's body broke off"),
-            Self::TimedOut => f.write_str("no answer in time"),
         }
     }
 }
@@ -64,9 +59,6 @@ pub(super) struct Connection {
     wire: UpstreamWire,
     upload: Upload,
     reading: Reading,
-    /// Of the wait for an answer's head. It stays with the connection: a call that finds one armed arms none. Until it
-    /// runs out it may wake a task that is over, which costs a turn and keeps no more of it than its place.
-    bound: Bound,
 }
 
 /// What was read of the answer and what it means.
@@ -89,7 +81,6 @@ impl Connection {
             wire,
             upload: Upload::default(),
             reading: Reading::new(),
-            bound: Bound::default(),
         })
     }
 
@@ -127,19 +118,6 @@ impl Connection {
     /// The body of a request of which no byte was written, when all of it is still there.
     pub(super) fn take_unwritten(&mut self) -> Option<RequestBody> {
         self.upload.take_unwritten()
-    }
-
-    /// [`Self::poll_head`], which has to be there by `until`.
-    pub(super) fn poll_head_until(
-        &mut self,
-        until: Instant,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<answer::Head, Broken>> {
-        if let Poll::Ready(head) = self.poll_head(cx) {
-            return Poll::Ready(head);
-        }
-        let over = self.bound.poll_over(until, cx);
-        over.map(|()| Err(Broken::TimedOut))
     }
 
     /// Sends the request and waits for the answer's head; the body may still be going up then.
