@@ -134,7 +134,10 @@ pub async fn serve(
         let accepted = tokio::select! {
             accepted = handed.recv() => accepted,
             () = draining.cancelled() => break,
-            _ = beat.tick() => continue,
+            _ = beat.tick() => {
+                worker.view.refresh();
+                continue;
+            }
         };
         let Some(accepted) = accepted else { break };
         let worker = Arc::clone(&worker);

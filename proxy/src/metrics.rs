@@ -31,7 +31,7 @@ mod text;
 
 use events::Events;
 use names::Names;
-use shards::Open;
+use shards::OpenCounts;
 
 /// Tenant of calls that name none.
 const UNATTRIBUTED: &str = "unattributed";
@@ -83,7 +83,7 @@ pub struct Metrics {
     events: Events,
     refusals: IntCounterVec,
     unrecorded: IntCounterVec,
-    streams: Open,
+    streams: OpenCounts,
     /// What [`Self::streams`] came to at the last scrape.
     streams_open: IntGaugeVec,
     abandoned: IntGauge,
@@ -150,7 +150,7 @@ impl Metrics {
             events: Events::new(upstream_errors),
             refusals,
             unrecorded,
-            streams: Open::default(),
+            streams: OpenCounts::default(),
             streams_open,
             abandoned,
             session_conflicts: session_conflicts.with_label_values::<&str>(&[]),

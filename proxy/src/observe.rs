@@ -14,6 +14,7 @@ use farebox_pricing::event::Ending;
 use farebox_pricing::id::TenantId;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::futures::OwnedNotified;
+use tokio::task::coop::unconstrained;
 use tokio::time::Sleep;
 
 use crate::amend::UsageStripper;
@@ -241,7 +242,8 @@ impl Observed {
             return Some((Ending::Timeout, Code::UpstreamTimeout));
         }
         let mut sleep = Box::pin(tokio::time::sleep_until(deadline.into()));
-        let _ = sleep.as_mut().poll(cx);
+        // Also in a task that has used up its turn: it is not polled again before it is over.
+        let _ = Pin::new(&mut unconstrained(sleep.as_mut())).poll(cx);
         self.idle = Some((sleep, deadline));
         None
     }

@@ -166,29 +166,29 @@ async fn walk(
             return Err(stop.no(refusal, own));
         }
     };
-    let no = |refusal| stop.no(refusal, caller.tenant_id.as_ref());
+    let refused = |refusal| stop.no(refusal, caller.tenant_id.as_ref());
 
     // Admit: may it go there, now.
-    let mut passage = admit(worker, &caller, &route, endpoint).map_err(no)?;
+    let mut passage = admit(worker, &caller, &route, endpoint).map_err(refused)?;
     if handshake.is_some() {
         passage.transport = Transport::Websocket;
     }
-    let asks_for_body = limits::begin(worker, &caller, &mut passage).map_err(no)?;
+    let asks_for_body = limits::begin(worker, &caller, &mut passage).map_err(refused)?;
     check_lists(worker, head, &route, &caller, &passage, &mut body)
         .await
-        .map_err(no)?;
+        .map_err(refused)?;
     if asks_for_body {
         limits::reserve(worker, head, &route, &caller, &mut passage, &mut body)
             .await
-            .map_err(no)?;
+            .map_err(refused)?;
     }
     if passage.is_asking {
-        body.hold_if_it_fits(worker).await.map_err(no)?;
+        body.hold_if_it_fits(worker).await.map_err(refused)?;
     }
 
     check_owner(worker, &route, &caller, &passage, &mut body)
         .await
-        .map_err(no)?;
+        .map_err(refused)?;
 
     // Intend: the row it becomes if nothing else is ever said of it.
     let credential = passage.credential.clone();
@@ -387,7 +387,8 @@ fn intend(
         content_type: content_type(head).map(Box::from),
     });
     let bounds = passage.endpoint.draft(&evidence);
-    let view = Arc::clone(&caller.view);
+    // Its body may have been waited for.
+    let view = worker.view.present(&caller.view);
     let mut event = begin_event(
         settle::now(),
         caller,
@@ -399,7 +400,7 @@ fn intend(
     // A bound of zero is none: the answer has not begun, nothing of it is counted yet.
     event.usage_high = bounds.high.map(Usage::without_zeros);
     let event_id = event.event_id;
-    worker.spool.expect(settle::INTENT_BYTES);
+    worker.spool.announce(settle::INTENT_BYTES);
     let appended = settle::with_record(&mut event, |record| {
         worker.spool.append_intent(event_id, record)
     });

@@ -319,7 +319,7 @@ impl Call {
     fn append_settlement(&mut self, ticket: Ticket) {
         let event_id = self.event.event_id;
         let spool = &self.worker.spool;
-        spool.expect(SETTLEMENT_BYTES);
+        spool.announce(SETTLEMENT_BYTES);
         let at = self.event.ended_at.unwrap_or_else(now).as_millis();
         let at = u64::try_from(at).unwrap_or(0);
         let appended = with_record(&mut self.event, |record| {

@@ -126,6 +126,7 @@ impl Connection {
             }
         };
         let asked = Asked::of(&taken);
+        // Then there is nothing of the request that is still to come.
         let is_here = body.is_some();
         let body = match body {
             Some(bytes) => CallerBody::here(bytes),
@@ -181,7 +182,7 @@ impl Connection {
                 return Poll::Ready(Waited::For(next));
             }
             let has_begun = line.has_begun();
-            if !self.waking.is_of(cx) {
+            if self.waking.is_new(cx) {
                 let _ = self.draining.as_mut().poll(cx);
             }
             if self.worker.shared.is_draining() && !has_begun {

@@ -1,6 +1,6 @@
 //! What is to be written to a socket: head and body in as few writes as their arrival allows.
 //!
-//! Invariant: `text` goes first, then `data`, then `closing`; nothing is taken in while `data` waits.
+//! Invariant: `text` goes first, then `data`, then `closing`; nothing is taken in while one of the two waits.
 //! Empty it holds no memory, so that a silent stream costs none: what it wrote from goes to the next one of its
 //! thread, while the processor still has it at hand.
 
@@ -121,7 +121,7 @@ impl Outbox {
 
     /// No more should be taken in before something is written.
     pub(crate) fn is_full(&self) -> bool {
-        self.text.len() > COPY_BYTES_MAX || !self.data.is_empty()
+        self.text.len() > COPY_BYTES_MAX || !self.data.is_empty() || !self.closing.is_empty()
     }
 
     /// Something is to be written.
@@ -204,6 +204,109 @@ fn put_size(text: &mut BytesMut, mut size: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Takes so many bytes, then none for a turn, then the rest.
+    struct Narrow {
+        first: usize,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncRead for Narrow {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Narrow {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.poll_write_vectored(cx, &[io::IoSlice::new(bytes)])
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            pieces: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let left = match self.first.checked_sub(self.taken.len()) {
+                Some(0) => {
+                    self.first = 0;
+                    return Poll::Pending;
+                }
+                Some(left) => left,
+                None => usize::MAX,
+            };
+            let before = self.taken.len();
+            for piece in pieces {
+                let room = left - (self.taken.len() - before);
+                self.taken
+                    .extend_from_slice(&piece[..piece.len().min(room)]);
+            }
+            Poll::Ready(Ok(self.taken.len() - before))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn a_chunk_is_closed_before_the_next_begins_wherever_the_socket_stops() {
+        const LARGE: usize = COPY_BYTES_MAX + 1;
+        let size = format!("{LARGE:x}\r\n");
+        let whole = [size.as_bytes(), &[b'a'; LARGE], b"\r\n0\r\n\r\n"].concat();
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for first in (1..=size.len() + 2).chain(size.len() + LARGE - 2..whole.len()) {
+            let mut outbox = Outbox::default();
+            let taken = Vec::new();
+            let mut wire = Wire::Tls(Box::new(Narrow { first, taken }));
+            outbox.put_piece(vec![b'a'; LARGE].into(), true);
+            let mut is_ended = false;
+            while outbox.has_bytes() || !is_ended {
+                if !outbox.is_full() && !is_ended {
+                    outbox.put(b"0\r\n\r\n");
+                    is_ended = true;
+                }
+                if let Poll::Ready(written) = outbox.poll_write(&mut wire, &mut cx) {
+                    written.unwrap();
+                }
+            }
+            let Wire::Tls(narrow) = wire else { panic!() };
+            assert!(narrow.taken == whole, "stopped behind {first}");
+        }
+    }
+
+    #[test]
+    fn what_the_next_is_written_from_holds_nothing_of_the_one_before() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut sent = Vec::new();
+        for body in ["first and long", "second", ""] {
+            let mut outbox = Outbox::default();
+            outbox
+                .head(Some(body.len() as u64))
+                .extend_from_slice(b"head ");
+            outbox.put_piece(body.into(), false);
+            let first = usize::MAX;
+            let taken = Vec::new();
+            let mut wire = Wire::Tls(Box::new(Narrow { first, taken }));
+            assert!(outbox.poll_write(&mut wire, &mut cx).is_ready());
+            assert!(!outbox.has_bytes());
+            let Wire::Tls(narrow) = wire else { panic!() };
+            sent.push(String::from_utf8(narrow.taken).unwrap());
+        }
+        assert_eq!(sent, ["head first and long", "head second", "head "]);
+    }
 
     #[test]
     fn sizes_are_hexadecimal() {

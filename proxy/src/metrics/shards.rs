@@ -30,19 +30,20 @@ struct Shard([AtomicI64; Transport::ALL.len()]);
 
 /// Counts of what is open.
 #[derive(Default)]
-pub(super) struct Open([Shard; SHARDS]);
+pub(super) struct OpenCounts([Shard; SHARDS]);
 
-impl Open {
+impl OpenCounts {
     pub(super) fn add(&self, transport: Transport, count: i64) {
         let Shard(counts) = &self.0[own()];
         counts[transport as usize].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// Over all threads: one may close what another has opened.
+    /// Over all threads: one may close what another has opened, also while they are added up.
     pub(super) fn sum(&self, transport: Transport) -> i64 {
         let shards = self.0.iter();
         shards
             .map(|Shard(counts)| counts[transport as usize].load(Ordering::Relaxed))
-            .sum()
+            .sum::<i64>()
+            .max(0)
     }
 }

@@ -1,7 +1,6 @@
 //! Who is calling and for whom: the virtual key, the tenant by precedence, what the session adds.
 
 use std::net::IpAddr;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use farebox_pricing::event::Attribution;
@@ -60,7 +59,7 @@ pub(super) async fn identify(
     };
     // On the heap, as everything is that few calls come to: the walk of each call has room for the largest.
     match Box::pin(shared.identity.authenticate(&presented, peer)).await {
-        Ok(row) => Ok(Some(worker.view.key_of(row))),
+        Ok(row) => Ok(Some(worker.view.key_of_row(row))),
         Err(refusal) => Err((refusal, shared.identity.key_id_of(&presented.value))),
     }
 }
@@ -77,7 +76,7 @@ pub(super) async fn attribute(
     let sessions = &shared.directory.exchange().sessions;
     let key_id = key.as_ref().map(|key| key.key_id);
     let named = std::mem::take(&mut labels.named_tenants);
-    let own = key.as_ref().and_then(|key| key.tenant.as_ref());
+    let own = key.as_ref().and_then(|key| key.own.as_ref());
     let scoped = own.and_then(|own| own.tenant_id.as_ref());
     let (mut tenant_id, mut attribution) = match scoped {
         Some(own) if named.iter().any(|(named, _)| named != own) => {
@@ -86,7 +85,7 @@ pub(super) async fn attribute(
         Some(own) => (Some(own.clone()), Attribution::Key),
         None => {
             for (named, _) in &named {
-                may_name(worker, key.as_deref().map(Deref::deref), named)?;
+                may_name(worker, key.as_deref().map(KeyView::row), named)?;
             }
             match named.into_iter().next() {
                 Some((tenant, attribution)) => (Some(tenant), attribution),
@@ -104,7 +103,7 @@ pub(super) async fn attribute(
         let held = Box::pin(body.hold(worker)).await?;
         if let Some(text) = attribution::body_tenant(held) {
             let tenant = TenantId::new(&text).map_err(invalid)?;
-            may_name(worker, key.as_deref().map(Deref::deref), &tenant)?;
+            may_name(worker, key.as_deref().map(KeyView::row), &tenant)?;
             (tenant_id, attribution) = (Some(tenant), Attribution::Body);
         }
     }
@@ -117,7 +116,7 @@ pub(super) async fn attribute(
         shared.metrics.session_conflict();
     }
     check_labels(
-        key.as_deref().map(Deref::deref),
+        key.as_deref().map(KeyView::row),
         view.row.as_deref(),
         &labels,
     )?;

@@ -4,7 +4,9 @@
 //! one processor to the other each time, so a worker keeps what it heard until anything in the directory changes,
 //! and counts references of its own.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,7 +18,7 @@ use super::credential::Chosen;
 use crate::admission::Admission;
 use crate::directory::{Directory, KeyRow, Limit, Tenant, TenantSettings};
 
-/// Keys that a worker keeps, and tenants; past it everything is asked for anew.
+/// Keys that a worker keeps, and tenants, of those asked for lately; as many again of those asked for before.
 const KEPT_MAX: usize = 4_096;
 
 /// A worker's view of the directory.
@@ -30,21 +32,28 @@ pub(crate) struct View {
 #[derive(Default)]
 struct Heard {
     generation: u64,
-    keys: HashMap<Box<str>, Arc<KeyView>, RandomState>,
-    tenants: HashMap<TenantId, Arc<TenantView>, RandomState>,
+    keys: Lately<Box<str>, KeyView>,
+    tenants: Lately<TenantId, TenantView>,
     /// For calls without a tenant.
     nobody: Option<Arc<TenantView>>,
+}
+
+/// What was asked for lately. One that is full becomes the one before, and what nobody asks for again goes with it.
+struct Lately<K, V> {
+    new: HashMap<K, Arc<V>, RandomState>,
+    old: HashMap<K, Arc<V>, RandomState>,
 }
 
 /// A virtual key.
 pub(crate) struct KeyView {
     row: Arc<KeyRow>,
     /// The tenant it belongs to.
-    pub(super) tenant: Option<Arc<TenantView>>,
+    pub(super) own: Option<Arc<TenantView>>,
 }
 
 /// A tenant, or the absence of one, and what holds for its calls.
 pub(crate) struct TenantView {
+    generation: u64,
     /// `None`: of calls that have none.
     pub(super) tenant_id: Option<TenantId>,
     /// `None` where the directory does not know it.
@@ -74,7 +83,7 @@ impl View {
 
     /// The virtual key of a row that the directory has given. It may have changed since, so the row itself is
     /// not kept.
-    pub(super) fn key_of(&self, row: Arc<KeyRow>) -> Arc<KeyView> {
+    pub(super) fn key_of_row(&self, row: Arc<KeyRow>) -> Arc<KeyView> {
         self.with(|heard| match self.key_in(heard, &row.prefix) {
             Some(key) if Arc::ptr_eq(&key.row, &row) => key,
             _ => self.made(heard, row),
@@ -86,13 +95,25 @@ impl View {
         self.with(|heard| self.tenant_in(heard, tenant))
     }
 
+    /// What holds for a tenant's calls by now.
+    pub(super) fn present(&self, view: &Arc<TenantView>) -> Arc<TenantView> {
+        match view.generation == self.directory.generation() {
+            true => Arc::clone(view),
+            false => self.tenant(view.tenant_id.as_ref()),
+        }
+    }
+
+    /// Lets go of what no longer holds; a worker without calls would keep it.
+    pub(crate) fn refresh(&self) {
+        self.with(|_| ());
+    }
+
     /// Works on what was heard, unless the directory has changed since: then on nothing.
     fn with<T>(&self, work: impl FnOnce(&mut Heard) -> T) -> T {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked for before the directory is: what comes of it is of this generation or a later one.
         let generation = self.directory.generation();
-        let is_full = heard.keys.len() > KEPT_MAX || heard.tenants.len() > KEPT_MAX;
-        if heard.generation != generation || is_full {
+        if heard.generation != generation {
             *heard = Heard {
                 generation,
                 ..Heard::default()
@@ -102,33 +123,34 @@ impl View {
     }
 
     fn key_in(&self, heard: &mut Heard, prefix: &str) -> Option<Arc<KeyView>> {
-        if let Some(key) = heard.keys.get(prefix) {
-            return Some(Arc::clone(key));
+        if let Some(key) = heard.keys.find(prefix) {
+            return Some(key);
         }
         let row = self.directory.key_by_prefix(prefix)?;
         let key = self.made(heard, row);
-        heard.keys.insert(prefix.into(), Arc::clone(&key));
+        heard.keys.keep(prefix.into(), Arc::clone(&key));
         Some(key)
     }
 
     fn made(&self, heard: &mut Heard, row: Arc<KeyRow>) -> Arc<KeyView> {
         let tenant = row.tenant_id.as_ref();
         Arc::new(KeyView {
-            tenant: tenant.map(|tenant| self.tenant_in(heard, Some(tenant))),
+            own: tenant.map(|tenant| self.tenant_in(heard, Some(tenant))),
             row,
         })
     }
 
     fn tenant_in(&self, heard: &mut Heard, tenant: Option<&TenantId>) -> Arc<TenantView> {
         let known = match tenant {
-            Some(tenant) => heard.tenants.get(tenant),
-            None => heard.nobody.as_ref(),
+            Some(tenant) => heard.tenants.find(tenant),
+            None => heard.nobody.clone(),
         };
         if let Some(known) = known {
-            return Arc::clone(known);
+            return known;
         }
         let name = tenant.map(TenantId::as_str);
         let view = Arc::new(TenantView {
+            generation: heard.generation,
             tenant_id: tenant.map(TenantId::apart),
             row: name.and_then(|name| self.directory.tenant(name)),
             limits: self.admission.limits_of(name),
@@ -137,11 +159,48 @@ impl View {
         });
         match tenant {
             Some(tenant) => {
-                heard.tenants.insert(tenant.clone(), Arc::clone(&view));
+                heard.tenants.keep(tenant.clone(), Arc::clone(&view));
             }
             None => heard.nobody = Some(Arc::clone(&view)),
         }
         view
+    }
+}
+
+impl<K, V> Default for Lately<K, V> {
+    fn default() -> Self {
+        Self {
+            new: HashMap::default(),
+            old: HashMap::default(),
+        }
+    }
+}
+
+impl<K: Eq + Hash, V> Lately<K, V> {
+    fn find<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<Arc<V>>
+    where
+        K: Borrow<Q>,
+    {
+        if let Some(found) = self.new.get(key) {
+            return Some(Arc::clone(found));
+        }
+        let (key, found) = self.old.remove_entry(key)?;
+        self.keep(key, Arc::clone(&found));
+        Some(found)
+    }
+
+    fn keep(&mut self, key: K, value: Arc<V>) {
+        if self.new.len() >= KEPT_MAX {
+            self.old = std::mem::take(&mut self.new);
+        }
+        self.new.insert(key, value);
+    }
+}
+
+impl KeyView {
+    /// The row of the directory.
+    pub(super) fn row(&self) -> &KeyRow {
+        &self.row
     }
 }
 
@@ -211,11 +270,11 @@ mod tests {
         let row = key_row(PREFIX, "hash");
         directory.apply(vec![Change::Key(row.key_id, Some(row.clone()))]);
         let key = view.key(PREFIX).unwrap();
-        let own = key.tenant.as_ref().unwrap();
+        let own = key.own.as_ref().unwrap();
         assert!(own.row.is_none() && own.limits.is_none());
         assert!(Arc::ptr_eq(&key, &view.key(PREFIX).unwrap()));
         let listed = directory.key_by_prefix(PREFIX).unwrap();
-        assert!(Arc::ptr_eq(&key, &view.key_of(listed)));
+        assert!(Arc::ptr_eq(&key, &view.key_of_row(listed)));
         assert!(Arc::ptr_eq(own, &view.tenant(row.tenant_id.as_ref())));
 
         directory.apply(vec![tenant(TenantStatus::Active)]);
@@ -223,7 +282,7 @@ mod tests {
         assert!(known.row.as_ref().is_some_and(|row| row.is_active()));
         directory.apply(vec![tenant(TenantStatus::Suspended)]);
         let key = view.key(PREFIX).unwrap();
-        let own = key.tenant.as_ref().and_then(|own| own.row.as_ref());
+        let own = key.own.as_ref().and_then(|own| own.row.as_ref());
         assert!(own.is_some_and(|row| !row.is_active()));
         // A call that runs keeps what held when it began.
         assert!(known.row.as_ref().is_some_and(|row| row.is_active()));
@@ -252,7 +311,7 @@ mod tests {
         };
         directory.apply(vec![Change::Key(row.key_id, None)]);
         directory.apply(vec![Change::Key(other.key_id, Some(other.clone()))]);
-        assert_eq!(view.key_of(before).key_id, row.key_id);
+        assert_eq!(view.key_of_row(before).key_id, row.key_id);
         assert_eq!(view.key(PREFIX).unwrap().key_id, other.key_id);
     }
 
@@ -279,12 +338,35 @@ mod tests {
     }
 
     #[test]
-    fn names_without_end_are_not_all_kept() {
+    fn names_without_end_are_not_all_kept_and_those_in_use_are() {
         let (_, view) = view();
+        let in_use = TenantId::new("acme").unwrap();
+        let kept = view.tenant(Some(&in_use));
         for number in 0..3 * KEPT_MAX {
             let name = TenantId::new(&format!("t{number}")).unwrap();
             assert!(view.tenant(Some(&name)).row.is_none());
-            assert!(view.with(|heard| heard.tenants.len()) <= KEPT_MAX + 1);
+            if number % (KEPT_MAX / 2) == 0 {
+                assert!(Arc::ptr_eq(&kept, &view.tenant(Some(&in_use))));
+            }
+            let halves =
+                view.with(|heard| [&heard.tenants.new, &heard.tenants.old].map(HashMap::len));
+            assert!(halves.into_iter().all(|half| half <= KEPT_MAX));
         }
+    }
+
+    #[test]
+    fn what_no_longer_holds_is_let_go_without_a_call() {
+        let (directory, view) = view();
+        let row = key_row(PREFIX, "hash");
+        directory.apply(vec![Change::Key(row.key_id, Some(row.clone()))]);
+        let key = Arc::downgrade(&view.key(PREFIX).unwrap());
+        view.refresh();
+        assert!(key.upgrade().is_some());
+        let before = view.tenant(row.tenant_id.as_ref());
+        assert!(Arc::ptr_eq(&before, &view.present(&before)));
+        directory.apply(vec![tenant(TenantStatus::Active)]);
+        view.refresh();
+        assert!(key.upgrade().is_none());
+        assert!(view.present(&before).row.is_some());
     }
 }

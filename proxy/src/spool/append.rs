@@ -100,7 +100,7 @@ impl std::error::Error for Unsettled {
 impl Spool {
     /// A record of about so many bytes is about to be made and appended. Costs next to nothing, and its append
     /// less.
-    pub fn expect(&self, bytes: usize) {
+    pub fn announce(&self, bytes: usize) {
         self.shared.ahead.ask_for(bytes);
     }
 
