@@ -111,11 +111,12 @@ mod tests {
     #[tokio::test]
     async fn the_task_that_waits_now_is_woken_not_the_one_before() {
         let mut bound = Bound::default();
-        let early = Instant::now() + Duration::from_secs(600);
-        poll_fn(|cx| Poll::Ready(assert!(bound.poll_over(early, cx).is_pending()))).await;
+        let first = Instant::now() + Duration::from_millis(200);
+        let is_waiting = poll_fn(|cx| Poll::Ready(bound.poll_over(first, cx).is_pending()));
+        assert!(is_waiting.await);
         let other = tokio::spawn(async move {
-            let deadline = Instant::now() + Duration::from_millis(20);
-            poll_fn(|cx| bound.poll_over(deadline, cx)).await;
+            let later = first + Duration::from_millis(20);
+            poll_fn(|cx| bound.poll_over(later, cx)).await;
         });
         let other = tokio::time::timeout(Duration::from_secs(20), other);
         other.await.expect("nobody was woken").unwrap();

@@ -1,7 +1,8 @@
 //! Tenants, virtual keys and limits in memory, kept current in the background.
 //!
 //! Requests read and never wait: every answer is a look-up under a read lock that no one holds
-//! across I/O. [`follow`] keeps the content current from Postgres, [`copy`] keeps the last good
+//! across I/O, and what a worker was told it may keep while [`Directory::generation`] stays the same
+//! (`request/view.rs`). [`follow`] keeps the content current from Postgres, [`copy`] keeps the last good
 //! one on disk, so that a proxy starts and serves while Postgres is down.
 
 use std::collections::HashMap;
