@@ -120,14 +120,18 @@ fn has(text: &str, line: &str) {
 }
 
 #[test]
-fn events_add_up_exactly() {
+fn events_add_up_exactly_whichever_thread_counts_them() {
     let metrics = metrics(5, 5);
-    for _ in 0..3 {
-        metrics.record_event(
-            &event(Some("acme"), "gpt-4o"),
-            Some(Usd::from_pico(2_500_000_000_001)),
-        );
-    }
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                metrics.record_event(
+                    &event(Some("acme"), "gpt-4o"),
+                    Some(Usd::from_pico(2_500_000_000_001)),
+                );
+            });
+        }
+    });
     let text = encode(&metrics);
     let of = r#"tenant="acme",provider="openai""#;
     has(
@@ -289,7 +293,8 @@ fn the_spool_and_the_directory_are_shown_as_they_are() {
     metrics.shipped(ShipOutcome::Duplicate);
     metrics.stream_opened(Transport::Sse);
     metrics.stream_opened(Transport::Sse);
-    metrics.stream_closed(Transport::Sse);
+    std::thread::scope(|scope| scope.spawn(|| metrics.stream_closed(Transport::Sse)).join())
+        .unwrap();
     let text = metrics.encode(&STATS, Some(Duration::from_millis(250)));
     has(&text, "farebox_spool_bytes 7");
     has(&text, "farebox_spool_records 3");
