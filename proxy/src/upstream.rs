@@ -27,6 +27,7 @@ use crate::http1::Wire;
 use crate::provider::{Endpoint, Provider};
 use crate::tls::{self, ClientStream, Connector};
 
+pub(crate) mod configured;
 mod h1;
 mod h2;
 mod handshake;

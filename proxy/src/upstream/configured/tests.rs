@@ -1,9 +1,7 @@
-//! What a configuration makes of the upstreams.
-
 use super::*;
 
 fn hosts(upstreams: &BTreeMap<String, UpstreamConfig>, paths: &[&str]) -> Vec<String> {
-    tls::install_provider();
+    crate::tls::install_provider();
     let config = Config {
         proxy: config::ProxyConfig::default(),
         spool: config::SpoolConfig::default(),
