@@ -47,6 +47,7 @@ mod view;
 pub(crate) use answer::marks;
 use answer::{observe, say_no};
 use caller::{Caller, attribute, identify};
+pub(crate) use credential::Chosen;
 pub use head::CallerHead;
 use held::Body;
 use lists::{check_lists, may_reach};
@@ -191,7 +192,6 @@ async fn walk(
         .map_err(refused)?;
 
     // Intend: the row it becomes if nothing else is ever said of it.
-    let credential = passage.credential.clone();
     let mut call = intend(worker, head, &route, caller, passage, &body, clock)
         .map_err(|(refusal, tenant)| stop.no(refusal, tenant.as_ref()))?;
     if is_synced_first(&call) {
@@ -201,6 +201,7 @@ async fn walk(
     }
 
     // Forward: the same request, with our credential in place of theirs.
+    let credential = call.credential.clone();
     let amended = body.amend(&mut call);
     let outgoing = prepare(
         worker,
@@ -421,6 +422,7 @@ fn intend(
         upstream: passage.upstream,
         endpoint: passage.endpoint,
         credentials: passage.credentials,
+        credential: passage.credential,
         is_asking: passage.is_asking,
         is_recorded: ticket.is_some(),
         event,

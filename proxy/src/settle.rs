@@ -23,7 +23,7 @@ use crate::failure::Code;
 use crate::headers::Credentials;
 use crate::objects;
 use crate::provider::{Asked, Endpoint, Keeps, Provider};
-use crate::request::TenantView;
+use crate::request::{Chosen, TenantView};
 use crate::spool::Ticket;
 use crate::upstream::Upstream;
 
@@ -134,6 +134,8 @@ pub struct Call {
     pub upstream: Arc<Upstream>,
     /// What happens to the caller's credentials.
     pub credentials: Credentials,
+    /// What goes in for them.
+    pub(crate) credential: Option<Arc<Chosen>>,
     /// Usage is to be asked for where the request does not.
     pub is_asking: bool,
     /// Its intent is in the spool.

@@ -73,10 +73,10 @@ async fn noted(upstream: &SocketUpstream, what: &str) -> Result {
 }
 
 #[tokio::test]
-async fn a_key_for_some_models_holds_inside_a_session() -> Result {
+async fn a_key_or_a_tenant_for_some_models_holds_inside_a_session() -> Result {
     let upstream = noting().await?;
     let (stack, _) = stack(&[on("openai", &upstream), on("gemini", &upstream)]).await?;
-    let key = stack.issue(&[
+    let listed = stack.issue(&[
         "--may-attribute",
         "any",
         "--allowed-model",
@@ -84,7 +84,18 @@ async fn a_key_for_some_models_holds_inside_a_session() -> Result {
         "--allowed-model",
         "gemini-3.8-flash",
     ])?;
-    stack.known(&key).await?;
+    let tenant = fresh("narrow");
+    let setting = r#"allowed_models=["gpt-6-mini","gemini-3.8-flash"]"#;
+    stack.done(&["tenant", "create", &tenant, "--setting", setting])?;
+    let of_tenant = stack.issue(&["--tenant", &tenant])?;
+    for key in [listed, of_tenant] {
+        stack.known(&key).await?;
+        only_listed_models_go_up(&stack, &upstream, &key).await?;
+    }
+    Ok(())
+}
+
+async fn only_listed_models_go_up(stack: &Stack, upstream: &SocketUpstream, key: &Key) -> Result {
     let create = |model: &str| json!({"type": "response.create", "model": model, "input": []});
     let setup = |model: &str| json!({"setup": {"model": format!("models/{model}")}});
     let gemini =
@@ -110,9 +121,9 @@ async fn a_key_for_some_models_holds_inside_a_session() -> Result {
         ),
     ] {
         let id = fresh("listed");
-        let mut socket = open(&stack, &key, path, &id).await?;
+        let mut socket = open(stack, key, path, &id).await?;
         socket.json(allowed.clone()).await?;
-        noted(&upstream, &allowed.to_string()).await?;
+        noted(upstream, &allowed.to_string()).await?;
         socket.json(forbidden).await?;
         if has_event {
             let error = socket.next_json().await?;
@@ -121,14 +132,14 @@ async fn a_key_for_some_models_holds_inside_a_session() -> Result {
         }
         assert!(socket.next().await.is_none());
         assert_eq!(socket.closed, Some((1008, "model_not_allowed".to_owned())));
-        noted(&upstream, "closed Some(1000)").await?;
-        let notes = notes(&upstream);
+        noted(upstream, "closed Some(1000)").await?;
+        let notes = notes(upstream);
         assert_eq!(notes.len(), 2, "the forbidden one did not go up: {notes:?}");
         let rows = stack.rows_when(&format!("session_id = '{id}'"), 1).await?;
         assert_eq!(text(&rows[0], "ending"), "cut", "{}", rows[0]);
     }
     // A first message that names none leaves the choice to the vendor.
-    let mut socket = open(&stack, &key, gemini, &fresh("unnamed")).await?;
+    let mut socket = open(stack, key, gemini, &fresh("unnamed")).await?;
     socket.json(json!({"setup": {}})).await?;
     assert!(socket.next().await.is_none());
     assert_eq!(socket.closed, Some((1008, "model_not_allowed".to_owned())));
@@ -167,6 +178,60 @@ async fn a_key_in_a_message_or_a_vendors_own_parameter_does_not_go_up() -> Resul
     assert_eq!(quantity(&rows[0], "characters"), "6", "{}", rows[0]);
     assert!(!rows[0].to_string().contains(&secret));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_tenants_own_credential_goes_into_messages_as_into_the_handshake() -> Result {
+    const OWN: &str = "xi-tenant-vault-canary-41d7";
+    let upstream = noting().await?;
+    let mut stack = Stack::prepare(&[]).await?;
+    for (name, value) in on("elevenlabs", &upstream) {
+        stack.set(&name, &value);
+    }
+    let write = |name: &str, text: &str| {
+        let path = stack.folder.path().join(name);
+        std::fs::write(&path, text).map(|()| path.display().to_string())
+    };
+    let master = write(
+        "master.key",
+        "master-key-of-a-test-of-sockets-0123456789abcdef",
+    )?;
+    let secret = write("own", OWN)?;
+    stack.set("credentials.master_key_file", &master);
+    stack.start_collector().await?;
+    stack.start_proxy().await?;
+    let tenant = fresh("vault");
+    let key = stack.issue(&["--tenant", &tenant])?;
+    stack.known(&key).await?;
+    let of = ["--upstream", "elevenlabs", "--tenant", &tenant];
+    let set = ["credential", "set", "--secret-file", &secret];
+    stack.done(&[&set[..], &of[..]].concat())?;
+    let path =
+        "/elevenlabs/v1/text-to-speech/voice/stream-input?model_id=eleven_flash_v2_5".to_owned();
+    let (stack, key) = (&stack, &key);
+    eventually(
+        "the vault's credential",
+        Duration::from_secs(10),
+        || async {
+            let said = async {
+                let mut socket = open(stack, key, &path, &fresh("own")).await?;
+                let first = json!({"text": " ", "xi-api-key": key.secret});
+                socket.json(first).await?;
+                noted(&upstream, "\"text\"").await?;
+                socket.close(1000, "").await?;
+                Result::Ok(())
+            };
+            said.await.map_err(|error| error.to_string())?;
+            let seen = upstream.log.seen();
+            let seen = seen.last().ok_or("nothing was seen")?;
+            wait::holds(seen.header("xi-api-key") == Some(OWN), "not yet")?;
+            let message: Value =
+                serde_json::from_str(&seen.notes[0]).map_err(|error| error.to_string())?;
+            assert_eq!(message, json!({"text": " ", "xi-api-key": OWN}));
+            Ok(())
+        },
+    )
+    .await
 }
 
 /// A live transcription whose vendor says its count only once it is let.

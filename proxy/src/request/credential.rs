@@ -15,9 +15,9 @@ use crate::failure::{Code, Refusal};
 use crate::upstream::Upstream;
 
 /// A credential for calls of a tenant to an upstream.
-pub(super) struct Chosen {
+pub(crate) struct Chosen {
     /// The secret.
-    pub(super) secret: Secret,
+    pub(crate) secret: Secret,
     /// Its id in the vault; the upstream's name for the configured one.
     pub(super) credential_id: String,
     /// Who the provider bills for it.

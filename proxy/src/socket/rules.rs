@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use farebox_pricing::event::PaidBy;
 use farebox_pricing::id::TenantId;
-use farebox_pricing::rate_card::CardSet;
+use farebox_pricing::rate_card::selling::Buyer;
 
 use super::gate::Verdict;
 use super::{Heard, KeyMembers, Socket};
-use crate::directory::{KeyRow, UnpricedModels};
+use crate::directory::{KeyRow, Tenant, UnpricedModels};
 use crate::failure::Code;
 use crate::framing::json::{self, text_of};
 use crate::headers::Credentials;
@@ -68,8 +68,8 @@ impl Rules {
             if let Some(code) = wrong {
                 return Verdict::Refused(code);
             }
-            // A key that is for some models only may not leave the choice to the vendor.
-            if !self.has_model && rule.key.is_some() {
+            // Where only some may be used, the choice may not be left to the vendor.
+            if !self.has_model && rule.is_listed() {
                 return Verdict::Refused(Code::ModelNotAllowed);
             }
         }
@@ -97,16 +97,19 @@ impl Rules {
     }
 }
 
-/// What decides about a model.
-struct ModelRule {
+/// What decides about a model, by the directory as it is now.
+struct ModelRule<'a> {
+    call: &'a Call,
     /// A key with a list.
     key: Option<Arc<KeyRow>>,
-    /// The vendor, where only what has a price may be used.
-    priced_at: Option<&'static str>,
+    /// A tenant with one.
+    tenant: Option<Arc<Tenant>>,
+    /// Only what has a price may be used.
+    wants_price: bool,
 }
 
-impl ModelRule {
-    fn of(call: &Call) -> Option<Self> {
+impl<'a> ModelRule<'a> {
+    fn of(call: &'a Call) -> Option<Self> {
         let directory = &call.worker.shared.directory;
         let event = &call.event;
         let key = event.key_id.and_then(|key_id| directory.key(key_id));
@@ -115,19 +118,43 @@ impl ModelRule {
         let tenant = tenant.and_then(|tenant| directory.tenant(tenant));
         let wants_price = event.paid_by == PaidBy::Operator
             && tenant
+                .as_ref()
                 .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
-        let priced_at = wants_price.then_some(call.provider.name);
-        (key.is_some() || priced_at.is_some()).then_some(Self { key, priced_at })
+        let tenant = tenant.filter(|tenant| tenant.lists().allowed_models.is_some());
+        let rule = Self {
+            call,
+            key,
+            tenant,
+            wants_price,
+        };
+        (rule.is_listed() || wants_price).then_some(rule)
+    }
+
+    /// Only some models may be used.
+    fn is_listed(&self) -> bool {
+        self.key.is_some() || self.tenant.is_some()
     }
 
     fn refuses(&self, model: &str) -> Option<Code> {
-        if self.key.as_ref().is_some_and(|key| !key.may_use(model)) {
+        let (key, tenant) = (self.key.as_ref(), self.tenant.as_ref());
+        if key.is_some_and(|key| !key.may_use(model))
+            || tenant.is_some_and(|tenant| !tenant.may_use(model))
+        {
             return Some(Code::ModelNotAllowed);
         }
-        let is_unpriced = self
-            .priced_at
-            .is_some_and(|provider| !CardSet::built_in().knows(provider, model));
-        is_unpriced.then_some(Code::ModelUnpriced)
+        (self.wants_price && !self.is_sold(model)).then_some(Code::ModelUnpriced)
+    }
+
+    /// By the cards that the socket is priced by.
+    fn is_sold(&self, model: &str) -> bool {
+        let event = &self.call.event;
+        let buyer = Buyer {
+            tenant: event.tenant_id.as_ref().map(TenantId::as_str),
+            plan: event.plan.as_deref(),
+            paid_by: event.paid_by,
+        };
+        let (cards, provider) = (&self.call.view.cards, self.call.provider.name);
+        cards.sells(buyer, provider, model, event.started_at)
     }
 }
 
@@ -137,10 +164,10 @@ fn without_credentials(members: KeyMembers, call: &Call, heard: &Heard<'_>) -> V
         return Verdict::Goes;
     }
     let credential = match call.credentials {
-        Credentials::Replace => call.upstream.credential.as_ref(),
+        Credentials::Replace => call.credential.as_ref(),
         Credentials::KeepOwn => None,
     };
-    let credential = credential.map(|secret| secret.expose());
+    let credential = credential.map(|chosen| chosen.secret.expose());
     match rewrite(members, call.credentials, credential, heard.data) {
         Some(message) => Verdict::Becomes(message),
         None => Verdict::Goes,
