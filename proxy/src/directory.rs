@@ -28,6 +28,7 @@ pub mod follow;
 mod journal;
 pub mod leases;
 mod limits;
+mod models;
 mod network;
 mod read;
 mod rows;
@@ -35,6 +36,7 @@ mod rows;
 pub use credential::{CredentialRow, Unusable};
 pub use exchange::Exchange;
 pub use limits::{Basis, Counted, Dimension, Fail, Limit, LimitAction, Scope, Subject, WindowKind};
+pub(crate) use models::ModelRule;
 pub use network::Network;
 pub use rows::{
     KeyRow, MayAttribute, Remembered, RevokeStreams, SecretHash, Tenant, TenantLists,

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use farebox_pricing::event::Event;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -124,6 +125,12 @@ impl Shared {
     fn begin_to_drain(&self) {
         self.has_begun_to_drain.store(true, Ordering::Release);
         self.draining.cancel();
+    }
+
+    /// A call passes without an intent.
+    fn note_unrecorded(&self, event: &Event, refusal: &spool::Refusal) {
+        self.unrecorded.count(event, refusal);
+        self.metrics.unrecorded(event.tenant_id.as_ref());
     }
 
     fn wake_streams(&self) {

@@ -12,8 +12,7 @@ use farebox_pricing::id::TenantId;
 use farebox_pricing::money::Usd;
 use prometheus::core::Collector;
 use prometheus::{
-    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
 
 use crate::admission::exchange::Gauged;
@@ -84,8 +83,6 @@ pub struct Metrics {
     refusals: IntCounterVec,
     unrecorded: IntCounterVec,
     streams: OpenCounts,
-    /// What [`Self::streams`] came to at the last scrape.
-    streams_open: IntGaugeVec,
     abandoned: IntGauge,
     session_conflicts: IntCounter,
     fsync: Histogram,
@@ -126,13 +123,6 @@ impl Metrics {
             "Calls that named another tenant than their session's first.",
             &[],
         );
-        let streams_open = registered(
-            &registry,
-            IntGaugeVec::new(
-                Opts::new("farebox_streams_open", "Answers that are running."),
-                &["transport"],
-            ),
-        );
         let abandoned = registered(
             &registry,
             IntGauge::new(
@@ -151,7 +141,6 @@ impl Metrics {
             refusals,
             unrecorded,
             streams: OpenCounts::default(),
-            streams_open,
             abandoned,
             session_conflicts: session_conflicts.with_label_values::<&str>(&[]),
             fsync,
@@ -216,10 +205,6 @@ impl Metrics {
     /// Everything in Prometheus' text format, with the spool and the directory as they are now.
     #[must_use]
     pub fn encode(&self, spool: &Stats, directory_age: Option<Duration>) -> String {
-        for &transport in Transport::ALL {
-            let open = self.streams_open.with_label_values(&[transport.name()]);
-            open.set(self.streams.sum(transport));
-        }
         let mut text = TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| {
@@ -227,6 +212,7 @@ impl Metrics {
                 String::new()
             });
         self.events.encode(&mut text);
+        scrape::streams(&self.streams, &mut text);
         scrape::spool(spool, &mut text);
         scrape::directory(directory_age, &mut text);
         text

@@ -411,8 +411,7 @@ fn intend(
             if settings.on_unrecordable == OnUnrecordable::Refuse {
                 return Err((Code::CannotRecord.into(), event.tenant_id));
             }
-            shared.unrecorded.count(&event, &error);
-            shared.metrics.unrecorded(event.tenant_id.as_ref());
+            shared.note_unrecorded(&event, &error);
             None
         }
     };

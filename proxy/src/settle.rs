@@ -348,11 +348,7 @@ impl Call {
         let spool = &self.worker.spool;
         let appended = with_record(&mut next, |record| spool.append_intent(event_id, record));
         if let Err(error) = &appended {
-            self.worker.shared.unrecorded.count(&next, error);
-            self.worker
-                .shared
-                .metrics
-                .unrecorded(next.tenant_id.as_ref());
+            self.worker.shared.note_unrecorded(&next, error);
         }
         self.ticket = appended.ok();
         self.event = next;

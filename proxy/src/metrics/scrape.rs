@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use farebox_pricing::event::Ending;
+use farebox_pricing::event::{Ending, Transport};
 use farebox_pricing::money::{SCALE_MAX, Usd};
 
 use super::events::{Series, Totals};
 use super::histogram::{CALL_BOUNDS, Histogram, OVERHEAD_BOUNDS};
+use super::shards::OpenCounts;
 use super::text::{Family, decimal};
 use crate::spool::Stats;
 
@@ -162,6 +163,14 @@ fn histograms<const N: usize>(
         let sum = decimal(u128::from(histogram.sum_micros), 6);
         family.line_of("_sum", text, &labels, &sum);
         family.line_of("_count", text, &labels, &count);
+    }
+}
+
+pub(super) fn streams(open: &OpenCounts, text: &mut String) {
+    let mut family = Family::gauge("farebox_streams_open", "Answers that are running.");
+    for &transport in Transport::ALL {
+        let labels = [("transport", transport.name())];
+        family.line(text, &labels, &open.sum(transport).to_string());
     }
 }
 

@@ -1,6 +1,5 @@
 //! Places to count in: what all workers count in one goes from one processor to the other each time.
 
-use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use farebox_pricing::event::Transport;
@@ -12,14 +11,9 @@ pub(super) const SHARDS: usize = 16;
 pub(super) fn own() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
-        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+        static OWN: usize = THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
     }
-    let given = || THREADS.fetch_add(1, Ordering::Relaxed) % SHARDS;
-    OWN.get().unwrap_or_else(|| {
-        let own = given();
-        OWN.set(Some(own));
-        own
-    })
+    OWN.with(|own| *own)
 }
 
 /// How many there are of each transport, counted up and down. Aligned, so that no two shards share what a

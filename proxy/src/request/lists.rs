@@ -1,6 +1,5 @@
 //! Which upstreams and models a key and its tenant may ask for.
 
-use farebox_pricing::event::PaidBy;
 use farebox_pricing::evidence::Evidence;
 use farebox_pricing::rate_card::selling::Buyer;
 use http::request::Parts;
@@ -8,9 +7,10 @@ use http::request::Parts;
 use super::held::Body;
 use super::record::asked;
 use super::tools::check_tools;
+use super::view::KeyView;
 use super::{Caller, Passage, Route};
 use crate::Worker;
-use crate::directory::UnpricedModels;
+use crate::directory::ModelRule;
 use crate::failure::{Code, Refusal};
 use crate::provider::Class;
 use crate::settle;
@@ -47,17 +47,12 @@ async fn check_model(
     passage: &Passage,
     body: &mut Body,
 ) -> Result<(), Refusal> {
-    let listing = caller.key.as_ref();
-    let listing = listing.filter(|key| key.allowed_models.is_some());
-    let of_tenant = caller.tenant();
-    let of_tenant = of_tenant.filter(|tenant| tenant.lists().allowed_models.is_some());
-    let is_listed = listing.is_some() || of_tenant.is_some();
-    let refuses_unpriced = passage.paid_by == PaidBy::Operator
-        && caller
-            .tenant()
-            .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
+    let (key, tenant) = (caller.key.as_deref().map(KeyView::row), caller.tenant());
+    let Some(rule) = ModelRule::of(key, tenant, passage.paid_by) else {
+        return Ok(());
+    };
     let endpoint = passage.endpoint;
-    if endpoint.class != Class::Metered || (!is_listed && !refuses_unpriced) {
+    if endpoint.class != Class::Metered {
         return Ok(());
     }
     let model_in = |body: Option<&[u8]>| {
@@ -77,33 +72,24 @@ async fn check_model(
         {
             return Ok(());
         }
-        return if is_listed {
+        return if rule.is_listed() {
             Err(Refusal::from(Code::ModelNotAllowed)
                 .with_detail("The request names no model, and only some are allowed."))
         } else {
             Ok(())
         };
     };
-    if listing.is_some_and(|key| !key.may_use(&model))
-        || of_tenant.is_some_and(|tenant| !tenant.may_use(&model))
-    {
-        return Err(Code::ModelNotAllowed.into());
-    }
-    let provider = passage.upstream.provider.name;
-    if refuses_unpriced {
-        let tenant = caller.tenant();
+    let is_sold = || {
         let buyer = Buyer {
             tenant: tenant.map(|tenant| tenant.tenant_id.as_str()),
             plan: tenant.and_then(|tenant| tenant.plan.as_deref()),
             paid_by: passage.paid_by,
         };
-        if !caller
-            .view
-            .cards
-            .sells(buyer, provider, &model, settle::now())
-        {
-            return Err(Code::ModelUnpriced.into());
-        }
+        let (cards, provider) = (&caller.view.cards, passage.upstream.provider.name);
+        cards.sells(buyer, provider, &model, settle::now())
+    };
+    match rule.refuses(&model, is_sold) {
+        Some(code) => Err(code.into()),
+        None => Ok(()),
     }
-    Ok(())
 }

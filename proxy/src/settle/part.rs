@@ -74,11 +74,7 @@ impl Call {
                     self.event.is_final = true;
                     self.is_settled = true;
                 } else {
-                    self.worker.shared.unrecorded.count(&next, &refusal);
-                    self.worker
-                        .shared
-                        .metrics
-                        .unrecorded(next.tenant_id.as_ref());
+                    self.worker.shared.note_unrecorded(&next, &refusal);
                 }
                 // No room for another call: what was counted has its own.
                 if let Some(ticket) = ticket {

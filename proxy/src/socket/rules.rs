@@ -8,13 +8,12 @@
 
 use std::sync::Arc;
 
-use farebox_pricing::event::PaidBy;
 use farebox_pricing::id::TenantId;
 use farebox_pricing::rate_card::selling::Buyer;
 
 use super::gate::Verdict;
 use super::{Heard, KeyMembers, Socket};
-use crate::directory::{KeyRow, Tenant, UnpricedModels};
+use crate::directory::{KeyRow, ModelRule, Tenant};
 use crate::failure::Code;
 use crate::framing::json::{self, text_of};
 use crate::headers::Credentials;
@@ -51,18 +50,20 @@ impl Rules {
 
     /// Whether messages of the caller are looked at before they go up.
     pub(super) fn holds_messages(socket: &Socket, call: &Call) -> bool {
-        socket.key_members.is_some() || (socket.models.is_some() && ModelRule::of(call).is_some())
+        socket.key_members.is_some() || has_model_rule(socket, call)
     }
 
     /// What becomes of a message of the caller.
     pub(super) fn before(&mut self, socket: &Socket, call: &Call, heard: &Heard<'_>) -> Verdict {
-        if let (Some(models), Some(rule)) = (socket.models, ModelRule::of(call)) {
+        let rows = socket.models.map(|_| Rows::of(call));
+        let rule = rows.as_ref().and_then(|rows| rows.model_rule(call));
+        if let (Some(models), Some(rule)) = (socket.models, rule) {
             if heard.is_text && !heard.is_whole() {
                 return Verdict::Refused(Code::RequestTooLarge);
             }
             let mut wrong = None;
             models(heard, &mut |model| {
-                wrong = wrong.or(rule.refuses(model));
+                wrong = wrong.or(rule.refuses(model, || is_sold(call, model)));
                 self.has_model = true;
             });
             if let Some(code) = wrong {
@@ -81,7 +82,7 @@ impl Rules {
 
     /// What becomes of bytes that cannot be read: where a rule leans on them, they do not pass.
     pub(super) fn unreadable(socket: &Socket, call: &Call, code: Code) -> Verdict {
-        if socket.models.is_some() && ModelRule::of(call).is_some() {
+        if has_model_rule(socket, call) {
             return Verdict::Refused(code);
         }
         Verdict::Goes
@@ -97,65 +98,44 @@ impl Rules {
     }
 }
 
-/// What decides about a model, by the directory as it is now.
-struct ModelRule<'a> {
-    call: &'a Call,
-    /// A key with a list.
+/// Key and tenant of a call, by the directory as it is now.
+struct Rows {
     key: Option<Arc<KeyRow>>,
-    /// A tenant with one.
     tenant: Option<Arc<Tenant>>,
-    /// Only what has a price may be used.
-    wants_price: bool,
 }
 
-impl<'a> ModelRule<'a> {
-    fn of(call: &'a Call) -> Option<Self> {
+impl Rows {
+    fn of(call: &Call) -> Self {
         let directory = &call.worker.shared.directory;
         let event = &call.event;
-        let key = event.key_id.and_then(|key_id| directory.key(key_id));
-        let key = key.filter(|key| key.allowed_models.is_some());
         let tenant = event.tenant_id.as_ref().map(TenantId::as_str);
-        let tenant = tenant.and_then(|tenant| directory.tenant(tenant));
-        let wants_price = event.paid_by == PaidBy::Operator
-            && tenant
-                .as_ref()
-                .is_some_and(|tenant| tenant.settings().unpriced_models == UnpricedModels::Refuse);
-        let tenant = tenant.filter(|tenant| tenant.lists().allowed_models.is_some());
-        let rule = Self {
-            call,
-            key,
-            tenant,
-            wants_price,
-        };
-        (rule.is_listed() || wants_price).then_some(rule)
-    }
-
-    /// Only some models may be used.
-    fn is_listed(&self) -> bool {
-        self.key.is_some() || self.tenant.is_some()
-    }
-
-    fn refuses(&self, model: &str) -> Option<Code> {
-        let (key, tenant) = (self.key.as_ref(), self.tenant.as_ref());
-        if key.is_some_and(|key| !key.may_use(model))
-            || tenant.is_some_and(|tenant| !tenant.may_use(model))
-        {
-            return Some(Code::ModelNotAllowed);
+        Self {
+            key: event.key_id.and_then(|key_id| directory.key(key_id)),
+            tenant: tenant.and_then(|tenant| directory.tenant(tenant)),
         }
-        (self.wants_price && !self.is_sold(model)).then_some(Code::ModelUnpriced)
     }
 
-    /// By the cards that the socket is priced by.
-    fn is_sold(&self, model: &str) -> bool {
-        let event = &self.call.event;
-        let buyer = Buyer {
-            tenant: event.tenant_id.as_ref().map(TenantId::as_str),
-            plan: event.plan.as_deref(),
-            paid_by: event.paid_by,
-        };
-        let (cards, provider) = (&self.call.view.cards, self.call.provider.name);
-        cards.sells(buyer, provider, model, event.started_at)
+    fn model_rule(&self, call: &Call) -> Option<ModelRule<'_>> {
+        let (key, tenant) = (self.key.as_deref(), self.tenant.as_deref());
+        ModelRule::of(key, tenant, call.event.paid_by)
     }
+}
+
+/// Models that the socket's messages name are not all allowed.
+fn has_model_rule(socket: &Socket, call: &Call) -> bool {
+    socket.models.is_some() && Rows::of(call).model_rule(call).is_some()
+}
+
+/// Whether a model has a price on the cards that the socket is priced by.
+fn is_sold(call: &Call, model: &str) -> bool {
+    let event = &call.event;
+    let buyer = Buyer {
+        tenant: event.tenant_id.as_ref().map(TenantId::as_str),
+        plan: event.plan.as_deref(),
+        paid_by: event.paid_by,
+    };
+    let (cards, provider) = (&call.view.cards, call.provider.name);
+    cards.sells(buyer, provider, model, event.started_at)
 }
 
 /// A message without the caller's credentials, where it holds any.
